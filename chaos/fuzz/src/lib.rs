@@ -1,0 +1,1 @@
+//! Every parser of foreign bytes, as a function of a byte slice.

@@ -1,0 +1,1 @@
+//! Consensus ground: openraft over the seam.

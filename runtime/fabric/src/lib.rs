@@ -1,0 +1,1 @@
+//! Subjects, subscriptions, routing, mailboxes, links between nodes.

@@ -1,0 +1,1 @@
+//! A node put together, and the binary synod.

@@ -1,0 +1,1 @@
+//! The seam to the world: real and simulated arms side by side.

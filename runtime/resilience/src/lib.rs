@@ -1,0 +1,1 @@
+//! Pure state machines that keep callers alive when callees are not.

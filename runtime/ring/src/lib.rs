@@ -1,0 +1,1 @@
+//! Lock-free byte ring, mailbox and doorbell over any region.

@@ -1,0 +1,1 @@
+//! The frame: headers, ids, priorities, CRC-32C.

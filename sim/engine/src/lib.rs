@@ -1,0 +1,1 @@
+//! Scenario engine, oracles, trace: stands over node.

@@ -1,0 +1,1 @@
+//! Fault models of disk, network, clock and memory: pure, no I/O.
