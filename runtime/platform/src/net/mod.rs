@@ -1,0 +1,136 @@
+//! Framed connections and datagrams between nodes and processes, with the peer's identity.
+//!
+//! Promises, in both arms: a frame arrives whole or not at all, in order, and at most [`FRAME_MAX`] bytes long; a connection
+//! is handed out only after both ends know each other's [`PeerIdentity`]; every wait of this module that another process
+//! could stretch has a bound; a future that is dropped half-way never tears a frame. Not promised: that a frame whose `send`
+//! returned was received (the peer's own answer says that), and any notice of a silent partition (send pings).
+//!
+//! Real: TLS 1.3 with certificates on both sides over TCP; Unix sockets of mode 0600 whose peer the kernel names; or,
+//! with [`Credentials::plain`], claimed names on loopback alone. Simulated: the same frames and hello over an in-memory
+//! network with latency, loss, partitions and resets, driven by `net::control`; identities without TLS, whose randomness would
+//! cost "one seed, one trace".
+
+mod address;
+mod connection;
+mod error;
+mod frame;
+mod hello;
+mod identity;
+
+#[cfg(madsim)]
+pub mod control;
+#[cfg(not(madsim))]
+mod real;
+#[cfg(madsim)]
+mod sim;
+#[cfg(not(madsim))]
+mod tls;
+
+#[cfg(not(madsim))]
+use real as arm;
+#[cfg(madsim)]
+use sim as arm;
+
+pub use address::{Address, AddressError};
+pub use connection::{Connection, Receiver, Sender};
+pub use error::NetError;
+pub use frame::FRAME_MAX;
+pub use identity::{Credentials, CredentialsError, PeerIdentity, Proof};
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::time::Mono;
+
+/// The longest a peer may take to prove who it is after its connection was taken.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Peers that may be proving who they are at one listener at a time; further ones wait in the system's backlog.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// The largest datagram, in bytes: it fits one Ethernet frame over IPv6.
+pub const DATAGRAM_MAX: usize = 1232;
+
+/// Waits for peers at one address.
+pub struct Listener {
+    inner: arm::Listener,
+}
+
+impl Listener {
+    /// Listens at `address` as the one whom `credentials` name. Port 0 lets the system choose: see [`address`](Self::address).
+    ///
+    /// A Unix socket is created with mode 0600; a socket file that nobody listens at any more is replaced.
+    pub async fn bind(address: &Address, credentials: &Credentials) -> Result<Self, NetError> {
+        credentials.allow(address)?;
+        Ok(Self { inner: arm::Listener::bind(address, credentials).await? })
+    }
+
+    /// The next peer that proved who it is.
+    ///
+    /// Peers that fail to, or take longer than [`HANDSHAKE_LIMIT`], are turned away, counted in [`refused`](Self::refused), and
+    /// do not hold up others. An error is the listener's own: it cannot go on. Dropping the future loses no peer.
+    pub async fn accept(&mut self) -> Result<Connection, NetError> {
+        self.inner.accept().await
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn address(&self) -> &Address {
+        self.inner.address()
+    }
+
+    /// How many peers were turned away because they did not prove who they are.
+    pub fn refused(&self) -> u64 {
+        self.inner.refused()
+    }
+}
+
+/// Connects to whoever listens at `address`, and proves both sides' identities, before `deadline`.
+///
+/// Whether the peer is the one that was meant is the caller's to decide, by [`Connection::peer`].
+pub async fn connect(
+    address: &Address,
+    credentials: &Credentials,
+    deadline: Mono,
+) -> Result<Connection, NetError> {
+    credentials.allow(address)?;
+    match crate::time::timeout_at(deadline, arm::connect(address, credentials)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(NetError::TimedOut { address: address.clone() }),
+    }
+}
+
+/// A socket for single datagrams of at most [`DATAGRAM_MAX`] bytes, which may be lost, doubled or reordered.
+///
+/// A datagram proves nothing about its sender: the address can be forged, and whoever needs more seals the content. So
+/// with [`Credentials::plain`] it is bound to loopback alone.
+pub struct Datagram {
+    inner: arm::Datagram,
+}
+
+impl Datagram {
+    /// Binds to `address`; port 0 lets the system choose.
+    pub async fn bind(address: SocketAddr, credentials: &Credentials) -> Result<Self, NetError> {
+        credentials.allow(&Address::Tcp(address))?;
+        Ok(Self { inner: arm::Datagram::bind(address).await? })
+    }
+
+    /// The address that it is bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.inner.address()
+    }
+
+    /// Hands one datagram to the network.
+    pub async fn send_to(&self, payload: &[u8], to: SocketAddr) -> Result<(), NetError> {
+        if payload.len() > DATAGRAM_MAX {
+            return Err(NetError::TooLarge { size: payload.len() as u64, limit: DATAGRAM_MAX as u64 });
+        }
+        self.inner.send_to(payload, to).await
+    }
+
+    /// The next datagram, and where it says it came from. Longer ones than [`DATAGRAM_MAX`] are dropped and counted.
+    pub async fn recv_from(&self) -> Result<(Bytes, SocketAddr), NetError> {
+        self.inner.recv_from().await
+    }
+}
