@@ -1,0 +1,181 @@
+//! What is sent and what comes of it: payloads, messages, receipts.
+//!
+//! A receipt says *accepted*: the message has a place in that receiver's queue, or on the lane to it. It does not say delivered. Payloads up to
+//! [`INLINE_MAX`] bytes are kept in place, without an allocation; longer ones are shared, never copied again for another local receiver.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// The longest payload kept in place, bytes.
+pub const INLINE_MAX: usize = 62;
+
+/// A message's payload.
+#[derive(Clone)]
+pub struct Payload(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline(u8, [u8; INLINE_MAX]),
+    Shared(Bytes),
+}
+
+impl Payload {
+    /// A payload of its own with these bytes.
+    #[inline]
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        if bytes.len() <= INLINE_MAX {
+            let mut place = [0; INLINE_MAX];
+            place[..bytes.len()].copy_from_slice(bytes);
+            Self(Repr::Inline(bytes.len() as u8, place))
+        } else {
+            Self(Repr::Shared(Bytes::copy_from_slice(bytes)))
+        }
+    }
+
+    /// The bytes as a shared buffer; copies only what was kept in place.
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Inline(len, place) => Bytes::copy_from_slice(&place[..usize::from(len)]),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl std::ops::Deref for Payload {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline(len, place) => &place[..usize::from(*len)],
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self(Repr::Shared(bytes))
+    }
+}
+
+impl From<&[u8]> for Payload {
+    fn from(bytes: &[u8]) -> Self {
+        Self::copy_from(bytes)
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Payload {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::copy_from(bytes)
+    }
+}
+
+impl From<&str> for Payload {
+    fn from(text: &str) -> Self {
+        Self::copy_from(text.as_bytes())
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Repr::Shared(bytes.into()))
+    }
+}
+
+impl From<String> for Payload {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.len())
+    }
+}
+
+/// Why one receiver did not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its queue for that priority is full.
+    QueueFull,
+    /// The lane to its context is full.
+    LaneFull,
+    /// It ended meanwhile.
+    Gone,
+    /// It is on a node whose link is down.
+    Unreachable,
+}
+
+impl Refusal {
+    /// Whether waiting may help.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::QueueFull | Self::LaneFull)
+    }
+}
+
+/// Who took a message and who did not. Fan-out is not atomic: both may be.
+#[derive(Clone, Default)]
+#[must_use = "a receiver may have refused: the receipt tells"]
+pub struct Receipt {
+    /// Every receiver that the route knew.
+    pub(crate) targets: Option<Arc<[Arc<str>]>>,
+    /// By index into `targets`.
+    pub(crate) refused: Vec<(usize, Refusal)>,
+}
+
+impl Receipt {
+    /// The names of the receivers that took it (agents here, `node` names for others).
+    pub fn accepted(&self) -> impl Iterator<Item = &str> {
+        let count = self.targets.as_ref().map_or(0, |targets| targets.len());
+        (0..count).filter(|i| self.refused.iter().all(|(refused, _)| refused != i)).map(|i| self.name(i))
+    }
+
+    /// The receivers that did not, each with why.
+    pub fn refused(&self) -> Vec<(&str, Refusal)> {
+        self.refused.iter().map(|&(i, why)| (self.name(i), why)).collect()
+    }
+
+    /// How many took it.
+    pub fn accepted_count(&self) -> usize {
+        self.targets.as_ref().map_or(0, |targets| targets.len()) - self.refused.len()
+    }
+
+    fn name(&self, index: usize) -> &str {
+        self.targets.as_ref().map_or("", |targets| &*targets[index])
+    }
+}
+
+impl PartialEq for Receipt {
+    fn eq(&self, other: &Self) -> bool {
+        self.accepted().eq(other.accepted()) && self.refused() == other.refused()
+    }
+}
+
+impl Eq for Receipt {}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("accepted", &self.accepted().collect::<Vec<_>>())
+            .field("refused", &self.refused())
+            .finish()
+    }
+}
