@@ -1,0 +1,293 @@
+//! The writing end: claim, fill, commit, publish; and how it waits for space.
+
+use super::bell;
+use crate::doorbell::{Bell, Waiter};
+use crate::layout::{self, CLOSED, DATA, HEAD, HEADER, LINE, LayoutError, SLEEPING, TAIL, Tag, WAITING};
+use crate::sync::{BytesMut, Hardware, Memory};
+use crate::violation::Violation;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use synod_probe::{plant, reach};
+
+/// How far ahead of a record the line that comes later is fetched for writing.
+const AHEAD: usize = 512;
+
+/// The writing end of a ring. Dropping it publishes what was committed and tells the consumer that nothing follows.
+pub struct Producer<M: Memory = Hardware> {
+    own: M,
+    peer: M,
+    bell: Option<Bell<M>>,
+    capacity: u64,
+    /// Committed up to here.
+    tail: u64,
+    /// Published up to here.
+    published: u64,
+    /// The consumer's head as last seen.
+    head: u64,
+    /// The next record's sequence.
+    sequence: u64,
+    waiting: bool,
+    broken: Option<Violation>,
+    _one_thread: PhantomData<Cell<()>>,
+}
+
+/// Why a claim was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// There is no space until the consumer frees some: nothing was written, try again or wait.
+    #[error("the ring is full: wait for space, or try again")]
+    Full,
+    /// No record of that length ever fits.
+    #[error(
+        "a payload of {len} bytes, and this ring takes up to {largest}: send it by descriptor, or in parts"
+    )]
+    TooLarge {
+        /// Bytes asked for.
+        len: usize,
+        /// The most that fit.
+        largest: usize,
+    },
+    /// The consumer is gone: nothing sent here is read any more.
+    #[error("the receiver is gone: look up the route again")]
+    Closed,
+    /// The consumer broke a rule.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
+impl<M: Memory> Producer<M> {
+    /// The writing end over its `own` region (tail and data) and the `peer`'s (head). `waiter` is the consumer's. The own
+    /// control words are zeroed.
+    pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
+        let bell = bell(&peer, SLEEPING, waiter);
+        Self::with_bell(own, peer, bell)
+    }
+
+    pub(crate) fn with_bell(own: M, peer: M, bell: Option<Bell<M>>) -> Result<Self, LayoutError> {
+        let capacity = layout::capacity(own.len(), peer.len())?;
+        for word in [TAIL, WAITING, CLOSED] {
+            // SAFETY: `capacity` checked that the control words lie inside the region.
+            unsafe { own.store(word, 0, Relaxed) };
+        }
+        Ok(Self {
+            own,
+            peer,
+            bell,
+            capacity: capacity as u64,
+            tail: 0,
+            published: 0,
+            head: 0,
+            sequence: 0,
+            waiting: false,
+            broken: None,
+            _one_thread: PhantomData,
+        })
+    }
+
+    /// Bytes of data the ring holds.
+    pub fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
+    /// The longest payload this ring takes.
+    pub fn largest(&self) -> usize {
+        layout::largest_payload(self.capacity as usize)
+    }
+
+    /// Bytes committed and not known to be freed: how full the ring is, at most.
+    pub fn used(&self) -> usize {
+        (self.tail - self.head) as usize
+    }
+
+    /// The sequence number that the next committed record gets; the first gets 0.
+    pub fn next_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
+    #[inline]
+    pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
+        let total = self.reserve(len)?;
+        let at = (self.tail & (self.capacity - 1)) as usize;
+        // SAFETY: `reserve` made sure that [tail, tail + total) is inside the data, free and in one piece; the
+        // consumer does not look at it before the tail covers it.
+        let bytes = unsafe { self.own.write(DATA + at, total as usize) };
+        self.own.prefetch_for_write(DATA + ((at + AHEAD) & (self.capacity as usize - 1)));
+        Ok(Claim { producer: self, bytes, len, total })
+    }
+
+    /// Makes sure that a record with `len` bytes of payload fits at the tail; returns its footprint.
+    #[inline(always)]
+    fn reserve(&mut self, len: usize) -> Result<u64, ClaimError> {
+        if len > self.largest() {
+            return Err(ClaimError::TooLarge { len, largest: self.largest() });
+        }
+        let total = layout::footprint(len) as u64;
+        let left = self.capacity - (self.tail & (self.capacity - 1));
+        let padding = if total > left { left } else { 0 };
+        let needed = if plant!("ring.wrap-around") { total } else { padding + total };
+        if self.tail + needed - self.head > self.capacity {
+            self.find_space(needed)?;
+        }
+        if padding != 0 {
+            self.pad(padding);
+        }
+        Ok(total)
+    }
+
+    /// Looks at the consumer's head again.
+    #[cold]
+    fn find_space(&mut self, needed: u64) -> Result<(), ClaimError> {
+        if let Some(violation) = self.broken {
+            return Err(violation.into());
+        }
+        // SAFETY: the control words of both regions were checked at the start.
+        let (closed, head) = unsafe { (self.peer.load(CLOSED, Relaxed), self.peer.load(HEAD, Acquire)) };
+        if closed != 0 {
+            return Err(ClaimError::Closed);
+        }
+        if head < self.head || head > self.published || !head.is_multiple_of(LINE as u64) {
+            let violation = Violation::Head { known: self.head, found: head, tail: self.published };
+            self.broken = Some(violation);
+            return Err(violation.into());
+        }
+        self.head = head;
+        if self.tail + needed - head > self.capacity {
+            reach!("ring.full");
+            return Err(ClaimError::Full);
+        }
+        self.wake_up();
+        Ok(())
+    }
+
+    /// Marks the rest of the lap as unused, so that the next record starts a lap.
+    #[cold]
+    fn pad(&mut self, bytes: u64) {
+        reach!("ring.wrapped");
+        let at = (self.tail & (self.capacity - 1)) as usize;
+        // SAFETY: the caller reserved these bytes.
+        let mut header = unsafe { self.own.write(DATA + at, HEADER) };
+        // SAFETY: sixteen bytes are borrowed; records are aligned to 64.
+        unsafe { write_header(header.pointer(), layout::PADDING, Tag::default(), 0) };
+        drop(header);
+        self.tail += bytes;
+    }
+
+    /// Makes every committed record visible to the consumer, and wakes it if it sleeps.
+    #[inline]
+    pub fn publish(&mut self) {
+        if self.published == self.tail {
+            return;
+        }
+        let order = if plant!("ring.relaxed-publish") { Relaxed } else { Release };
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.own.store(TAIL, self.tail, order) };
+        self.published = self.tail;
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+
+    /// Copies `payload` into the ring and commits it; returns its sequence. Not yet published.
+    #[inline]
+    pub fn push(&mut self, tag: Tag, payload: &[u8]) -> Result<u64, ClaimError> {
+        let mut claim = self.claim(payload.len())?;
+        claim.payload().copy_from_slice(payload);
+        Ok(claim.commit(tag))
+    }
+
+    /// Whether the consumer is gone.
+    pub fn is_closed(&self) -> bool {
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.peer.load(CLOSED, Acquire) != 0 }
+    }
+
+    /// Says that this side is about to sleep until `len` bytes of payload fit. False: they fit now, stay awake. True:
+    /// sleep until the waiter wakes, then claim again. What was committed is published first: otherwise nobody could free.
+    ///
+    /// The consumer must have been given this side's waiter.
+    pub fn fall_asleep(&mut self, len: usize) -> Result<bool, ClaimError> {
+        self.publish();
+        self.waiting = true;
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.own.store(WAITING, 1, Relaxed) };
+        self.own.fence();
+        match self.reserve(len) {
+            Err(ClaimError::Full) => {
+                reach!("ring.producer_sleeps");
+                Ok(true)
+            }
+            other => {
+                self.wake_up();
+                other.map(|_| false)
+            }
+        }
+    }
+
+    /// Says that this side no longer sleeps; a claim that succeeds says so too.
+    pub fn wake_up(&mut self) {
+        if self.waiting {
+            self.waiting = false;
+            // SAFETY: the control words were checked at the start.
+            unsafe { self.own.store(WAITING, 0, Relaxed) };
+        }
+    }
+}
+
+impl<M: Memory> Drop for Producer<M> {
+    fn drop(&mut self) {
+        self.publish();
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.own.store(CLOSED, 1, Release) };
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+}
+
+/// Claimed space, filled in place. Dropped without a commit, nothing was sent.
+#[must_use = "a claim that is not committed is given back"]
+pub struct Claim<'a, M: Memory = Hardware> {
+    producer: &'a mut Producer<M>,
+    bytes: M::Writing,
+    len: usize,
+    total: u64,
+}
+
+impl<M: Memory> Claim<'_, M> {
+    /// The payload, to be written. It holds what an earlier lap left there.
+    #[inline(always)]
+    pub fn payload(&mut self) -> &mut [u8] {
+        // SAFETY: the claim borrows `len` bytes behind the header for itself; regions are initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.bytes.pointer().add(HEADER), self.len) }
+    }
+
+    /// Makes the record part of the next publish; returns its sequence number.
+    #[inline(always)]
+    pub fn commit(self, tag: Tag) -> u64 {
+        let Self { producer, mut bytes, len, total } = self;
+        let sequence = producer.sequence;
+        // SAFETY: the header's sixteen bytes are borrowed by the claim; records are aligned to 64.
+        unsafe { write_header(bytes.pointer(), len as u32, tag, sequence) };
+        drop(bytes);
+        producer.sequence = sequence + 1;
+        producer.tail += total;
+        sequence
+    }
+}
+
+/// Writes a record's header.
+///
+/// # Safety
+/// `at` is aligned to 8, and sixteen bytes there may be written.
+#[inline(always)]
+unsafe fn write_header(at: *mut u8, len: u32, tag: Tag, sequence: u64) {
+    let first = u64::from(len) | u64::from(u32::from_le_bytes(tag)) << 32;
+    // SAFETY: the caller's promise.
+    unsafe {
+        at.cast::<u64>().write(first.to_le());
+        at.cast::<u64>().add(1).write(sequence.to_le());
+    }
+}

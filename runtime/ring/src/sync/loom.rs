@@ -1,0 +1,117 @@
+//! The arm that loom explores: words are loom's atomics, and every line of data has a loom cell that tells it who reads or
+//! writes there, so that an access without a happens-before is a failed model.
+
+use super::{Bytes, BytesMut, Memory};
+use crate::layout::LINE;
+use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
+use loom::sync::atomic::{AtomicU64, fence};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A handle to a region inside a loom model.
+#[derive(Clone)]
+pub struct Loom(Arc<Inner>);
+
+struct Inner {
+    /// One word for each line of the control part: no two control words share a line.
+    words: Vec<AtomicU64>,
+    bytes: std::cell::UnsafeCell<Box<[u64]>>,
+    base: *mut u8,
+    lines: Vec<UnsafeCell<()>>,
+    control: usize,
+}
+
+// SAFETY: loom runs its threads one at a time on one thread, and reports unordered accesses to `lines`.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Loom {
+    /// A region with `control` bytes of words, one a line, and `data` bytes after them.
+    pub fn new(control: usize, data: usize) -> Self {
+        let mut bytes = vec![0u64; data / 8].into_boxed_slice();
+        let base = bytes.as_mut_ptr().cast();
+        Self(Arc::new(Inner {
+            words: (0..control / LINE).map(|_| AtomicU64::new(0)).collect(),
+            bytes: std::cell::UnsafeCell::new(bytes),
+            base,
+            lines: (0..data / LINE).map(|_| UnsafeCell::new(())).collect(),
+            control,
+        }))
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        &self.0.words[at / LINE]
+    }
+
+    fn lines(&self, at: usize, len: usize) -> &[UnsafeCell<()>] {
+        let first = (at - self.0.control) / LINE;
+        let end = (at - self.0.control + len).div_ceil(LINE);
+        &self.0.lines[first..end]
+    }
+}
+
+/// Bytes being read, and loom's knowledge of it.
+pub struct Reading {
+    at: *const u8,
+    _lines: Vec<ConstPtr<()>>,
+}
+
+impl Bytes for Reading {
+    fn pointer(&self) -> *const u8 {
+        self.at
+    }
+}
+
+/// Bytes being written, and loom's knowledge of it.
+pub struct Writing {
+    at: *mut u8,
+    _lines: Vec<MutPtr<()>>,
+}
+
+impl BytesMut for Writing {
+    fn pointer(&mut self) -> *mut u8 {
+        self.at
+    }
+}
+
+// SAFETY: pointers go into memory kept by the handle; words are loom's atomics.
+unsafe impl Memory for Loom {
+    type Reading = Reading;
+    type Writing = Writing;
+
+    fn len(&self) -> usize {
+        // SAFETY: the box itself is never replaced while the handle lives.
+        self.0.control + unsafe { (&*self.0.bytes.get()).len() } * 8
+    }
+
+    unsafe fn load(&self, at: usize, order: Ordering) -> u64 {
+        self.word(at).load(order)
+    }
+
+    unsafe fn store(&self, at: usize, value: u64, order: Ordering) {
+        self.word(at).store(value, order);
+    }
+
+    unsafe fn swap(&self, at: usize, value: u64, order: Ordering) -> u64 {
+        self.word(at).swap(value, order)
+    }
+
+    unsafe fn fetch_or(&self, at: usize, bits: u64, order: Ordering) -> u64 {
+        self.word(at).fetch_or(bits, order)
+    }
+
+    unsafe fn read(&self, at: usize, len: usize) -> Reading {
+        let lines = self.lines(at, len).iter().map(UnsafeCell::get).collect();
+        Reading { at: self.0.base.wrapping_add(at - self.0.control), _lines: lines }
+    }
+
+    unsafe fn write(&self, at: usize, len: usize) -> Writing {
+        let lines = self.lines(at, len).iter().map(UnsafeCell::get_mut).collect();
+        Writing { at: self.0.base.wrapping_add(at - self.0.control), _lines: lines }
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}
