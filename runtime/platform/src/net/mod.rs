@@ -16,9 +16,12 @@ mod error;
 mod frame;
 mod hello;
 mod identity;
+mod listener;
 
 #[cfg(madsim)]
 pub mod control;
+#[cfg(madsim)]
+mod network;
 #[cfg(not(madsim))]
 mod real;
 #[cfg(madsim)]
@@ -36,55 +39,16 @@ pub use connection::{Connection, Receiver, Sender};
 pub use error::NetError;
 pub use frame::FRAME_MAX;
 pub use identity::{Credentials, CredentialsError, PeerIdentity, Proof};
+pub use listener::{HANDSHAKE_LIMIT, HANDSHAKES_MAX, Listener};
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::time::Mono;
 
-/// The longest a peer may take to prove who it is after its connection was taken.
-pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-
-/// Peers that may be proving who they are at one listener at a time; further ones wait in the system's backlog.
-pub const HANDSHAKES_MAX: usize = 64;
-
 /// The largest datagram, in bytes: it fits one Ethernet frame over IPv6.
 pub const DATAGRAM_MAX: usize = 1232;
-
-/// Waits for peers at one address.
-pub struct Listener {
-    inner: arm::Listener,
-}
-
-impl Listener {
-    /// Listens at `address` as the one whom `credentials` name. Port 0 lets the system choose: see [`address`](Self::address).
-    ///
-    /// A Unix socket is created with mode 0600; a socket file that nobody listens at any more is replaced.
-    pub async fn bind(address: &Address, credentials: &Credentials) -> Result<Self, NetError> {
-        credentials.allow(address)?;
-        Ok(Self { inner: arm::Listener::bind(address, credentials).await? })
-    }
-
-    /// The next peer that proved who it is.
-    ///
-    /// Peers that fail to, or take longer than [`HANDSHAKE_LIMIT`], are turned away, counted in [`refused`](Self::refused), and
-    /// do not hold up others. An error is the listener's own: it cannot go on. Dropping the future loses no peer.
-    pub async fn accept(&mut self) -> Result<Connection, NetError> {
-        self.inner.accept().await
-    }
-
-    /// Where it listens, with the port that the system chose.
-    pub fn address(&self) -> &Address {
-        self.inner.address()
-    }
-
-    /// How many peers were turned away because they did not prove who they are.
-    pub fn refused(&self) -> u64 {
-        self.inner.refused()
-    }
-}
 
 /// Connects to whoever listens at `address`, and proves both sides' identities, before `deadline`.
 ///

@@ -1,15 +1,14 @@
 //! The real arm: tokio's TCP, Unix and UDP sockets, with TLS from `tls.rs` where credentials have keys.
-//! Hellos and handshakes run beside each other inside `accept`, so that a slow stranger holds up nobody.
+//! A Unix socket appears at its path only when its mode is right; its listener takes it away again.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{FutureExt, LocalBoxFuture};
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use synod_probe::{event, loss, reach};
+use synod_probe::{loss, reach};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 
@@ -17,9 +16,7 @@ use super::connection::Connection;
 use super::frame::Encoder;
 use super::hello::Hello;
 pub(super) use super::tls::Keys;
-use super::{
-    Address, Credentials, DATAGRAM_MAX, HANDSHAKE_LIMIT, HANDSHAKES_MAX, NetError, PeerIdentity, Proof,
-};
+use super::{Address, Credentials, DATAGRAM_MAX, NetError, PeerIdentity, Proof};
 
 /// The writing end of a byte stream.
 pub(super) struct WriteHalf(Box<dyn AsyncWrite + Send + Unpin>);
@@ -55,83 +52,58 @@ impl ReadHalf {
     }
 }
 
-enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+/// A socket that listens.
+pub(super) struct Socket {
+    kind: Kind,
+    address: Address,
 }
 
-enum Accepted {
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixSocket),
+}
+
+/// A stream whose other end is not known yet.
+pub(super) enum Incoming {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-pub(super) struct Listener {
-    socket: Socket,
-    address: Address,
-    credentials: Credentials,
-    handshakes: FuturesUnordered<LocalBoxFuture<'static, Result<Connection, NetError>>>,
-    refused: u64,
-}
-
-impl Listener {
-    pub async fn bind(address: &Address, credentials: &Credentials) -> Result<Self, NetError> {
-        let (socket, address) = match address {
+impl Socket {
+    pub async fn bind(address: &Address) -> Result<Self, NetError> {
+        let (kind, address) = match address {
             Address::Tcp(at) => {
                 let listener = TcpListener::bind(at).await.map_err(|error| bind_error(address, &error))?;
                 let at = listener.local_addr().map_err(|error| bind_error(address, &error))?;
-                (Socket::Tcp(listener), Address::Tcp(at))
+                (Kind::Tcp(listener), Address::Tcp(at))
             }
             Address::Unix(path) => {
-                let (listener, file) = SocketFile::bind(path).await?;
-                (Socket::Unix(listener, file), address.clone())
+                (Kind::Unix(UnixSocket::bind(path).await?), address.clone())
             }
         };
-        let credentials = credentials.clone();
-        Ok(Self { socket, address, credentials, handshakes: FuturesUnordered::new(), refused: 0 })
-    }
-
-    pub async fn accept(&mut self) -> Result<Connection, NetError> {
-        loop {
-            let room = self.handshakes.len() < HANDSHAKES_MAX;
-            tokio::select! {
-                biased;
-                Some(finished) = self.handshakes.next() => match finished {
-                    Ok(connection) => return Ok(connection),
-                    Err(_) => {
-                        self.refused += 1;
-                        reach!("net.peer_refused");
-                        event!("net.peer_refused");
-                    }
-                },
-                taken = take(&self.socket), if room => match taken {
-                    Ok(accepted) => {
-                        let handshake = welcome(accepted, self.credentials.clone());
-                        self.handshakes.push(handshake.boxed_local());
-                    }
-                    Err(error) if passes(&error) => {
-                        // Out of descriptors, or a peer that left again: the listener is sound, but must not spin.
-                        reach!("net.accept_retried");
-                        crate::time::sleep(std::time::Duration::from_millis(10)).await;
-                    }
-                    Err(error) => return Err(io_error("accepting a connection", &error)),
-                },
-            }
-        }
+        Ok(Self { kind, address })
     }
 
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
-}
-
-async fn take(socket: &Socket) -> io::Result<Accepted> {
-    match socket {
-        Socket::Tcp(listener) => Ok(Accepted::Tcp(listener.accept().await?.0)),
-        Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+    /// The next stream; `None` when there was none after all, or a shortage that passes.
+    pub async fn take(&self) -> Result<Option<Incoming>, NetError> {
+        let taken = match &self.kind {
+            Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| Incoming::Tcp(stream)),
+            Kind::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| Incoming::Unix(stream)),
+        };
+        match taken {
+            Ok(incoming) => Ok(Some(incoming)),
+            Err(error) if passes(&error) => {
+                // Out of descriptors, most often: trying again at once would spin.
+                reach!("net.accept_retried");
+                crate::time::sleep(Duration::from_millis(10)).await;
+                Ok(None)
+            }
+            Err(error) => Err(io_error("accepting a connection", &error)),
+        }
     }
 }
 
@@ -152,23 +124,18 @@ fn passes(error: &io::Error) -> bool {
     .contains(&errno)
 }
 
-async fn welcome(accepted: Accepted, credentials: Credentials) -> Result<Connection, NetError> {
-    let handshake = async {
-        match accepted {
-            Accepted::Tcp(stream) => match &credentials.keys {
-                Some(keys) => {
-                    prepare(&stream)?;
-                    let (stream, name) = keys.accept(stream).await?;
-                    Ok(over_tls(stream, name))
-                }
-                None => greet_tcp(stream, &credentials).await,
-            },
-            Accepted::Unix(stream) => greet_unix(stream, &credentials).await,
-        }
-    };
-    match crate::time::timeout(HANDSHAKE_LIMIT, handshake).await {
-        Ok(connection) => connection,
-        Err(_) => Err(NetError::HandshakeTooSlow { limit: HANDSHAKE_LIMIT }),
+/// Learns who an incoming stream's other end is.
+pub(super) async fn welcome(incoming: Incoming, credentials: &Credentials) -> Result<Connection, NetError> {
+    match incoming {
+        Incoming::Tcp(stream) => match &credentials.keys {
+            Some(keys) => {
+                prepare(&stream)?;
+                let (stream, name) = keys.accept(stream).await?;
+                Ok(over_tls(stream, name))
+            }
+            None => greet_tcp(stream, credentials).await,
+        },
+        Incoming::Unix(stream) => greet_unix(stream, credentials).await,
     }
 }
 
@@ -226,15 +193,16 @@ async fn greet_unix(stream: UnixStream, credentials: &Credentials) -> Result<Con
     Connection::greet(write, read, &our_hello(credentials), prove).await
 }
 
-/// A Unix socket's file, removed with its listener unless someone else has put another in its place.
-struct SocketFile {
+/// A Unix socket with its file, which goes with it unless someone else has put another in its place.
+struct UnixSocket {
+    listener: UnixListener,
     path: PathBuf,
     inode: u64,
 }
 
-impl SocketFile {
+impl UnixSocket {
     /// Binds beside the path and moves the socket there when its mode is right, so that nobody meets it with another.
-    async fn bind(path: &Path) -> Result<(UnixListener, Self), NetError> {
+    async fn bind(path: &Path) -> Result<Self, NetError> {
         let address = Address::Unix(path.to_owned());
         match UnixStream::connect(path).await {
             Ok(_) => return Err(NetError::AddressInUse { address }),
@@ -262,13 +230,13 @@ impl SocketFile {
             std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
             let inode = std::fs::symlink_metadata(&beside)?.ino();
             std::fs::rename(&beside, path)?;
-            Ok((listener, Self { path: path.to_owned(), inode }))
+            Ok(Self { listener, path: path.to_owned(), inode })
         })();
         bound.map_err(|error| bind_error(&address, &error))
     }
 }
 
-impl Drop for SocketFile {
+impl Drop for UnixSocket {
     fn drop(&mut self) {
         if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             // Nothing to be done if this fails: the next listener replaces the stale file.
