@@ -1,0 +1,140 @@
+//! Real tasks: a tokio event loop for each thread, which runs that thread's futures alone.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use synod_probe::event;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::oneshot;
+
+use super::{JoinError, StartError, panic_message};
+
+fn runtime() -> std::io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    match runtime() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("cannot make an event loop: {error}; is the limit on open files reached?"),
+    }
+}
+
+pub(super) struct JoinHandle<T>(tokio::task::JoinHandle<T>);
+
+pub(super) fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    JoinHandle(tokio::task::spawn_local(future))
+}
+
+fn told(error: tokio::task::JoinError) -> JoinError {
+    match error.try_into_panic() {
+        Ok(payload) => JoinError::Panicked(panic_message(&*payload)),
+        Err(_) => JoinError::Cancelled,
+    }
+}
+
+impl<T> JoinHandle<T> {
+    pub(super) fn abort(&self) {
+        self.0.abort();
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map_err(told)
+    }
+}
+
+pub(super) struct ContextHandle<T> {
+    done: oneshot::Receiver<Result<T, JoinError>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+pub(super) fn start<M, F>(name: String, core: Option<usize>, make: M) -> Result<ContextHandle<F::Output>, StartError>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    let refused = |error: std::io::Error| StartError { name: name.clone(), reason: error.to_string() };
+    let (tell, done) = oneshot::channel();
+    // The loop is made on its own thread; whether that worked must be known before this returns.
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            let runtime = match runtime() {
+                Ok(runtime) => {
+                    // The starter waits for exactly this message.
+                    let _ = ready.send(Ok(()));
+                    runtime
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            pin(core);
+            let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { make().await })));
+            // Tasks that are left end here, before the context is told to have ended; a destructor's panic is theirs alone.
+            let cleared = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
+            let outcome = match (ended, cleared) {
+                (Ok(output), Ok(())) => Ok(output),
+                (Err(payload), _) | (_, Err(payload)) => Err(JoinError::Panicked(panic_message(&*payload))),
+            };
+            // Nobody may be waiting any more.
+            let _ = tell.send(outcome);
+        })
+        .map_err(&refused)?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(ContextHandle { done, thread }),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(refused(std::io::Error::other("its thread ended before its event loop was made"))),
+    }
+}
+
+fn pin(core: Option<usize>) {
+    let Some(core) = core else { return };
+    let mut cores = CpuSet::new();
+    if core < CpuSet::MAX_CPU {
+        cores.set(core);
+    }
+    if sched_setaffinity(None, &cores).is_err() {
+        event!("task.unpinned", core = core);
+    }
+}
+
+impl<T: Send + 'static> ContextHandle<T> {
+    pub(super) async fn join(self) -> Result<T, JoinError> {
+        let outcome = self.done.await.unwrap_or(Err(JoinError::Cancelled));
+        // It has told its outcome as its last act: this join waits for the thread's exit alone.
+        let _ = self.thread.join();
+        outcome
+    }
+}
+
+pub(super) async fn yield_now() {
+    tokio::task::yield_now().await;
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work).await.map_err(told)
+}
+
+pub(super) async fn service(_duration: Duration) {}

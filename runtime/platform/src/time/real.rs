@@ -1,0 +1,45 @@
+//! Real time: the kernel's clocks and the executor's timer wheel.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Mono, Wall};
+
+fn read(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[inline]
+pub(super) fn now() -> Mono {
+    Mono(read(ClockId::Monotonic))
+}
+
+#[inline]
+pub(super) fn wall() -> Wall {
+    Wall(read(ClockId::Realtime))
+}
+
+/// The executor's timer rounds up to a millisecond of its own clock, so that this never ends early.
+pub(super) struct Sleep(Option<Pin<Box<tokio::time::Sleep>>>);
+
+pub(super) fn sleep_until(deadline: Mono) -> Sleep {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+    let left = deadline.since(now());
+    Sleep((left < FAR).then(|| Box::pin(tokio::time::sleep(left))))
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(sleep) => sleep.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
