@@ -1,0 +1,276 @@
+//! The outside tools LINTER may call, and how their output is read.
+//!
+//! Only tools that parse: none of them runs, imports or builds anything of the tree. This file is pure: it says what
+//! to call for which files and turns output into findings; the shell calls. A missing tool is told once by name.
+
+use serde::Deserialize;
+
+use crate::finding::{Finding, Place, Severity};
+use crate::tree;
+
+/// Reads each file named on its command line and prints one JSON line for each that does not parse.
+/// `-I -S` keep the interpreter from importing anything out of the tree or the user's folders.
+pub const PYTHON_PARSER: &str = r#"
+import ast, json, sys, warnings
+warnings.simplefilter("ignore")
+sys.setrecursionlimit(5000)
+for path in sys.argv[1:]:
+    try:
+        with open(path, "rb") as file:
+            ast.parse(file.read(), path)
+    except SyntaxError as error:
+        print(json.dumps({"path": path, "line": error.lineno or 1, "column": error.offset or 1, "message": error.msg}))
+    except ValueError as error:
+        print(json.dumps({"path": path, "line": 1, "column": 1, "message": str(error)}))
+    except (OSError, RecursionError, MemoryError):
+        pass
+"#;
+
+/// Compiles, and never runs, each file named on its command line: as a CommonJS module, else as an ECMAScript module.
+/// Prints one JSON line for each file that is neither. JSX and Flow, which Node cannot read, are passed over.
+pub const NODE_PARSER: &str = r##"
+const fs = require("fs"), vm = require("vm");
+for (const path of process.argv.slice(1)) {
+  let source;
+  try { source = fs.readFileSync(path, "utf8"); } catch { continue; }
+  source = source.replace(/^\uFEFF/, "").replace(/^#!.*/, "");
+  if (/@flow|@jsx/.test(source.slice(0, 2000))) continue;
+  const asScript = () => new vm.Script("(function(exports, require, module, __filename, __dirname){" + source + "\n})", { filename: path });
+  const asModule = () => new vm.SourceTextModule(source, { identifier: path });
+  const order = /\.mjs$/.test(path) ? [asModule] : /\.cjs$/.test(path) ? [asScript] : [asScript, asModule];
+  let first = null, good = false;
+  for (const attempt of order) {
+    try { attempt(); good = true; break; } catch (error) { if (!(error instanceof SyntaxError)) { good = true; break; } first = error; }
+  }
+  if (good || /Unexpected token '<'/.test(first.message)) continue;
+  const at = /:(\d+)(?:\n|$)/.exec(String(first.stack).split("\n")[0]);
+  console.log(JSON.stringify({ path, line: at ? Number(at[1]) : 1, column: 1, message: first.message }));
+}
+"##;
+
+#[derive(Deserialize)]
+struct ParserLine {
+    path: String,
+    line: u32,
+    column: u32,
+    message: String,
+}
+
+/// Turns the lines of [`PYTHON_PARSER`] or [`NODE_PARSER`] into findings. `relative` maps an absolute path back.
+pub fn from_parser(rule: &str, who: &str, output: &str, relative: &dyn Fn(&str) -> String) -> Vec<Finding> {
+    output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<ParserLine>(line).ok())
+        .map(|line| {
+            let path = relative(&line.path);
+            let message = line.message.split_whitespace().collect::<Vec<_>>().join(" ");
+            Finding::new(
+                rule,
+                Severity::Medium,
+                Place::at(path, line.line, line.column.max(1)),
+                format!("{who} cannot parse this: {message}"),
+                "correct the line; if another version of the language is meant, say so in the manifest",
+            )
+        })
+        .collect()
+}
+
+/// Turns `bash -n`'s complaints (`FILE: line N: syntax error …`) into a finding at the first one.
+pub fn from_bash(path: &str, stderr: &str) -> Option<Finding> {
+    let complaint = stderr.lines().find(|line| line.contains(": line ") && line.contains("syntax error"))?;
+    let (_, rest) = complaint.split_once(": line ")?;
+    let (number, message) = rest.split_once(": ")?;
+    Some(Finding::new(
+        "lint.shell-syntax",
+        Severity::Medium,
+        Place::line(path, number.parse().ok()?),
+        format!("bash cannot parse this: {message}"),
+        "correct the line; if another shell is meant, name it in the first line",
+    ))
+}
+
+/// Turns `rustfmt --check -l`'s list of files that differ into one finding for a package.
+pub fn from_rustfmt(package: &str, stdout: &str, relative: &dyn Fn(&str) -> String) -> Option<Finding> {
+    let mut files: Vec<String> =
+        stdout.lines().filter(|line| line.ends_with(".rs")).map(|line| relative(line.trim())).collect();
+    files.sort();
+    files.dedup();
+    let first = files.first()?.clone();
+    let message = match files.len() {
+        1 => "differs from rustfmt's formatting".to_string(),
+        n => format!("{n} files of {package} differ from rustfmt's formatting; this is the first"),
+    };
+    Some(Finding::new("lint.rustfmt", Severity::Info, Place::file(first), message, "run `cargo fmt`"))
+}
+
+/// Turns rustfmt's parse errors (`error: …` followed by ` --> FILE:LINE:COLUMN`) into findings.
+pub fn from_rustfmt_errors(stderr: &str, relative: &dyn Fn(&str) -> String) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut message: Option<&str> = None;
+    for line in stderr.lines() {
+        if let Some(text) = line.strip_prefix("error: ") {
+            message = Some(text);
+        } else if let Some(place) = line.trim_start().strip_prefix("--> ")
+            && let Some(text) = message.take()
+            && let [column, number, path] = place.rsplitn(3, ':').collect::<Vec<_>>()[..]
+            && let (Ok(number), Ok(column)) = (number.parse(), column.parse())
+        {
+            findings.push(Finding::new(
+                "lint.rust-syntax",
+                Severity::Medium,
+                Place::at(relative(path), number, column),
+                format!("rustfmt cannot parse this: {text}"),
+                "correct the line; if another edition is meant, say so in Cargo.toml",
+            ));
+        }
+    }
+    findings
+}
+
+#[derive(Deserialize)]
+struct Ruff {
+    code: Option<String>,
+    filename: String,
+    message: String,
+    location: RuffLocation,
+}
+
+#[derive(Deserialize)]
+struct RuffLocation {
+    row: u32,
+    column: u32,
+}
+
+/// Turns `ruff check --output-format json` into findings.
+pub fn from_ruff(stdout: &str, relative: &dyn Fn(&str) -> String) -> Result<Vec<Finding>, serde_json::Error> {
+    let all: Vec<Ruff> = serde_json::from_str(stdout)?;
+    let finding = |one: Ruff| {
+        let code = one.code.unwrap_or_else(|| "syntax".into());
+        Finding::new(
+            format!("ruff.{code}"),
+            Severity::Low,
+            Place::at(relative(&one.filename), one.location.row, one.location.column),
+            one.message,
+            format!("`ruff rule {code}` explains it"),
+        )
+    };
+    Ok(all.into_iter().map(finding).collect())
+}
+
+#[derive(Deserialize)]
+struct ShellCheck {
+    file: String,
+    line: u32,
+    column: u32,
+    level: String,
+    code: u32,
+    message: String,
+}
+
+/// Turns `shellcheck --format json` into findings.
+pub fn from_shellcheck(
+    stdout: &str,
+    relative: &dyn Fn(&str) -> String,
+) -> Result<Vec<Finding>, serde_json::Error> {
+    let all: Vec<ShellCheck> = serde_json::from_str(stdout)?;
+    let finding = |one: ShellCheck| {
+        let severity = match one.level.as_str() {
+            "error" => Severity::Medium,
+            "warning" => Severity::Low,
+            _ => Severity::Info,
+        };
+        Finding::new(
+            format!("shellcheck.SC{}", one.code),
+            severity,
+            Place::at(relative(&one.file), one.line, one.column),
+            one.message,
+            format!("see https://www.shellcheck.net/wiki/SC{}", one.code),
+        )
+    };
+    Ok(all.into_iter().map(finding).collect())
+}
+
+/// The Rust edition a file is written in: from the nearest `Cargo.toml` above it that says one.
+/// `manifest` gives the text of a `Cargo.toml` by its path in the tree.
+pub fn edition(path: &str, manifest: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let mut inherits = false;
+    for directory in tree::ancestors(tree::parent(path)) {
+        let Some(text) = manifest(&tree::join(directory, "Cargo.toml")) else { continue };
+        let Ok(table) = toml::from_str::<toml::Table>(&text) else { return None };
+        if !inherits && let Some(package) = table.get("package") {
+            match package.get("edition") {
+                Some(toml::Value::String(edition)) => return Some(edition.clone()),
+                Some(_) => inherits = true,
+                None => return Some("2015".into()),
+            }
+        }
+        if inherits
+            && let Some(edition) =
+                table.get("workspace").and_then(|w| w.get("package")?.get("edition")?.as_str())
+        {
+            return Some(edition.into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relative(path: &str) -> String {
+        path.trim_start_matches("/t/").to_string()
+    }
+
+    #[test]
+    fn a_parsers_lines_become_findings_and_noise_does_not() {
+        let output =
+            "{\"path\":\"/t/a.py\",\"line\":3,\"column\":7,\"message\":\"invalid syntax\"}\nwarning: x\n";
+        let findings = from_parser("lint.python-syntax", "Python 3.11", output, &relative);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].place, Place::at("a.py", 3, 7));
+        assert_eq!(findings[0].message, "Python 3.11 cannot parse this: invalid syntax");
+    }
+
+    #[test]
+    fn bash_rustfmt_ruff_and_shellcheck_are_read() {
+        let finding = from_bash(
+            "a.sh",
+            "/t/a.sh: line 4: syntax error near unexpected token `fi'\n/t/a.sh: line 4: `fi'\n",
+        );
+        assert_eq!(finding.map(|f| f.place), Some(Place::line("a.sh", 4)));
+        assert_eq!(from_bash("a.sh", ""), None);
+
+        let finding = from_rustfmt("x", "/t/src/b.rs\n/t/src/a.rs\n", &relative).expect("two files differ");
+        assert_eq!(finding.place, Place::file("src/a.rs"));
+        assert!(finding.message.starts_with("2 files of x"));
+
+        let stderr = "error: expected one of `!` or `::`, found `main`\n --> /t/src/a.rs:2:5\n  |\n";
+        assert_eq!(from_rustfmt_errors(stderr, &relative)[0].place, Place::at("src/a.rs", 2, 5));
+
+        let ruff = r#"[{"code":"F401","filename":"/t/a.py","message":"unused","location":{"row":1,"column":8},"fix":null}]"#;
+        assert_eq!(from_ruff(ruff, &relative).expect("well-formed")[0].rule, "ruff.F401");
+
+        let shellcheck =
+            r#"[{"file":"/t/a.sh","line":2,"column":3,"level":"error","code":1009,"message":"m"}]"#;
+        assert_eq!(
+            from_shellcheck(shellcheck, &relative).expect("well-formed")[0].severity,
+            Severity::Medium
+        );
+    }
+
+    #[test]
+    fn an_edition_comes_from_the_nearest_manifest_or_its_workspace() {
+        let manifest = |path: &str| match path {
+            "Cargo.toml" => Some("[workspace.package]\nedition = \"2024\"\n".to_string()),
+            "a/Cargo.toml" => Some("[package]\nname = \"a\"\nedition.workspace = true\n".into()),
+            "b/Cargo.toml" => Some("[package]\nname = \"b\"\nedition = \"2018\"\n".into()),
+            "c/Cargo.toml" => Some("[package]\nname = \"c\"\n".into()),
+            _ => None,
+        };
+        assert_eq!(edition("a/src/lib.rs", &manifest).as_deref(), Some("2024"));
+        assert_eq!(edition("b/src/x/y.rs", &manifest).as_deref(), Some("2018"));
+        assert_eq!(edition("c/build.rs", &manifest).as_deref(), Some("2015"));
+        assert_eq!(edition("loose.rs", &manifest), None);
+    }
+}
