@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod delay;
+pub mod disk;
 pub mod link;
 pub mod memory;
 pub mod random;
