@@ -7,6 +7,16 @@
 //!
 //! The specification is `FORMAT.md` beside this crate. Every decoder is total: any bytes give a value or a named [`Error`].
 //! Nothing here does I/O, reads a clock, encrypts or compresses.
+//!
+//! ```
+//! use synod_wire::{Full, Head, Kind, Priority};
+//!
+//! let head = Head { priority: Priority::High, ..Head::new(Kind::Publish) };
+//! let bytes = Full::new(head, b"42 units").on("orders.new").to_vec()?;
+//! let (frame, used) = Full::decode(&bytes)?;
+//! assert_eq!((frame.subject, frame.payload, used), (Some("orders.new"), &b"42 units"[..], 64 + 16 + 8));
+//! # Ok::<(), synod_wire::Error>(())
+//! ```
 
 pub mod body;
 pub mod compact;
