@@ -64,7 +64,9 @@ pub enum NetError {
         limit: Duration,
     },
     /// Credentials without keys were used beyond this machine.
-    #[error("{address} is not on loopback: plain credentials prove nothing, give certificates to leave this machine")]
+    #[error(
+        "{address} is not on loopback: plain credentials prove nothing, give certificates to leave this machine"
+    )]
     NotLoopback {
         /// Where it should have gone.
         address: Address,

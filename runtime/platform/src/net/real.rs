@@ -77,9 +77,7 @@ impl Socket {
                 let at = listener.local_addr().map_err(|error| bind_error(address, &error))?;
                 (Kind::Tcp(listener), Address::Tcp(at))
             }
-            Address::Unix(path) => {
-                (Kind::Unix(UnixSocket::bind(path).await?), address.clone())
-            }
+            Address::Unix(path) => (Kind::Unix(UnixSocket::bind(path).await?), address.clone()),
         };
         Ok(Self { kind, address })
     }
@@ -153,8 +151,7 @@ pub(super) async fn connect(address: &Address, credentials: &Credentials) -> Res
             }
         }
         Address::Unix(path) => {
-            let stream =
-                UnixStream::connect(path).await.map_err(|error| connect_error(address, &error))?;
+            let stream = UnixStream::connect(path).await.map_err(|error| connect_error(address, &error))?;
             greet_unix(stream, credentials).await
         }
     }

@@ -11,8 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-    version,
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme, version,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -50,12 +49,11 @@ impl Keys {
         let server = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&version::TLS13])
             .and_then(|builder| {
-                builder
-                    .with_client_cert_verifier(clients)
-                    .with_single_cert(chain.clone(), key.clone_key())
+                builder.with_client_cert_verifier(clients).with_single_cert(chain.clone(), key.clone_key())
             })
             .map_err(|error| wrong("key", error.to_string()))?;
-        let servers = Arc::new(SignedByOurs { roots, algorithms: provider.signature_verification_algorithms });
+        let servers =
+            Arc::new(SignedByOurs { roots, algorithms: provider.signature_verification_algorithms });
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13])
             .and_then(|builder| {
@@ -83,10 +81,7 @@ impl Keys {
     }
 }
 
-fn certificates(
-    what: &'static str,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if found.is_empty() => {
