@@ -142,6 +142,9 @@ pub fn is_test_data(path: &str) -> bool {
         "e2e",
         "mock",
         "mocks",
+        "bench",
+        "benches",
+        "benchmarks",
     ];
     let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
     if folders.split('/').any(|part| {
@@ -161,6 +164,13 @@ pub fn is_test_data(path: &str) -> bool {
         || matches!(stem, "test" | "tests" | "conftest")
         || file.contains(".test.")
         || file.contains(".spec.")
+}
+
+/// Whether a path is documentation: its secrets are often examples, made up or long expired.
+pub fn is_documentation(path: &str) -> bool {
+    const FOLDERS: &[&str] = &["doc", "docs", "documentation", "man", "manual", "examples", "example"];
+    matches!(extension(path).as_str(), "md" | "markdown" | "rst" | "adoc" | "mdx")
+        || parent(path).split('/').any(|part| FOLDERS.contains(&part.to_ascii_lowercase().as_str()))
 }
 
 /// Whether a path lies in a folder of other people's code or of build products.

@@ -75,7 +75,7 @@ struct RuleText {
     #[serde(default)]
     needs: Vec<Class>,
     #[serde(default)]
-    not_in_tests: bool,
+    guess: bool,
     advice: String,
     sample: String,
     #[serde(default)]
@@ -148,7 +148,7 @@ impl Corpus {
         let lower = content.to_ascii_lowercase();
         let in_tests = tree::is_test_data(path);
         for rule in &self.rules {
-            if in_tests && rule.text.not_in_tests {
+            if rule.text.guess && (in_tests || tree::is_documentation(path)) {
                 continue;
             }
             if !rule.text.keywords.iter().any(|keyword| contains(&lower, keyword.as_bytes())) {
@@ -191,8 +191,15 @@ fn told(rule: &Rule, path: &str, content: &[u8], secret: &[u8], offset: usize, i
             secret.len()
         )
     };
+    let before = &content[..offset];
+    let in_tests = in_tests || (path.ends_with(".rs") && contains(before, b"#[cfg(test)]"));
+    let source_line = line_around(content, offset).trim_ascii_start();
+    let in_documentation =
+        tree::is_documentation(path) || source_line.starts_with(b"///") || source_line.starts_with(b"//!");
     let (severity, aside) = if key && in_tests {
         (Severity::Info, "; among test data, so harmless if nothing else trusts it")
+    } else if in_documentation {
+        (milder(rule.text.severity), "; in documentation, so make sure that it is a dead example")
     } else {
         (rule.text.severity, "")
     };
@@ -203,6 +210,10 @@ fn told(rule: &Rule, path: &str, content: &[u8], secret: &[u8], offset: usize, i
         format!("{}{shown}{aside}", rule.text.what),
         rule.text.advice.clone(),
     )
+}
+
+fn milder(severity: Severity) -> Severity {
+    Severity::ALL.into_iter().rev().find(|other| *other < severity).unwrap_or(severity)
 }
 
 /// Shannon entropy in bits a byte.
@@ -362,6 +373,13 @@ mod tests {
         let guess = build(sample("assigned-credential"), Some(&mut Draw(5)));
         assert_eq!(corpus.scan("tests/a.py", guess.as_bytes()), []);
         assert_eq!(corpus.scan("app/a.py", guess.as_bytes()).len(), 1);
+    }
+
+    #[test]
+    fn a_secret_in_documentation_is_told_one_step_milder() {
+        let token = build("ghp_{A-Za-z0-9:36}", Some(&mut Draw(3)));
+        let severity = |path: &str| Corpus::built_in().scan(path, token.as_bytes())[0].severity;
+        assert_eq!((severity("src/a.rs"), severity("docs/a.rst")), (Severity::Critical, Severity::High));
     }
 
     #[test]

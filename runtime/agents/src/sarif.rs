@@ -1,0 +1,101 @@
+//! Findings as SARIF 2.1.0, the form that code hosts and editors read.
+//!
+//! Paths are written as URIs relative to the root of the tree, under the base id `SRCROOT`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::finding::{Finding, Severity};
+
+/// One SARIF log with one run of `tool`.
+pub fn log(tool: &str, findings: &[Finding]) -> Value {
+    let rules: BTreeMap<&str, &Finding> =
+        findings.iter().rev().map(|finding| (finding.rule.as_str(), finding)).collect();
+    let index: BTreeMap<&str, usize> = rules.keys().enumerate().map(|(n, rule)| (*rule, n)).collect();
+    let results: Vec<Value> = findings.iter().map(|finding| result(finding, index[finding.rule.as_str()])).collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {
+                "driver": {
+                    "name": tool,
+                    "semanticVersion": env!("CARGO_PKG_VERSION"),
+                    "rules": rules.iter().map(|(id, finding)| json!({
+                        "id": id,
+                        "help": { "text": finding.advice },
+                        "defaultConfiguration": { "level": level(finding.severity) },
+                    })).collect::<Vec<_>>(),
+                }
+            },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+fn result(finding: &Finding, rule: usize) -> Value {
+    let mut location = json!({
+        "artifactLocation": { "uri": uri(&finding.place.path), "uriBaseId": "SRCROOT" },
+    });
+    if let Some(line) = finding.place.line {
+        let mut region = json!({ "startLine": line.max(1) });
+        if let Some(column) = finding.place.column {
+            region["startColumn"] = column.max(1).into();
+        }
+        location["region"] = region;
+    }
+    json!({
+        "ruleId": finding.rule,
+        "ruleIndex": rule,
+        "level": level(finding.severity),
+        "message": { "text": finding.message },
+        "locations": [{ "physicalLocation": location }],
+        "properties": { "severity": finding.severity.word() },
+    })
+}
+
+fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "note",
+        Severity::Low | Severity::Medium => "warning",
+        Severity::High | Severity::Critical => "error",
+    }
+}
+
+fn uri(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Place;
+
+    #[test]
+    fn a_log_has_the_parts_that_readers_ask_for() {
+        let findings = [
+            Finding::new("b", Severity::High, Place::at("a b.rs", 3, 4), "m", "d"),
+            Finding::new("a", Severity::Info, Place::file("x"), "m", "d"),
+        ];
+        let log = log("synod-linter", &findings);
+        assert_eq!(log["version"], "2.1.0");
+        let run = &log["runs"][0];
+        assert_eq!(run["tool"]["driver"]["rules"][1]["id"], "b");
+        assert_eq!(run["results"][0]["ruleIndex"], 1);
+        assert_eq!(run["results"][0]["level"], "error");
+        let place = &run["results"][0]["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "a%20b.rs");
+        assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 4}));
+        assert!(run["results"][1]["locations"][0]["physicalLocation"].get("region").is_none());
+    }
+}
