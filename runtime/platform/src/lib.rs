@@ -15,7 +15,9 @@
 //! [`testing::run`] runs one async body in either build.
 
 pub mod net;
+pub mod memory;
 pub mod random;
+pub mod signals;
 #[cfg(madsim)]
 pub mod simulation;
 pub mod task;

@@ -186,7 +186,7 @@ fn code_knows_in_which_node_it_runs() {
 fn a_run_that_cannot_go_on_says_why() {
     let failed = simulation::run(1, LIMIT, || async { panic!("engine {}", 1) as () });
     assert_eq!(failed, Err(RunError::Panicked("engine 1".into())));
-    let stuck = simulation::run(1, LIMIT, || pending::<()>());
+    let stuck = simulation::run(1, LIMIT, pending::<()>);
     assert_eq!(stuck, Err(RunError::Stuck));
     let limit = Duration::from_secs(5);
     let long = simulation::run(1, limit, || async {

@@ -176,7 +176,7 @@ mod simulated {
             });
             sleep(Duration::from_millis(1)).await;
             // Slower by a fifth: the timer that was set is too early now, and must not end the sleep.
-            node.set_drift(-200_000);
+            node.set_drift(-200_000_000);
             assert_eq!(node.exited().await, simulation::Exit::Finished);
             let elapsed = clock::elapsed().as_millis();
             assert!((24_990..25_010).contains(&elapsed), "{elapsed}");

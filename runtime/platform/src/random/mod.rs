@@ -48,8 +48,9 @@ fn below_from(bound: u64, mut draw: impl FnMut() -> u64) -> u64 {
 }
 
 fn chance_from(probability: f64, mut draw: impl FnMut() -> u64) -> bool {
-    if probability <= 0.0 {
-        return false;
+    // Draws nothing when the answer is certain, so that a fault that is off does not shift the rest of a run.
+    if probability <= 0.0 || probability >= 1.0 {
+        return probability >= 1.0;
     }
     // 53 bits: every value is exact in an f64, and 1.0 is never drawn.
     ((draw() >> 11) as f64) < probability * (1_u64 << 53) as f64

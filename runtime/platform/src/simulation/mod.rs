@@ -15,9 +15,9 @@ mod world;
 use std::future::Future;
 use std::time::Duration;
 
-pub use node::{Exit, Incarnation, Node, NodeId, Status, current, current_node, is_alive, nodes, on_crash};
 pub(crate) use node::slowed;
-pub use world::state;
+pub use node::{Exit, Incarnation, Node, NodeId, Status, current, current_node, is_alive, nodes, on_crash};
+pub use world::{in_run, state};
 
 use crate::task::panic_message;
 
@@ -63,11 +63,12 @@ where
 
 /// Runs `future` as a world on this thread.
 pub(crate) fn here<F: Future>(seed: u64, limit: Option<Duration>, future: F) -> F::Output {
+    // Outlives the runtime: destructors of what is left may still ask it.
+    let _world = world::enter();
     let mut runtime = madsim::runtime::Runtime::with_seed_and_config(seed, madsim::Config::default());
     if let Some(limit) = limit {
         runtime.set_time_limit(limit);
     }
-    let _world = world::enter();
     runtime.block_on(async {
         let output = future.await;
         for node in nodes() {

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use madsim::runtime::Handle;
 use synod_probe::event;
+use synod_sim_model::clock::Clock;
 
-use super::clock::{self, NodeClock};
-use super::world::world;
+use super::clock;
+use super::world::{try_world, world};
 use crate::task::{self, JoinError};
 
 /// A node of the run. Zero is the world outside of all nodes, where the engine runs.
@@ -82,7 +83,7 @@ pub(super) struct NodeState {
     below: madsim::task::NodeId,
     status: Status,
     init: Rc<Init>,
-    pub(super) clock: NodeClock,
+    pub(super) clock: Clock,
     slowness: f64,
     waiters: Vec<Waker>,
 }
@@ -99,9 +100,13 @@ pub(super) fn with<T>(id: NodeId, body: impl FnOnce(&mut NodeState) -> T) -> T {
 
 /// The life in which the calling code runs, also from a destructor during a crash.
 pub fn current() -> Incarnation {
+    const OUTSIDE: Incarnation = Incarnation { node: NodeId::OUTSIDE, number: 0 };
+    if Handle::try_current().is_err() {
+        return OUTSIDE;
+    }
     let below = madsim::plugin::node();
     let found = world().incarnations.borrow().get(&below).copied();
-    found.unwrap_or(Incarnation { node: NodeId::OUTSIDE, number: 0 })
+    found.unwrap_or(OUTSIDE)
 }
 
 /// The node in which the calling code runs; [`NodeId::OUTSIDE`] for the engine's.
@@ -114,9 +119,12 @@ pub fn is_alive(incarnation: Incarnation) -> bool {
     if incarnation.node == NodeId::OUTSIDE {
         return true;
     }
-    with(incarnation.node, |node| {
-        node.number == incarnation.number && !matches!(node.status, Status::Down(_))
-    })
+    // A destructor may ask when the run is over already.
+    let Some(world) = try_world() else { return false };
+    let nodes = world.nodes.borrow();
+    nodes
+        .get(&incarnation.node)
+        .is_some_and(|node| node.number == incarnation.number && !matches!(node.status, Status::Down(_)))
 }
 
 /// Calls `hook` at every end of a life (crash, panic, kill, root done), after it counts as ended and before its futures are dropped.
@@ -158,7 +166,11 @@ impl Node {
             let mut nodes = world.nodes.borrow_mut();
             for node in nodes.values() {
                 assert!(node.name != name, "the node name `{name}` is taken");
-                assert!(node.address != address, "`{name}`: the address {address} is taken by `{}`", node.name);
+                assert!(
+                    node.address != address,
+                    "`{name}`: the address {address} is taken by `{}`",
+                    node.name
+                );
             }
             let id = NodeId(nodes.len() as u32 + 1);
             let init: Rc<Init> = Rc::new(move || Box::pin(init()));
@@ -169,7 +181,7 @@ impl Node {
                 below: madsim::plugin::node(),
                 status: Status::Down(Exit::Killed),
                 init,
-                clock: NodeClock::default(),
+                clock: clock::honest(),
                 slowness: 1.0,
                 waiters: Vec::new(),
             };
@@ -315,9 +327,9 @@ impl Node {
         clock::step(self.0, nanos);
     }
 
-    /// Lets both its clocks run fast (positive) or slow (negative) by parts per million from now on.
-    pub fn set_drift(self, ppm: i32) {
-        clock::set_drift(self.0, ppm);
+    /// Lets both its clocks run fast (positive) or slow (negative) by parts per billion from now on; at most by a half.
+    pub fn set_drift(self, parts_per_billion: i64) {
+        clock::set_drift(self.0, parts_per_billion);
     }
 
     /// Waits until it is down, and tells how its life ended.

@@ -5,14 +5,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::NodeId;
 use super::node::{Incarnation, NodeState};
-use super::{NodeId, clock};
 
 #[derive(Default)]
 pub(super) struct World {
     pub(super) nodes: RefCell<BTreeMap<NodeId, NodeState>>,
     pub(super) incarnations: RefCell<BTreeMap<madsim::task::NodeId, Incarnation>>,
-    pub(super) outside: RefCell<clock::NodeClock>,
     #[expect(clippy::type_complexity, reason = "a list of callbacks, named once")]
     pub(super) hooks: RefCell<Vec<Rc<dyn Fn(Incarnation)>>>,
     states: RefCell<BTreeMap<TypeId, Rc<dyn Any>>>,
@@ -44,6 +43,16 @@ pub(super) fn world() -> Rc<World> {
         Some(world) => world.clone(),
         None => panic!("this build is the simulator's: call from within simulation::run or testing::run"),
     })
+}
+
+/// The world of this thread, if there is one: for destructors, which may run when it is over.
+pub(super) fn try_world() -> Option<Rc<World>> {
+    WORLD.try_with(|world| world.borrow().clone()).ok().flatten()
+}
+
+/// Whether this thread is in a run: destructors ask, which may run when it is over.
+pub fn in_run() -> bool {
+    try_world().is_some()
 }
 
 /// The run's one value of type `T`, made by `Default` at the first call: where a simulated arm keeps its world.
