@@ -109,15 +109,10 @@ fn explain(text: &str, file: &str, error: &toml::de::Error) -> ConfigError {
 /// serde's names for Rust's types, said for people who write TOML.
 fn article(expected: &str) -> String {
     match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => {
-            let most = match expected {
-                "u8" => " up to 255",
-                "u16" => " up to 65535",
-                "u32" => " up to 4294967295",
-                _ => "",
-            };
-            format!("a whole number, not negative{most}")
-        }
+        "u8" => "a whole number from 0 to 255".to_owned(),
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u32" => "a whole number from 0 to 4294967295".to_owned(),
+        "u64" | "usize" => "a whole number, not negative".to_owned(),
         "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
@@ -326,7 +321,7 @@ mod tests {
     fn a_wrong_type_says_what_was_expected() {
         assert_eq!(
             complaint("name = \"a\"\n[cluster]\nnodes = \"three\"\n"),
-            "x.toml:3:9: `cluster.nodes` must be a whole number, not negative up to 255, but is string \"three\""
+            "x.toml:3:9: `cluster.nodes` must be a whole number from 0 to 255, but is string \"three\""
         );
         assert_eq!(
             complaint("name = 7\n[cluster]\nnodes = 1\n"),

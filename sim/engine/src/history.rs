@@ -1,0 +1,221 @@
+//! What happened in a run, as the oracles see it: who sent, received, asked, answered, appended, ended, and when.
+//!
+//! Workloads write it as they go; it is outside the simulated world, so a crash loses none of it. Times are the
+//! engine's (virtual nanoseconds, the same for all nodes).
+
+use crate::scenario::form::Priority;
+
+/// A node by its number, from 1.
+pub type NodeNumber = u32;
+/// A message, request or record of the run, unique over all workloads.
+pub type Id = u64;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When, virtual nanoseconds.
+    pub at_ns: u64,
+    /// Where; 0 is the engine.
+    pub node: NodeNumber,
+    /// What.
+    pub what: What,
+}
+
+/// What a request came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered, with the id that the reply names and the instance that gave it.
+    Answered {
+        /// The request that the reply says it answers.
+        names: Id,
+        /// The node of the instance that answered.
+        by: NodeNumber,
+    },
+    /// Nobody serves the subject.
+    NobodyListens,
+    /// No answer before the deadline.
+    DeadlinePassed,
+    /// Every instance rests behind an open breaker.
+    Resting,
+    /// Another error, by its name.
+    Failed(&'static str),
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A receiver or server of a workload is there: its subscription was acknowledged.
+    Attached {
+        /// The workload, by its place in the file.
+        work: usize,
+        /// Whether it serves requests.
+        serves: bool,
+    },
+    /// It is there no more: it ended, panicked, or its node did.
+    Detached {
+        /// The workload.
+        work: usize,
+    },
+    /// Publishing a message begins.
+    Sending {
+        /// The message.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// Which client of the workload on this node.
+        client: u32,
+        /// Its priority.
+        priority: Priority,
+    },
+    /// Publishing it is over: who took it, by node.
+    Sent {
+        /// The message.
+        id: Id,
+        /// Nodes whose receiver took it, or to which a link took it.
+        accepted: Vec<NodeNumber>,
+        /// How many refused.
+        refused: u32,
+    },
+    /// A receiver got a message.
+    Delivered {
+        /// The message, as its payload says.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// The priority it was delivered with.
+        priority: Priority,
+        /// Whether the payload is what was sent.
+        whole: bool,
+    },
+    /// A request begins.
+    Asked {
+        /// The request.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// Which client of the workload on this node.
+        client: u32,
+        /// When it must have ended.
+        deadline_ns: u64,
+        /// Whether it may be handled twice.
+        idempotent: bool,
+    },
+    /// A server begins to handle a request.
+    Served {
+        /// The request, as its payload says.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// Whether the payload is what was sent.
+        whole: bool,
+    },
+    /// A request ended for its client.
+    Ended {
+        /// The request.
+        id: Id,
+        /// How.
+        outcome: Outcome,
+    },
+    /// An append begins.
+    Appending {
+        /// The record.
+        id: Id,
+        /// The workload.
+        work: usize,
+    },
+    /// An append was acknowledged as durable, or failed.
+    Appended {
+        /// The record.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// Whether it was acknowledged.
+        acknowledged: bool,
+    },
+    /// A file was opened after a start, and holds these records.
+    Recovered {
+        /// The workload.
+        work: usize,
+        /// The records' ids in order; a record that is not one of ours is `Id::MAX`.
+        records: Vec<Id>,
+    },
+    /// A breaker was asked to admit a call, or told of its outcome, or changed its state.
+    Breaker(BreakerStep),
+    /// An agent panicked, as a fault had it do.
+    Panicked {
+        /// The workload.
+        work: usize,
+    },
+    /// A node's life ended.
+    NodeEnded {
+        /// Whether a fault had it end.
+        declared: bool,
+        /// The panic's text, if it was one.
+        panic: Option<String>,
+        /// Whether its disk was emptied.
+        wiped: bool,
+    },
+    /// A node was started.
+    NodeStarted,
+    /// Every fault has ended.
+    Healed,
+}
+
+/// One step of a breaker, as the fabric tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerStep {
+    /// Which breaker: requester and instance.
+    pub breaker: String,
+    /// The state it came to: `closed`, `open` or `half-open`.
+    pub state: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Probes in flight.
+    pub in_flight: u64,
+}
+
+/// The whole run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In the order in which it happened.
+    pub entries: Vec<Entry>,
+}
+
+/// What the oracles know besides the history.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Losses that the fabric counted, all reasons together.
+    pub losses: u64,
+    /// When the faults ended, and when the fleet must have recovered (virtual ns).
+    pub healed: Option<(u64, u64)>,
+    /// When clients stopped sending (virtual ns).
+    pub clients_end_ns: u64,
+    /// Half-open probes a breaker may have in flight.
+    pub probes_max: u64,
+}
+
+impl History {
+    /// Adds what happened.
+    pub fn push(&mut self, at_ns: u64, node: NodeNumber, what: What) {
+        self.entries.push(Entry { at_ns, node, what });
+    }
+
+    /// Times at which each node's life ended, in order, as `(node, time)`.
+    pub fn ends(&self) -> Vec<(NodeNumber, u64)> {
+        self.entries
+            .iter()
+            .filter(|entry| matches!(entry.what, What::NodeEnded { .. }))
+            .map(|entry| (entry.node, entry.at_ns))
+            .collect()
+    }
+}
+
+/// A history written by hand: what the oracles' tests are made of.
+#[cfg(test)]
+pub(crate) fn by_hand(entries: impl IntoIterator<Item = (u64, NodeNumber, What)>) -> History {
+    let mut history = History::default();
+    for (at_ns, node, what) in entries {
+        history.push(at_ns, node, what);
+    }
+    history
+}
