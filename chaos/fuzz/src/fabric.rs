@@ -1,0 +1,34 @@
+//! Subjects and patterns: what is taken reads back as written, and matching agrees with its definition.
+
+use synod_fabric::subject::{LENGTH_MAX, TOKENS_MAX};
+use synod_fabric::{Pattern, Subject};
+
+/// A pattern in the first line, a subject in the second.
+pub fn subject(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (pattern_text, subject_text) = text.split_once('\n').unwrap_or((text, text));
+    let pattern = Pattern::new(pattern_text);
+    let subject = Subject::new(subject_text);
+    if let Ok(subject) = &subject {
+        assert_eq!(subject.as_str(), subject_text);
+        assert!(!subject_text.is_empty() && subject_text.len() <= LENGTH_MAX);
+        assert!(subject.tokens().count() <= TOKENS_MAX && subject.tokens().all(|token| !token.is_empty()));
+        let itself = Pattern::new(subject_text).expect("every subject is a pattern");
+        assert!(itself.matches(subject));
+    }
+    if let (Ok(pattern), Ok(subject)) = (&pattern, &subject) {
+        let wanted: Vec<&str> = pattern_text.split('.').collect();
+        let given: Vec<&str> = subject_text.split('.').collect();
+        assert_eq!(pattern.matches(subject), means(&wanted, &given));
+    }
+}
+
+/// What a pattern means, token by token.
+fn means(wanted: &[&str], given: &[&str]) -> bool {
+    match (wanted, given) {
+        ([], []) => true,
+        ([">"], [_, ..]) => true,
+        ([want, wanted @ ..], [give, given @ ..]) => (*want == "*" || want == give) && means(wanted, given),
+        _ => false,
+    }
+}
