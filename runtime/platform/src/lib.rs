@@ -14,8 +14,10 @@
 //! In the simulated build the module `simulation` is what a scenario engine drives: nodes with incarnations, crashes, pauses, clocks.
 //! [`testing::run`] runs one async body in either build.
 
-pub mod net;
+pub mod disk;
+pub mod files;
 pub mod memory;
+pub mod net;
 pub mod random;
 pub mod signals;
 #[cfg(madsim)]
