@@ -21,6 +21,18 @@ use crate::Random;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(u64);
 
+impl Handle {
+    /// The handle of this number; a disk that never gave it out answers [`Failure::BadHandle`].
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number, which no other handle of this disk ever has.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Open {
@@ -211,7 +223,8 @@ impl Disk {
     /// Opens a file.
     pub fn open(&mut self, path: &str, options: Open) -> Result<Handle, Failure> {
         let Open { read, write, create, create_new, truncate } = options;
-        if !(read || write) || (!write && (create || create_new || truncate)) {
+        let nothing = !read && !write;
+        if nothing || (!write && (create || create_new || truncate)) {
             return Err(Failure::Invalid);
         }
         let path = self.reachable(path)?;
