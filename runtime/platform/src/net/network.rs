@@ -394,6 +394,8 @@ impl Network {
                 FrameFate::Held(at) => {
                     reach!("net.stream_held");
                     lane.retry_at = at;
+                    // A waiting reader must set its alarm for when the link comes back by itself.
+                    lane.reader.take().into_iter().for_each(Waker::wake);
                     return;
                 }
                 FrameFate::Reset => {
