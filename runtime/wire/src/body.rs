@@ -88,11 +88,13 @@ pub enum Reason {
     Protocol = 7,
     /// The versions have nothing in common.
     Version = 8,
+    /// The way to whoever had it was lost: what became of it is not known.
+    Unreachable = 9,
 }
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::WouldBlock,
         Reason::NotAllowed,
         Reason::DeadlinePassed,
@@ -101,6 +103,7 @@ impl Reason {
         Reason::Failed,
         Reason::Protocol,
         Reason::Version,
+        Reason::Unreachable,
     ];
 }
 
