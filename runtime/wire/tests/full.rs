@@ -271,7 +271,7 @@ fn hellos_agree_on_the_newest_version_both_read() {
     let mut reserved = hello(1, 1).encode();
     reserved[3] = 1;
     assert_eq!(Hello::decode(&reserved), Err(Error::ReservedBits(2)));
-    assert_eq!(Refusal::decode(&[9, 0]), Err(Error::BadField { field: "the reason", value: 9 }));
+    assert_eq!(Refusal::decode(&[99, 0]), Err(Error::BadField { field: "the reason", value: 99 }));
     assert!(Refusal::decode(&[1, 0, 0xC3]).is_err());
     for reason in Reason::ALL {
         let refusal = Refusal { reason, text: "why" };
