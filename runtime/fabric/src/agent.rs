@@ -1,132 +1,147 @@
-//! The handles of the fabric. Published ahead of their bodies, which follow.
+//! Agents, their publishers and subscriptions, and messages as handlers get them.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use synod_platform::time::Mono;
-use synod_resilience::breaker;
+use synod_platform::time::{self, Mono};
+use synod_probe::{event, reach};
+use synod_wire::body::Reason;
 
+use crate::context::{Answer, Cancel, Envelope, Inner, Queue};
 use crate::error::{AttachError, PublishError, ReplyError, RequestError};
+use crate::fabric::Context;
+use crate::lane::{Body, Passage};
+use crate::mailbox::ALL;
 use crate::message::{Payload, Receipt};
+use crate::registry::{Station, Takes};
+use crate::request;
+use crate::route::{Route, Sending, judge};
 use crate::subject::SubjectError;
-use crate::{Priority, Subject};
+use crate::{PAYLOAD_MAX, Pattern, Priority, RequestOptions, Subject};
 
-/// How a node's fabric is set up.
-#[derive(Clone, Debug)]
-pub struct FabricConfig {
-    /// The node's name: unique among its peers.
-    pub node: String,
-    /// Size of a new lane's ring, bytes; a power of two.
-    pub lane_bytes: usize,
-    /// The largest capacity a subscription may ask for, messages a priority and sending context.
-    pub capacity_max: usize,
-    /// When instances of a service are given a rest.
-    pub breaker: breaker::Settings,
+/// Publishers an agent keeps for subjects given as text.
+const PUBLISHERS_MAX: usize = 64;
+
+/// One who sends and receives. Cheap to clone; stays on its thread. Its name is free again when the last handle to it, its
+/// subscriptions' and publishers' included, is dropped.
+#[derive(Clone)]
+pub struct Agent(Rc<Being>);
+
+pub(crate) struct Being {
+    name: Arc<str>,
+    context: Context,
+    publishers: RefCell<BTreeMap<Box<str>, Publisher0>>,
 }
 
-impl FabricConfig {
-    /// The usual settings for a node of that name.
-    pub fn named(node: impl Into<String>) -> Self {
-        Self {
-            node: node.into(),
-            lane_bytes: 16 << 10,
-            capacity_max: 65_536,
-            breaker: breaker::Settings::default(),
-        }
-    }
-}
+/// A publisher that does not hold its agent: the agent holds it.
+type Publisher0 = Rc<Route>;
 
-/// One node's fabric. Cheap to clone; any thread may hold it.
-#[derive(Clone, Debug)]
-pub struct Fabric(Arc<FabricConfig>);
-
-impl Fabric {
-    /// A fabric without contexts, agents or links.
-    pub fn new(config: FabricConfig) -> Self {
-        Self(Arc::new(config))
-    }
-
-    /// The node's name.
-    pub fn node(&self) -> &str {
-        &self.0.node
-    }
-
-    /// Binds the current executor thread, under a name that is unique in this fabric.
-    pub fn enter(&self, name: &str) -> Result<Context, AttachError> {
-        unimplemented!("{name}")
+impl Drop for Being {
+    fn drop(&mut self) {
+        event!("fabric.agent_gone", agent = &*self.name);
+        self.context.inner().shared.remove_agent(&self.name);
     }
 }
 
-/// An executor thread's part in the fabric. Cheap to clone; stays on its thread.
-#[derive(Clone, Debug)]
-pub struct Context(Rc<()>);
-
-impl Context {
-    /// Makes an agent. Its name is one token or more, unique in the node until the last handle to it is dropped.
-    pub fn agent(&self, name: &str) -> Result<Agent, AttachError> {
-        unimplemented!("{name}")
-    }
-
-    /// The fabric.
-    pub fn fabric(&self) -> &Fabric {
-        unimplemented!()
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        unimplemented!()
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Agent({})", self.0.name)
     }
 }
-
-/// One who sends and receives. Cheap to clone; stays on its thread.
-#[derive(Clone, Debug)]
-pub struct Agent(Rc<()>);
 
 impl Agent {
+    pub(crate) fn new(context: &Context, name: &str) -> Result<Self, AttachError> {
+        Subject::new(name)?;
+        let name: Arc<str> = name.into();
+        context.inner().shared.add_agent(&name, context.inner().id())?;
+        event!("fabric.agent", agent = &*name, context = context.name());
+        Ok(Self(Rc::new(Being { name, context: context.clone(), publishers: RefCell::default() })))
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
-        unimplemented!()
+        &self.0.name
     }
 
     /// Its context.
     pub fn context(&self) -> &Context {
-        unimplemented!()
+        &self.0.context
     }
 
-    /// Receives what is published to subjects that match. `capacity` is the number of places for each priority and sending context.
-    /// Every publish that starts after this returned reaches the subscription.
+    fn inner(&self) -> &Rc<Inner> {
+        self.0.context.inner()
+    }
+
+    /// Receives what is published to subjects that match. `capacity` is the number of places for each priority and sending context;
+    /// a sender that finds none is told so. Every publish that starts after this returned reaches the subscription.
     pub async fn subscribe(&self, pattern: &str, capacity: usize) -> Result<Subscription, AttachError> {
-        unimplemented!("{pattern} {capacity}")
+        self.attach(pattern, capacity, Takes { events: true, requests: false })
     }
 
-    /// Receives requests on subjects that match, as one instance among those who serve them: a request goes to one of them.
+    /// Receives requests on subjects that match, as one instance among all who serve them: each request goes to one.
     pub async fn serve(&self, pattern: &str, capacity: usize) -> Result<Subscription, AttachError> {
-        unimplemented!("{pattern} {capacity}")
+        self.attach(pattern, capacity, Takes { events: false, requests: true })
     }
 
-    /// Receives both what is published to `agent.<name>` and requests on it.
+    /// Receives what is published to `agent.<name>` and requests on it: how an agent is reached by name.
     pub async fn inbox(&self, capacity: usize) -> Result<Subscription, AttachError> {
-        unimplemented!("{capacity}")
+        self.attach(&format!("agent.{}", self.0.name), capacity, Takes { events: true, requests: true })
     }
 
-    /// A way to one subject, with its route cached: the fast path.
+    fn attach(&self, pattern: &str, capacity: usize, takes: Takes) -> Result<Subscription, AttachError> {
+        let pattern = Pattern::new(pattern)?;
+        let inner = self.inner();
+        let entry = inner.shared.new_entry(&inner.station, self.0.name.clone(), capacity, false)?;
+        let queue = Queue::new(entry.clone());
+        inner.queues.borrow_mut().insert(entry.id, queue.clone());
+        event!(
+            "fabric.subscribe",
+            agent = self.name(),
+            pattern = pattern.as_str(),
+            events = takes.events,
+            requests = takes.requests
+        );
+        inner.shared.list(&entry, BTreeMap::from([(pattern, takes)]));
+        Ok(Subscription { queue, agent: Some(self.clone()), context: self.0.context.clone() })
+    }
+
+    /// A way to one subject with its route cached: what to keep where much is sent.
     pub fn publisher(&self, subject: &str) -> Result<Publisher, SubjectError> {
-        unimplemented!("{subject}")
+        Ok(Publisher { route: self.route(subject)?, agent: self.clone() })
     }
 
-    /// Sends to everybody who subscribes to `subject`; answers at once. `Ok` when somebody took it, or nobody subscribes.
+    /// The cached route to a subject.
+    fn route(&self, subject: &str) -> Result<Rc<Route>, SubjectError> {
+        if let Some(route) = self.0.publishers.borrow().get(subject) {
+            return Ok(route.clone());
+        }
+        let route = self.inner().route(&self.0.name, &Subject::new(subject)?, false);
+        let mut publishers = self.0.publishers.borrow_mut();
+        if publishers.len() >= PUBLISHERS_MAX {
+            publishers.clear();
+        }
+        publishers.insert(subject.into(), route.clone());
+        Ok(route)
+    }
+
+    /// Sends to everybody who subscribes to `subject`; answers at once. `Ok` when somebody took it or nobody subscribes: the receipt tells.
     pub fn publish(
         &self,
         subject: &str,
         priority: Priority,
         payload: impl Into<Payload>,
     ) -> Result<Receipt, PublishError> {
-        let _ = (subject, priority, payload.into());
-        unimplemented!()
+        self.publisher(subject)?.publish_by(priority, &payload.into(), None)
     }
 
-    /// The same, waiting up to `within` until every receiver had room.
+    /// The same, waiting up to `within` until every receiver has room.
     pub async fn publish_wait(
         &self,
         subject: &str,
@@ -134,12 +149,11 @@ impl Agent {
         payload: impl Into<Payload>,
         within: Duration,
     ) -> Result<Receipt, PublishError> {
-        let _ = (subject, priority, payload.into(), within);
-        unimplemented!()
+        self.publisher(subject)?.publish_wait(priority, payload, within).await
     }
 
-    /// Asks one of those who serve `subject` and waits for the answer, up to `within`. Never asked twice unless the first
-    /// instance certainly did nothing. Dropping the future cancels the request.
+    /// Asks one of those who serve `subject` and waits for the answer, up to `within`. Another is asked only when the first certainly did
+    /// nothing. Dropping the future cancels the request.
     pub async fn request(
         &self,
         subject: &str,
@@ -158,149 +172,321 @@ impl Agent {
         payload: impl Into<Payload>,
         options: RequestOptions,
     ) -> Result<Message, RequestError> {
-        let _ = (subject, priority, payload.into(), options);
-        unimplemented!()
-    }
-}
-
-/// How a request is made.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestOptions {
-    /// The whole time it may take.
-    pub within: Duration,
-    /// Doing it twice is harmless: another instance may be asked when one took it and gave no answer.
-    pub idempotent: bool,
-    /// The time one instance gets; the whole time if `None`.
-    pub attempt: Option<Duration>,
-    /// The most instances asked.
-    pub attempts_max: u32,
-}
-
-impl RequestOptions {
-    /// One that may take `within`, is not idempotent, and asks up to three instances.
-    pub fn within(within: Duration) -> Self {
-        Self { within, idempotent: false, attempt: None, attempts_max: 3 }
-    }
-
-    /// Says that doing it twice is harmless.
-    pub fn idempotent(self) -> Self {
-        Self { idempotent: true, ..self }
-    }
-
-    /// Gives each instance `attempt` of the time.
-    pub fn attempt(self, attempt: Duration) -> Self {
-        Self { attempt: Some(attempt), ..self }
+        let route = self.route(subject)?;
+        request::ask(&self.0.context, &route, priority, &payload.into(), options).await
     }
 }
 
 /// A way to one subject, with its route cached.
-#[derive(Clone, Debug)]
-pub struct Publisher(Rc<()>);
+#[derive(Clone)]
+pub struct Publisher {
+    route: Rc<Route>,
+    agent: Agent,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Publisher({} to {})", self.agent.name(), self.route.subject)
+    }
+}
 
 impl Publisher {
+    /// The subject.
+    pub fn subject(&self) -> &Subject {
+        &self.route.subject
+    }
+
     /// Sends to everybody who subscribes; answers at once.
+    #[inline]
     pub fn publish(&self, priority: Priority, payload: &[u8]) -> Result<Receipt, PublishError> {
-        let _ = (priority, payload);
-        unimplemented!()
+        let body = Body::Slice(payload);
+        self.route.publish(self.agent.inner(), Sending { priority, deadline: 0, correlation: 0, body })
     }
 
-    /// The same for a payload that is shared already: no copy is made for receivers in this process.
-    pub fn publish_shared(&self, priority: Priority, payload: Payload) -> Result<Receipt, PublishError> {
-        let _ = (priority, payload);
-        unimplemented!()
+    /// The same for a payload that may be shared already, which is then not copied for receivers in this process; and with a moment after which nobody
+    /// wants it: whoever has not got it by then never does.
+    pub fn publish_by(
+        &self,
+        priority: Priority,
+        payload: &Payload,
+        deadline: Option<Mono>,
+    ) -> Result<Receipt, PublishError> {
+        let deadline = deadline.map_or(0, Mono::as_nanos);
+        let body = Body::Shared(payload);
+        self.route.publish(self.agent.inner(), Sending { priority, deadline, correlation: 0, body })
     }
 
-    /// Waits up to `within` until every receiver had room.
+    /// Sends, and waits up to `within` until every receiver has room. Those that took it at first are not sent it twice.
     pub async fn publish_wait(
         &self,
         priority: Priority,
-        payload: Payload,
+        payload: impl Into<Payload>,
         within: Duration,
     ) -> Result<Receipt, PublishError> {
-        let _ = (priority, payload, within);
-        unimplemented!()
+        let payload = payload.into();
+        publish_wait(self.agent.inner(), &self.route, priority, &payload, 0, time::now() + within).await
     }
 }
 
-/// The receiving end: six queues, by priority.
-#[derive(Debug)]
-pub struct Subscription(Rc<()>);
+/// Sends over a route and waits until every receiver took it or never will, or until `until`.
+pub(crate) async fn publish_wait(
+    inner: &Inner,
+    route: &Route,
+    priority: Priority,
+    payload: &Payload,
+    deadline: u64,
+    until: Mono,
+) -> Result<Receipt, PublishError> {
+    if payload.len() > PAYLOAD_MAX {
+        return Err(PublishError::TooLarge { len: payload.len(), max: PAYLOAD_MAX });
+    }
+    let sending = Sending { priority, deadline, correlation: 0, body: Body::Shared(payload) };
+    let resolved = route.resolved(inner).clone();
+    let mut receipt = resolved.publish_now(sending);
+    while receipt.refused.iter().any(|(_, why)| why.may_pass()) {
+        let mut room = pin!(inner.station.space.notified());
+        room.as_mut().enable();
+        let must_wait = resolved.ask_for_room(sending, &receipt);
+        resolved.retry(sending, &mut receipt);
+        if !must_wait || !receipt.refused.iter().any(|(_, why)| why.may_pass()) {
+            continue;
+        }
+        reach!("fabric.publish_waits");
+        if time::timeout_at(until, room).await.is_err() {
+            return Err(PublishError::DeadlinePassed(receipt));
+        }
+        resolved.retry(sending, &mut receipt);
+    }
+    if receipt.refused.is_empty() { Ok(receipt) } else { judge(receipt) }
+}
+
+/// The receiving end: six queues, by priority. Dropping it ends the subscription; requests that wait in it are told at once.
+pub struct Subscription {
+    queue: Rc<Queue>,
+    /// Keeps the name taken; links have none.
+    agent: Option<Agent>,
+    context: Context,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subscription({:?}, {} waiting)", self.queue.entry, self.len())
+    }
+}
 
 impl Subscription {
-    /// The next message: the most urgent, with ageing so that none starves. `None` when the subscription was revoked or its fabric stopped.
+    /// A link's: it subscribes to nothing until its peer tells what it wants.
+    pub(crate) fn of_link(context: &Context, owner: Arc<str>, capacity: usize) -> Result<Self, AttachError> {
+        let inner = context.inner();
+        let entry = inner.shared.new_entry(&inner.station, owner, capacity, true)?;
+        let queue = Queue::new(entry.clone());
+        inner.queues.borrow_mut().insert(entry.id, queue.clone());
+        Ok(Self { queue, agent: None, context: context.clone() })
+    }
+
+    pub(crate) fn queue(&self) -> &Rc<Queue> {
+        &self.queue
+    }
+
+    /// The next message: the most urgent, with ageing so that none starves. `None` when the fabric drains and nothing is left.
     pub async fn recv(&mut self) -> Option<Message> {
-        unimplemented!()
+        self.recv_among(ALL).await
+    }
+
+    pub(crate) async fn recv_among(&mut self, among: u8) -> Option<Message> {
+        let envelope = poll_fn(|cx| self.queue.poll_take(among, cx)).await?;
+        Some(Message::received(&self.context, envelope))
     }
 
     /// The next message, if one is there.
+    #[inline]
     pub fn try_recv(&mut self) -> Option<Message> {
-        unimplemented!()
+        let envelope = self.queue.take(ALL)?;
+        Some(Message::received(&self.context, envelope))
     }
 
-    /// Messages waiting.
+    /// Messages that wait here; others may be on their way.
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.queue.mailbox.borrow().len()
     }
 
-    /// Whether none waits.
+    /// Whether none waits here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The agent that receives; none for a link's.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
 }
 
-/// A message as its receiver gets it. A request that is dropped without an answer tells its requester so.
-#[derive(Debug)]
-pub struct Message(Rc<()>);
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.context.inner().close(&self.queue);
+    }
+}
+
+/// A message as its receiver gets it. A request that is dropped without an answer tells its requester so at once.
+pub struct Message {
+    passage: Arc<Passage>,
+    priority: Priority,
+    deadline: u64,
+    payload: Payload,
+    owed: Option<Owed>,
+}
+
+/// The answer that a request is owed.
+struct Owed {
+    context: Context,
+    correlation: u64,
+    cancel: Rc<Cancel>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("subject", &self.passage.subject)
+            .field("source", &self.passage.source)
+            .field("priority", &self.priority)
+            .field("payload", &self.payload)
+            .field("is_request", &self.is_request())
+            .finish()
+    }
+}
 
 impl Message {
-    /// What it was sent to.
-    pub fn subject(&self) -> &Subject {
-        unimplemented!()
+    #[inline]
+    fn received(context: &Context, envelope: Envelope) -> Self {
+        let Envelope { passage, priority, deadline, correlation, payload } = envelope;
+        let owed = (correlation != 0).then(|| {
+            let from = passage.edge.as_ref().map_or(0, |edge| edge.from.id);
+            let cancel = context.inner().take_in_hand(from, correlation);
+            Owed { context: context.clone(), correlation, cancel }
+        });
+        Self { passage, priority, deadline, payload, owed }
     }
 
-    /// Who sent it: an agent's name, or `node/agent` from another node.
+    pub(crate) fn answered(source: Arc<str>, subject: Subject, priority: Priority, payload: Payload) -> Self {
+        let passage = Arc::new(Passage { source, subject, edge: None });
+        Self { passage, priority, deadline: 0, payload, owed: None }
+    }
+
+    /// What it was sent to; for an answer, what was asked.
+    pub fn subject(&self) -> &Subject {
+        &self.passage.subject
+    }
+
+    /// Who sent it: an agent's name, or `node/agent` when it came from another node.
     pub fn source(&self) -> &str {
-        unimplemented!()
+        &self.passage.source
     }
 
     /// How urgent it is.
     pub fn priority(&self) -> Priority {
-        unimplemented!()
+        self.priority
     }
 
     /// What it says.
     pub fn payload(&self) -> &Payload {
-        unimplemented!()
+        &self.payload
+    }
+
+    /// What it says, to keep. A request taken apart like this is not yet answered.
+    pub fn take_payload(&mut self) -> Payload {
+        std::mem::replace(&mut self.payload, Payload::copy_from(&[]))
     }
 
     /// When nobody wants it any more.
     pub fn deadline(&self) -> Option<Mono> {
-        unimplemented!()
+        (self.deadline != 0).then(|| Mono::from_nanos(self.deadline))
     }
 
     /// Whether somebody waits for an answer.
     pub fn is_request(&self) -> bool {
-        unimplemented!()
+        self.owed.is_some()
     }
 
     /// Whether the requester has given up.
     pub fn is_cancelled(&self) -> bool {
-        unimplemented!()
+        self.owed.as_ref().is_some_and(|owed| owed.cancel.cancelled.get())
+    }
+
+    /// Waits until the requester gives up; for ever if nobody waits for an answer. For one task at a time.
+    pub async fn cancelled(&self) {
+        poll_fn(|cx| {
+            if self.is_cancelled() {
+                return Poll::Ready(());
+            }
+            if let Some(owed) = &self.owed {
+                *owed.cancel.waker.borrow_mut() = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Answers.
     pub fn reply(self, payload: impl Into<Payload>) -> Result<(), ReplyError> {
-        let _ = payload.into();
-        unimplemented!()
+        let payload = payload.into();
+        if payload.len() > PAYLOAD_MAX {
+            return Err(ReplyError::TooLarge { len: payload.len(), max: PAYLOAD_MAX });
+        }
+        let priority = self.priority;
+        self.end(|source| Answer::Reply { source, priority, payload })
     }
 
-    /// Says that nothing was done and another instance may be asked.
+    /// Says that nothing was done, so that another instance may be asked.
     pub fn refuse(self, reason: &str) -> Result<(), ReplyError> {
-        unimplemented!("{reason}")
+        self.end(|_| Answer::Refused { reason: Reason::NotAllowed, text: reason.to_owned() })
     }
 
     /// Says that it was tried and failed.
     pub fn fail(self, reason: &str) -> Result<(), ReplyError> {
-        unimplemented!("{reason}")
+        let text = if reason.is_empty() { "no reason was given" } else { reason };
+        self.end(|_| Answer::Refused { reason: Reason::Failed, text: text.to_owned() })
     }
+
+    fn end(mut self, answer: impl FnOnce(Arc<str>) -> Answer) -> Result<(), ReplyError> {
+        let owed = self.owed.take().ok_or(ReplyError::NotARequest)?;
+        if owed.cancel.cancelled.get() {
+            reach!("fabric.reply_after_cancel");
+            return Err(ReplyError::Cancelled);
+        }
+        let late = self.deadline != 0 && time::now().as_nanos() >= self.deadline;
+        let Some(edge) = &self.passage.edge else { return Err(ReplyError::NotARequest) };
+        // A late answer is sent all the same: the requester counts it.
+        let answer = answer(edge.to.owner.clone());
+        owed.context.inner().answer_to(&edge.from, &edge.to, owed.correlation, self.priority, answer);
+        if late { Err(ReplyError::DeadlinePassed) } else { Ok(()) }
+    }
+
+    /// Ends a request with an answer that another node gave.
+    pub(crate) fn pass_on(self, answer: Answer) -> Result<(), ReplyError> {
+        self.end(|_| answer)
+    }
+
+    pub(crate) fn requester(&self) -> Option<(&Arc<Station>, u64)> {
+        let owed = self.owed.as_ref()?;
+        Some((&self.passage.edge.as_ref()?.from, owed.correlation))
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        let Some(owed) = self.owed.take() else { return };
+        if owed.cancel.cancelled.get() {
+            return;
+        }
+        let Some(edge) = &self.passage.edge else { return };
+        reach!("fabric.abandoned");
+        event!("fabric.abandoned", agent = &*edge.to.owner, subject = self.passage.subject.as_str());
+        let answer = Answer::Refused { reason: Reason::Failed, text: String::new() };
+        owed.context.inner().answer_to(&edge.from, &edge.to, owed.correlation, self.priority, answer);
+    }
+}
+
+/// The names of living agents, for [`crate::Fabric::snapshot`].
+pub(crate) fn names(agents: &BTreeMap<Arc<str>, u32>, context: u32) -> BTreeSet<String> {
+    agents.iter().filter(|(_, id)| **id == context).map(|(name, _)| name.to_string()).collect()
 }

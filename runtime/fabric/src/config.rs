@@ -1,0 +1,28 @@
+//! How a node's fabric is set up.
+
+use synod_resilience::breaker;
+
+/// The settings of one fabric.
+#[derive(Clone, Debug)]
+pub struct FabricConfig {
+    /// The node's name: unique among its peers.
+    pub node: String,
+    /// Size of each ring of a new lane, bytes; a power of two.
+    pub lane_bytes: usize,
+    /// The largest capacity that a subscription may ask for: messages for each priority and sending context.
+    pub capacity_max: usize,
+    /// When an instance of a service is given a rest.
+    pub breaker: breaker::Settings,
+}
+
+impl FabricConfig {
+    /// The usual settings, for a node of that name.
+    pub fn named(node: impl Into<String>) -> Self {
+        Self {
+            node: node.into(),
+            lane_bytes: 16 << 10,
+            capacity_max: 65_536,
+            breaker: breaker::Settings::default(),
+        }
+    }
+}

@@ -1,0 +1,562 @@
+//! One executor thread's part in the fabric: its queues, its lanes, the requests it waits for, and the task that drains.
+//!
+//! Everything here stays on its thread. The drain task takes records off the lanes and puts them where they belong; it sleeps
+//! when all lanes are empty and is woken by the first record after that.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::task::{Context as Poller, Poll, Waker};
+
+use synod_platform::{task, time};
+use synod_probe::{event, loss, plant, reach};
+use synod_resilience::breaker::Breaker;
+use synod_wire::body::{Reason, Refusal as Said};
+use synod_wire::{Class, Kind, Priority};
+
+use crate::edge::{Edge, Fate};
+use crate::lane::{Grant, InLane, OutLane, Passage};
+use crate::mailbox::{ALL, Mailbox};
+use crate::message::{Payload, Refusal};
+use crate::registry::{ContextId, Entry, Note, Shared, Station, SubId};
+use crate::route::Route;
+
+/// Records taken off one lane before the next has its turn.
+const QUOTA: [usize; 2] = [64, 32];
+
+/// Rounds over all lanes before other tasks of the context have their turn.
+const ROUNDS: usize = 8;
+
+/// A message on its way to a handler.
+pub(crate) struct Envelope {
+    pub passage: Arc<Passage>,
+    pub priority: Priority,
+    /// Zero for none.
+    pub deadline: u64,
+    /// Zero when nobody waits for an answer.
+    pub correlation: u64,
+    pub payload: Payload,
+}
+
+impl Envelope {
+    pub fn edge(&self) -> &Edge {
+        self.passage.edge.as_deref().expect("what is queued came over an edge: answers are not queued")
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline != 0 && time::now().as_nanos() >= self.deadline
+    }
+}
+
+/// A subscription's queue, on the receiver's thread.
+pub(crate) struct Queue {
+    pub entry: Arc<Entry>,
+    pub mailbox: RefCell<Mailbox<Envelope>>,
+    waker: RefCell<Option<Waker>>,
+    pub closed: Cell<bool>,
+}
+
+impl Queue {
+    pub fn new(entry: Arc<Entry>) -> Rc<Self> {
+        Rc::new(Self {
+            entry,
+            mailbox: RefCell::new(Mailbox::new()),
+            waker: RefCell::default(),
+            closed: Cell::new(false),
+        })
+    }
+
+    #[inline]
+    pub fn put(&self, envelope: Envelope) {
+        self.mailbox.borrow_mut().put(envelope.priority, envelope);
+        self.wake();
+    }
+
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// The next message that is still wanted.
+    #[inline]
+    pub fn take(&self, among: u8) -> Option<Envelope> {
+        loop {
+            let envelope = self.mailbox.borrow_mut().take(among)?;
+            if envelope.is_late() && !plant!("fabric.expired-delivered") {
+                reach!("fabric.expired");
+                loss!("fabric.mailbox", "the deadline had passed");
+                event!(
+                    "fabric.expired",
+                    to = &*self.entry.owner,
+                    subject = envelope.passage.subject.as_str()
+                );
+                envelope.edge().free(envelope.priority, Fate::Expired);
+                continue;
+            }
+            event!(
+                "fabric.delivered",
+                to = &*self.entry.owner,
+                source = &*envelope.passage.source,
+                subject = envelope.passage.subject.as_str(),
+                priority = envelope.priority.index(),
+                request = envelope.correlation != 0,
+            );
+            envelope.edge().free(envelope.priority, Fate::Delivered);
+            return Some(envelope);
+        }
+    }
+
+    pub fn poll_take(&self, among: u8, cx: &mut Poller<'_>) -> Poll<Option<Envelope>> {
+        if let Some(envelope) = self.take(among) {
+            return Poll::Ready(Some(envelope));
+        }
+        if self.closed.get() {
+            return Poll::Ready(None);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// How a request ended, as told by whoever ended it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply {
+        source: Arc<str>,
+        priority: Priority,
+        payload: Payload,
+    },
+    NobodyListens,
+    Refused {
+        reason: Reason,
+        text: String,
+    },
+    /// The context or node that had it is gone.
+    Lost,
+}
+
+/// A request that waits for its answer.
+pub(crate) struct Pending {
+    /// Who was asked, and where.
+    pub asked: SubId,
+    pub station: Arc<Station>,
+    pub answer: Option<Answer>,
+    pub waker: Option<Waker>,
+}
+
+/// Shared by a request's message and the context that may hear of its cancellation.
+#[derive(Default)]
+pub(crate) struct Cancel {
+    pub cancelled: Cell<bool>,
+    pub waker: RefCell<Option<Waker>>,
+}
+
+pub(crate) struct Inner {
+    pub shared: Arc<Shared>,
+    pub station: Arc<Station>,
+    pub queues: RefCell<BTreeMap<SubId, Rc<Queue>>>,
+    pub edges: RefCell<BTreeMap<SubId, Arc<Edge>>>,
+    pub outgoing: RefCell<BTreeMap<ContextId, Rc<RefCell<OutLane>>>>,
+    incoming: RefCell<Vec<InLane>>,
+    pub routes: RefCell<BTreeMap<(Arc<str>, crate::Subject, bool), Weak<Route>>>,
+    pub pending: RefCell<BTreeMap<u64, Pending>>,
+    correlations: Cell<u64>,
+    pub breakers: RefCell<BTreeMap<SubId, Breaker>>,
+    pub turn: Cell<u64>,
+    /// Requests in hand here, by requester.
+    in_hand: RefCell<BTreeMap<(ContextId, u64), std::rc::Weak<Cancel>>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({})", self.station.name)
+    }
+}
+
+impl Inner {
+    /// A context on the current executor, with its drain task started.
+    pub fn start(shared: Arc<Shared>, station: Arc<Station>) -> Rc<Self> {
+        let inner = Rc::new(Self {
+            shared,
+            station: station.clone(),
+            queues: RefCell::default(),
+            edges: RefCell::default(),
+            outgoing: RefCell::default(),
+            incoming: RefCell::default(),
+            routes: RefCell::default(),
+            pending: RefCell::default(),
+            correlations: Cell::new(0),
+            breakers: RefCell::default(),
+            turn: Cell::new(0),
+            in_hand: RefCell::default(),
+        });
+        event!("fabric.enter", context = &*station.name);
+        task::spawn(Drain { inner: Rc::downgrade(&inner), station }).detach();
+        inner
+    }
+
+    pub fn id(&self) -> ContextId {
+        self.station.id
+    }
+
+    pub fn next_correlation(&self) -> u64 {
+        self.correlations.set(self.correlations.get() + 1);
+        self.correlations.get()
+    }
+
+    /// The lane to a context, which exists from now on.
+    pub fn lane_to(&self, station: &Arc<Station>) -> Rc<RefCell<OutLane>> {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let lane = outgoing.entry(station.id).or_insert_with(|| {
+            let bytes = self.shared.config.lane_bytes;
+            Rc::new(RefCell::new(OutLane::new(self.station.clone(), station.clone(), bytes)))
+        });
+        lane.clone()
+    }
+
+    /// The credits towards a subscription.
+    pub fn edge_to(&self, entry: &Arc<Entry>) -> Arc<Edge> {
+        let mut edges = self.edges.borrow_mut();
+        let edge = edges.entry(entry.id).or_insert_with(|| {
+            let edge = Arc::new(Edge::new(self.station.clone(), entry.clone(), Arc::downgrade(&self.shared)));
+            let mut registry = self.shared.registry();
+            registry.edges.retain(|edge| edge.strong_count() > 0);
+            registry.edges.push(Arc::downgrade(&edge));
+            edge
+        });
+        edge.clone()
+    }
+
+    /// Forgets what concerns subscriptions that have ended.
+    pub fn tidy(&self) {
+        self.edges.borrow_mut().retain(|_, edge| edge.to.is_link || !edge.to.gone.load(Acquire));
+        let edges = self.edges.borrow();
+        self.breakers.borrow_mut().retain(|id, _| edges.contains_key(id));
+        self.routes.borrow_mut().retain(|_, route| route.strong_count() > 0);
+    }
+
+    /// Moves what the lanes hold to where it belongs; true if there may be more.
+    fn drain(&self) -> bool {
+        for _ in 0..ROUNDS {
+            for note in self.station.take_notes() {
+                self.heed(note);
+            }
+            let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
+            if lanes.iter().fold(false, |look, lane| lane.borrow_mut().flush() || look) {
+                self.station.space.notify_waiters();
+            }
+            if !self.drain_round() && self.falls_asleep() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One turn for each lane, the urgent ones first; true if anything moved.
+    fn drain_round(&self) -> bool {
+        let mut moved = false;
+        let mut lanes = std::mem::take(&mut *self.incoming.borrow_mut());
+        lanes.retain_mut(|lane| {
+            let quota = QUOTA[usize::from(lane.class == Class::Bulk)];
+            for _ in 0..quota {
+                match lane.next() {
+                    Ok(Some(record)) => {
+                        moved = true;
+                        self.accept(lane.from_id(), record);
+                    }
+                    Ok(None) => return !lane.ended(),
+                    Err(violation) => {
+                        reach!("fabric.violation");
+                        loss!("fabric.lane", "the sender broke a rule and its lane was cut");
+                        event!(
+                            "fabric.violation",
+                            from = &*lane.from.name,
+                            to = &*self.station.name,
+                            why = &violation.to_string()
+                        );
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        let mut incoming = self.incoming.borrow_mut();
+        lanes.append(&mut incoming);
+        lanes.sort_by_key(|lane| lane.class == Class::Bulk);
+        *incoming = lanes;
+        moved
+    }
+
+    fn falls_asleep(&self) -> bool {
+        !self.station.has_notes() && self.incoming.borrow_mut().iter_mut().all(|lane| lane.fall_asleep())
+    }
+
+    fn heed(&self, note: Note) {
+        match note {
+            Note::Lane(lane) => self.incoming.borrow_mut().push(*lane),
+            Note::Ended(context) => {
+                self.outgoing.borrow_mut().remove(&context);
+                let asked: Vec<u64> = self
+                    .pending
+                    .borrow()
+                    .iter()
+                    .filter(|(_, pending)| pending.station.id == context && pending.answer.is_none())
+                    .map(|(correlation, _)| *correlation)
+                    .collect();
+                for correlation in asked {
+                    reach!("fabric.context_lost_request");
+                    self.complete(correlation, None, Answer::Lost);
+                }
+            }
+            Note::Cancel { from, correlation } => self.cancelled(from, correlation),
+            Note::Drain => {
+                let queues: Vec<_> =
+                    self.queues.borrow().values().filter(|queue| !queue.entry.is_link).cloned().collect();
+                for queue in queues {
+                    queue.closed.set(true);
+                    queue.wake();
+                }
+            }
+        }
+    }
+
+    /// A record came over a lane.
+    fn accept(&self, from: ContextId, record: crate::lane::Incoming) {
+        match (&*record.grant, record.kind) {
+            (Grant::Deliver(passages), Kind::Publish | Kind::Request) => {
+                for passage in passages {
+                    self.deliver(Envelope {
+                        passage: passage.clone(),
+                        priority: record.priority,
+                        deadline: record.deadline,
+                        correlation: if record.kind == Kind::Request { record.correlation } else { 0 },
+                        payload: record.payload.clone(),
+                    });
+                }
+            }
+            (Grant::Answer { from: instance, source }, kind) => {
+                let answer = match kind {
+                    Kind::Reply => Answer::Reply {
+                        source: source.clone(),
+                        priority: record.priority,
+                        payload: record.payload,
+                    },
+                    Kind::NoListener => Answer::NobodyListens,
+                    _ => match Said::decode(&record.payload) {
+                        Ok(said) => Answer::Refused { reason: said.reason, text: said.text.to_owned() },
+                        Err(error) => Answer::Refused { reason: Reason::Protocol, text: error.to_string() },
+                    },
+                };
+                self.complete(record.correlation, Some(*instance), answer);
+            }
+            (Grant::Deliver(_), kind) => {
+                reach!("fabric.violation");
+                loss!("fabric.lane", "a record's kind and grant do not go together");
+                event!("fabric.misfit", from = from, kind = kind as u8);
+            }
+        }
+    }
+
+    /// Puts a message into the queue it is for.
+    pub fn deliver(&self, envelope: Envelope) {
+        let to = envelope.edge().to.id;
+        let queue = self.queues.borrow().get(&to).cloned();
+        match queue {
+            Some(queue) => queue.put(envelope),
+            None => self.give_up(envelope, "the receiver had ended"),
+        }
+    }
+
+    /// A message that was accepted will not be delivered: counts it, and tells a requester that nothing was done.
+    pub fn give_up(&self, envelope: Envelope, why: &'static str) {
+        reach!("fabric.given_up");
+        loss!("fabric.mailbox", "the receiver had ended");
+        event!(
+            "fabric.lost",
+            to = &*envelope.edge().to.owner,
+            subject = envelope.passage.subject.as_str(),
+            why = why
+        );
+        envelope.edge().free(envelope.priority, Fate::Lost);
+        if envelope.correlation != 0 {
+            self.answer(&envelope, Answer::Refused { reason: Reason::Draining, text: String::new() });
+        }
+    }
+
+    /// Sends an answer back to the requester of `envelope`.
+    pub fn answer(&self, envelope: &Envelope, answer: Answer) {
+        let edge = envelope.edge();
+        self.answer_to(&edge.from, &edge.to, envelope.correlation, envelope.priority, answer);
+    }
+
+    pub fn answer_to(
+        &self,
+        requester: &Arc<Station>,
+        instance: &Arc<Entry>,
+        correlation: u64,
+        priority: Priority,
+        answer: Answer,
+    ) {
+        self.in_hand.borrow_mut().remove(&(requester.id, correlation));
+        if requester.id == self.id() {
+            self.complete(correlation, Some(instance.id), answer);
+            return;
+        }
+        let refused = |reason, text: &str| Payload::from(Said { reason, text }.encode());
+        let (kind, payload) = match answer {
+            Answer::Reply { payload, .. } => (Kind::Reply, payload),
+            Answer::NobodyListens => (Kind::NoListener, Payload::copy_from(&[])),
+            Answer::Refused { reason, text } => (Kind::Refused, refused(reason, &text)),
+            Answer::Lost => (Kind::Refused, refused(Reason::Unreachable, "")),
+        };
+        let lane = self.lane_to(requester);
+        let sent =
+            lane.borrow_mut().answer(instance.id, &instance.owner, kind, priority, correlation, payload);
+        if sent.is_err() {
+            reach!("fabric.requester_ended");
+            loss!("fabric.request", "the requester's context ended before its answer");
+        }
+    }
+
+    /// An answer came for one of this context's requests.
+    pub fn complete(&self, correlation: u64, from: Option<SubId>, answer: Answer) {
+        let mut pending = self.pending.borrow_mut();
+        let mut wanted = correlation;
+        if plant!("fabric.late-reply-delivered")
+            && !pending.contains_key(&correlation)
+            && let Some((&other, _)) = pending.iter().find(|(_, pending)| pending.answer.is_none())
+        {
+            wanted = other;
+        }
+        let planted = wanted != correlation;
+        let Some(waiting) = pending.get_mut(&wanted) else {
+            reach!("fabric.late_reply");
+            loss!("fabric.request", "the answer came too late");
+            event!("fabric.late_reply", correlation = correlation);
+            return;
+        };
+        if !planted && (from.is_some_and(|from| from != waiting.asked) || waiting.answer.is_some()) {
+            reach!("fabric.violation");
+            loss!("fabric.request", "an answer came from one who was not asked");
+            return;
+        }
+        waiting.answer = Some(answer);
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// A message is handed to a handler: from now on the requester's cancellation is told to it.
+    pub fn take_in_hand(&self, from: ContextId, correlation: u64) -> Rc<Cancel> {
+        let cancel = Rc::new(Cancel::default());
+        self.in_hand.borrow_mut().insert((from, correlation), Rc::downgrade(&cancel));
+        cancel
+    }
+
+    /// This context gives up a request of its own: told to whoever has it.
+    pub fn cancel(&self, station: &Arc<Station>, correlation: u64) {
+        reach!("fabric.cancelled");
+        event!("fabric.cancel", correlation = correlation);
+        if station.id == self.id() {
+            self.cancelled(self.id(), correlation);
+        } else {
+            station.tell(Note::Cancel { from: self.id(), correlation });
+        }
+    }
+
+    /// A requester gave up: its request leaves its queue, or its handler is told.
+    fn cancelled(&self, from: ContextId, correlation: u64) {
+        if let Some(cancel) =
+            self.in_hand.borrow_mut().remove(&(from, correlation)).and_then(|weak| weak.upgrade())
+        {
+            cancel.cancelled.set(true);
+            if let Some(waker) = cancel.waker.take() {
+                waker.wake();
+            }
+            return;
+        }
+        let queues: Vec<_> = self.queues.borrow().values().cloned().collect();
+        for queue in queues {
+            let dropped = queue
+                .mailbox
+                .borrow_mut()
+                .extract(|envelope| envelope.correlation == correlation && envelope.edge().from.id == from);
+            for envelope in dropped {
+                reach!("fabric.cancelled_in_queue");
+                loss!("fabric.mailbox", "the requester no longer waited");
+                envelope.edge().free(envelope.priority, Fate::Cancelled);
+            }
+        }
+    }
+
+    /// A subscription ends: nothing new reaches it, and what waits in it is given up.
+    pub fn close(&self, queue: &Queue) {
+        let entry = &queue.entry;
+        entry.gone.store(true, Release);
+        queue.closed.set(true);
+        self.shared.unlist(entry);
+        self.queues.borrow_mut().remove(&entry.id);
+        event!("fabric.unsubscribe", agent = &*entry.owner);
+        loop {
+            let envelope = queue.mailbox.borrow_mut().take(ALL);
+            let Some(envelope) = envelope else { break };
+            self.give_up(envelope, "its queue was dropped");
+        }
+        // Whoever waits for room here waits in vain: let it see that.
+        let edges: Vec<_> = self.shared.registry().edges.iter().filter_map(|edge| edge.upgrade()).collect();
+        for edge in edges.iter().filter(|edge| edge.to.id == entry.id) {
+            edge.tell_sender();
+        }
+        let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
+        for lane in lanes {
+            lane.borrow_mut().forget_answers(entry.id);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        event!("fabric.leave", context = &*self.station.name);
+        // What the lanes still hold is for subscriptions that have ended: requesters among the senders are told.
+        for note in self.station.take_notes() {
+            self.heed(note);
+        }
+        while self.drain_round() {}
+        self.incoming.borrow_mut().clear();
+        self.shared.remove_station(self.station.id);
+        self.station.doorbell.0.wake();
+    }
+}
+
+/// Whether a refusal means that the receiver has ended.
+pub(crate) fn gone(entry: &Entry) -> Refusal {
+    if entry.is_link { Refusal::Unreachable } else { Refusal::Gone }
+}
+
+/// The task that drains a context's lanes; it ends with the context.
+struct Drain {
+    inner: Weak<Inner>,
+    station: Arc<Station>,
+}
+
+impl Future for Drain {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
+        self.station.doorbell.0.register(cx.waker());
+        let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
+        if inner.drain() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

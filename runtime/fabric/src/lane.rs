@@ -1,0 +1,473 @@
+//! Lanes: from one context to another, one ring for the urgent classes and one for bulk, each made at its first record.
+//!
+//! A record names source, subject and receivers by an index into its ring's grant table, where the receiving side looks it up; an index
+//! that means nothing there is a violation and the ring is cut. A payload above an eighth of the ring goes beside it, in the
+//! same order, and the record carries its descriptor. A ring grows nowhere yet: [`OutLane::ring`] is where a larger one takes over.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use bytes::Bytes;
+use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::CachePadded;
+use synod_probe::{event, loss, reach};
+use synod_ring::spsc::{self, ClaimError, Consumer, Producer, Waiters};
+use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
+
+use crate::edge::Edge;
+use crate::message::{Payload, Refusal};
+use crate::registry::{ContextId, Note, Station, SubId};
+use crate::subject::Subject;
+
+/// The smallest record in a ring, bytes: what bounds the payloads beside it.
+const RECORD_MIN: usize = 64;
+
+/// A message's way: who sends, on what, and over which edge it is accounted for.
+#[derive(Debug)]
+pub(crate) struct Passage {
+    pub source: Arc<str>,
+    pub subject: Subject,
+    /// None for an answer, which its request accounts for.
+    pub edge: Option<Arc<Edge>>,
+}
+
+/// What an index in a record means.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// A message, to these.
+    Deliver(Vec<Arc<Passage>>),
+    /// An answer from an instance.
+    Answer { from: SubId, source: Arc<str> },
+}
+
+/// The grants of one ring: written by the sending side when a route is made, read by the receiving side.
+#[derive(Debug, Default)]
+struct GrantTable {
+    slots: Mutex<Vec<Option<Arc<Grant>>>>,
+    version: CachePadded<AtomicU64>,
+    /// Records that the receiver has consumed.
+    consumed: CachePadded<AtomicU64>,
+}
+
+impl GrantTable {
+    fn set(&self, index: u16, grant: Arc<Grant>) {
+        let mut slots = self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let index = usize::from(index);
+        if slots.len() <= index {
+            slots.resize(index + 1, None);
+        }
+        slots[index] = Some(grant);
+        self.version.fetch_add(1, Release);
+    }
+
+    fn get(&self, index: u16) -> Option<Arc<Grant>> {
+        let slots = self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        slots.get(usize::from(index)).cloned().flatten()
+    }
+}
+
+/// One record to be sent.
+pub(crate) struct Outgoing<'a> {
+    pub kind: Kind,
+    pub priority: Priority,
+    pub grant: u16,
+    /// Zero for none.
+    pub correlation: u64,
+    /// Nanoseconds of the monotonic clock; zero for none.
+    pub deadline: u64,
+    pub body: Body<'a>,
+}
+
+/// A payload on its way out: copied from a slice, or shared.
+#[derive(Clone, Copy)]
+pub(crate) enum Body<'a> {
+    Slice(&'a [u8]),
+    Shared(&'a Payload),
+}
+
+impl Body<'_> {
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Slice(bytes) => bytes,
+            Body::Shared(payload) => payload,
+        }
+    }
+
+    #[inline]
+    pub fn to_payload(self) -> Payload {
+        match self {
+            Body::Slice(bytes) => Payload::copy_from(bytes),
+            Body::Shared(payload) => payload.clone(),
+        }
+    }
+}
+
+/// An answer that found the ring full: it goes out as soon as there is room. Bounded by the requests that wait for them.
+struct Held {
+    kind: Kind,
+    priority: Priority,
+    grant: u16,
+    correlation: u64,
+    payload: Payload,
+}
+
+/// The sending side of one ring.
+struct OutRing {
+    producer: Producer,
+    beside: Arc<ArrayQueue<Bytes>>,
+    grants: Arc<GrantTable>,
+    granted: u32,
+    /// Indices no longer used, each with the number of records that must be consumed before it may mean something else.
+    idle: VecDeque<(u16, u64)>,
+    held: VecDeque<Held>,
+    /// Somebody of this context waits for room.
+    wanted: bool,
+    inline_max: usize,
+}
+
+/// The sending side of a lane.
+pub(crate) struct OutLane {
+    from: Arc<Station>,
+    to: Arc<Station>,
+    ring_bytes: usize,
+    rings: [Option<OutRing>; 2],
+    answers: Vec<(SubId, [Option<u16>; 2])>,
+}
+
+fn place(class: Class) -> usize {
+    match class {
+        Class::Urgent => 0,
+        Class::Bulk => 1,
+    }
+}
+
+impl OutLane {
+    pub fn new(from: Arc<Station>, to: Arc<Station>, ring_bytes: usize) -> Self {
+        Self { from, to, ring_bytes, rings: [None, None], answers: Vec::new() }
+    }
+
+    /// The ring of a class, made now if this is its first use.
+    fn ring(&mut self, class: Class) -> Result<&mut OutRing, Refusal> {
+        let slot = &mut self.rings[place(class)];
+        if let Some(ring) = slot {
+            return Ok(ring);
+        }
+        let waiters = Waiters { records: Some(self.to.clone()), space: Some(self.from.clone()) };
+        let (producer, consumer) = spsc::heap(self.ring_bytes, waiters).map_err(|error| {
+            reach!("fabric.lane_refused");
+            event!(
+                "fabric.lane_refused",
+                from = &*self.from.name,
+                to = &*self.to.name,
+                why = &error.to_string()
+            );
+            Refusal::LaneFull
+        })?;
+        event!("fabric.lane", from = &*self.from.name, to = &*self.to.name, bytes = self.ring_bytes);
+        let grants = Arc::new(GrantTable::default());
+        let beside = Arc::new(ArrayQueue::new(self.ring_bytes / RECORD_MIN));
+        let inline_max = (producer.capacity() / 8).min(producer.largest()) - Extension::LEN;
+        let incoming = InLane {
+            from: self.from.clone(),
+            class,
+            consumer,
+            beside: beside.clone(),
+            grants: grants.clone(),
+            known: Vec::new(),
+            known_version: 0,
+        };
+        self.to.tell(Note::Lane(Box::new(incoming)));
+        Ok(slot.insert(OutRing {
+            producer,
+            beside,
+            grants,
+            granted: 0,
+            idle: VecDeque::new(),
+            held: VecDeque::new(),
+            wanted: false,
+            inline_max,
+        }))
+    }
+
+    /// An index for `grant` on the ring of a class.
+    pub fn grant(&mut self, class: Class, grant: Arc<Grant>) -> Result<u16, Refusal> {
+        let ring = self.ring(class)?;
+        let consumed = ring.grants.consumed.load(Acquire);
+        let index = match ring.idle.front() {
+            Some(&(index, after)) if after <= consumed => {
+                ring.idle.pop_front();
+                reach!("fabric.grant_reused");
+                index
+            }
+            _ => {
+                let index = u16::try_from(ring.granted).map_err(|_| Refusal::LaneFull)?;
+                ring.granted += 1;
+                index
+            }
+        };
+        ring.grants.set(index, grant);
+        Ok(index)
+    }
+
+    /// An index is no longer used by this side.
+    pub fn retire(&mut self, class: Class, index: u16) {
+        if let Some(ring) = &mut self.rings[place(class)] {
+            let after = ring.producer.next_sequence();
+            ring.idle.push_back((index, after));
+        }
+    }
+
+    /// Puts one record on its ring and publishes it.
+    #[inline]
+    pub fn send(&mut self, record: &Outgoing<'_>) -> Result<(), Refusal> {
+        let ring = self.ring(record.priority.class())?;
+        if !ring.held.is_empty() {
+            return Err(Refusal::LaneFull);
+        }
+        ring.put(record)
+    }
+
+    /// Sends an answer, or holds it until there is room. Only a receiver that is gone refuses.
+    pub fn answer(
+        &mut self,
+        from: SubId,
+        source: &Arc<str>,
+        kind: Kind,
+        priority: Priority,
+        correlation: u64,
+        payload: Payload,
+    ) -> Result<(), Refusal> {
+        let class = priority.class();
+        let known = self.answers.iter().position(|(id, _)| *id == from).unwrap_or_else(|| {
+            self.answers.push((from, [None; 2]));
+            self.answers.len() - 1
+        });
+        let grant = match self.answers[known].1[place(class)] {
+            Some(grant) => grant,
+            None => {
+                let grant = self.grant(class, Arc::new(Grant::Answer { from, source: source.clone() }))?;
+                self.answers[known].1[place(class)] = Some(grant);
+                grant
+            }
+        };
+        let ring = self.ring(class)?;
+        let record =
+            Outgoing { kind, priority, grant, correlation, deadline: 0, body: Body::Shared(&payload) };
+        if ring.held.is_empty() {
+            match ring.put(&record) {
+                Err(Refusal::LaneFull) => {}
+                done => return done,
+            }
+        }
+        reach!("fabric.answer_held");
+        ring.held.push_back(Held { kind, priority, grant, correlation, payload });
+        ring.wake_for(RECORD_MIN);
+        Ok(())
+    }
+
+    /// A subscription of this side ended: it answers no more.
+    pub fn forget_answers(&mut self, from: SubId) {
+        if let Some(known) = self.answers.iter().position(|(id, _)| *id == from) {
+            let (_, grants) = self.answers.swap_remove(known);
+            for (class, grant) in [Class::Urgent, Class::Bulk].into_iter().zip(grants) {
+                if let Some(grant) = grant {
+                    self.retire(class, grant);
+                }
+            }
+        }
+    }
+
+    /// Somebody waits to send `len` bytes: the station's doorbell rings when there is room. False: there is, or will never be.
+    pub fn want_room(&mut self, class: Class, len: usize) -> bool {
+        let Some(ring) = &mut self.rings[place(class)] else { return false };
+        ring.wanted = true;
+        !ring.held.is_empty() || ring.wake_for(len)
+    }
+
+    /// Sends what was held back; true if somebody who waits for room should look again.
+    pub fn flush(&mut self) -> bool {
+        let mut look_again = false;
+        for ring in self.rings.iter_mut().flatten() {
+            ring.flush();
+            if ring.held.is_empty() && std::mem::take(&mut ring.wanted) {
+                look_again = true;
+            }
+        }
+        look_again
+    }
+}
+
+impl OutRing {
+    #[inline]
+    fn put(&mut self, record: &Outgoing<'_>) -> Result<(), Refusal> {
+        let bytes = record.body.bytes();
+        let mut tag = Tag::new(record.kind, record.priority, record.grant);
+        let extended = record.correlation != 0 || record.deadline != 0;
+        if extended {
+            tag = tag.extended();
+        }
+        let by_descriptor = bytes.len() > self.inline_max;
+        let payload_len = if by_descriptor { Descriptor::LEN } else { bytes.len() };
+        let skip = tag.extension_len();
+        let number = self.producer.next_sequence();
+        let mut claim = self.producer.claim(skip + payload_len).map_err(|error| match error {
+            ClaimError::Full | ClaimError::TooLarge { .. } => Refusal::LaneFull,
+            ClaimError::Closed | ClaimError::Violation(_) => Refusal::Gone,
+        })?;
+        let room = claim.payload();
+        if extended {
+            let extension = Extension { correlation: record.correlation, deadline: record.deadline };
+            room[..skip].copy_from_slice(&extension.encode());
+        }
+        if by_descriptor {
+            reach!("fabric.by_descriptor");
+            tag = tag.by_descriptor();
+            let descriptor =
+                Descriptor { region: 0, slot: 0, generation: number as u32, len: bytes.len() as u32 };
+            room[skip..].copy_from_slice(&descriptor.encode());
+            // As many places as the ring has records: it cannot be full when the claim succeeded.
+            if self.beside.push(record.body.to_payload().into_bytes()).is_err() {
+                return Err(Refusal::LaneFull);
+            }
+        } else {
+            room[skip..].copy_from_slice(bytes);
+        }
+        claim.commit(tag.encode());
+        self.producer.publish();
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        while let Some(held) = self.held.pop_front() {
+            let record = Outgoing {
+                kind: held.kind,
+                priority: held.priority,
+                grant: held.grant,
+                correlation: held.correlation,
+                deadline: 0,
+                body: Body::Shared(&held.payload),
+            };
+            match self.put(&record) {
+                Ok(()) => {}
+                Err(Refusal::LaneFull) => {
+                    self.held.push_front(held);
+                    if self.wake_for(RECORD_MIN) {
+                        return;
+                    }
+                }
+                Err(_) => {
+                    loss!(
+                        "fabric.lane",
+                        "the requester's context ended before its answer",
+                        1 + self.held.len() as u64
+                    );
+                    self.held.clear();
+                }
+            }
+        }
+    }
+
+    /// Arms the wake-up for when `len` bytes fit; false if they fit already, or never will.
+    fn wake_for(&mut self, len: usize) -> bool {
+        let len = len.min(self.inline_max) + Extension::LEN;
+        matches!(self.producer.fall_asleep(len), Ok(true))
+    }
+}
+
+/// The receiving side of one ring.
+pub(crate) struct InLane {
+    pub from: Arc<Station>,
+    pub class: Class,
+    consumer: Consumer,
+    beside: Arc<ArrayQueue<Bytes>>,
+    grants: Arc<GrantTable>,
+    known: Vec<Option<Arc<Grant>>>,
+    known_version: u64,
+}
+
+/// A record as it came.
+pub(crate) struct Incoming {
+    pub kind: Kind,
+    pub priority: Priority,
+    pub correlation: u64,
+    pub deadline: u64,
+    pub grant: Arc<Grant>,
+    pub payload: Payload,
+}
+
+/// Why a lane was cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Violation {
+    #[error(transparent)]
+    Ring(#[from] synod_ring::Violation),
+    #[error(transparent)]
+    Record(#[from] synod_wire::Error),
+    #[error("grant {0} was never given")]
+    Grant(u16),
+    #[error("the payload of a record by descriptor is missing")]
+    Descriptor,
+}
+
+impl InLane {
+    /// The next record; `None` while there is none.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<Incoming>, Violation> {
+        let Some(record) = self.consumer.peek()? else { return Ok(None) };
+        let compact = Compact::read(record.tag(), record.sequence(), record.payload())?;
+        let version = self.grants.version.load(Acquire);
+        if version != self.known_version {
+            self.known.clear();
+            self.known_version = version;
+        }
+        let index = compact.tag.grant;
+        let grant = match self.known.get(usize::from(index)) {
+            Some(Some(grant)) => grant.clone(),
+            _ => {
+                let grant = self.grants.get(index).ok_or(Violation::Grant(index))?;
+                if self.known.len() <= usize::from(index) {
+                    self.known.resize(usize::from(index) + 1, None);
+                }
+                self.known[usize::from(index)] = Some(grant.clone());
+                grant
+            }
+        };
+        let extension = compact.extension.unwrap_or_default();
+        let (kind, priority) = (compact.tag.kind, compact.tag.priority);
+        let payload = if compact.tag.descriptor {
+            let announced = Descriptor::decode(compact.payload)?.len as usize;
+            let bytes = self.beside.pop().filter(|bytes| bytes.len() == announced);
+            Payload::from(bytes.ok_or(Violation::Descriptor)?)
+        } else {
+            Payload::copy_from(compact.payload)
+        };
+        let number = compact.sequence;
+        record.free();
+        self.grants.consumed.store(number + 1, Release);
+        Ok(Some(Incoming {
+            kind,
+            priority,
+            correlation: extension.correlation,
+            deadline: extension.deadline,
+            grant,
+            payload,
+        }))
+    }
+
+    /// Whether nothing will come any more.
+    pub fn ended(&mut self) -> bool {
+        self.consumer.ended().unwrap_or(true)
+    }
+
+    /// Says that this side is about to sleep; false if there is something after all.
+    pub fn fall_asleep(&mut self) -> bool {
+        self.consumer.fall_asleep().unwrap_or(false)
+    }
+
+    pub fn from_id(&self) -> ContextId {
+        self.from.id
+    }
+}
