@@ -10,14 +10,27 @@
 //! | [`time`] | monotonic and wall clock, sleep, timeout, interval |
 //! | [`task`] | tasks, contexts (executor threads), blocking work, declared service times |
 //! | [`random`] | unpredictable in production, drawn from the seed in simulation |
+//! | [`net`] | framed connections and datagrams, with the peer's identity |
+//! | [`disk`] | operations and completions: what logs and stores are built on |
+//! | [`files`] | trees to read within bounds, results written whole or not at all |
+//! | [`process`] | tools run within limits and killed as a group; environment |
+//! | [`memory`] | heap regions for rings, task wakers for their sleepers |
+//! | [`topology`], [`machine`] | cores, NUMA nodes, caches; kernel, limits, processor features |
+//! | [`signals`] | SIGINT and SIGTERM, each of them |
+//!
+//! What the two arms have and what they do not: both run futures that need not be `Send`, contain panics in the handle of the task that
+//! panicked, and drop what is left on a context when its root is done. The simulated arm has no threads, no host entropy and no host
+//! files; it takes no time for work unless the work declares it ([`task::service`]), so nothing above may spin.
 //!
 //! In the simulated build the module `simulation` is what a scenario engine drives: nodes with incarnations, crashes, pauses, clocks.
 //! [`testing::run`] runs one async body in either build.
 
 pub mod disk;
 pub mod files;
+pub mod machine;
 pub mod memory;
 pub mod net;
+pub mod process;
 pub mod random;
 pub mod signals;
 #[cfg(madsim)]
@@ -25,3 +38,4 @@ pub mod simulation;
 pub mod task;
 pub mod testing;
 pub mod time;
+pub mod topology;

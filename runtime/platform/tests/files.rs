@@ -99,7 +99,7 @@ fn what_is_missing_or_of_another_kind_is_named() {
             files::walk(&place.path("file"), WalkLimits::default()).await,
             Err(FilesError::NotADirectory { .. })
         ));
-        assert!(matches!(files::write(&place.path(""), "").await, Err(_)));
+        assert!(files::write(&place.path(""), "").await.is_err());
     });
 }
 
@@ -318,7 +318,7 @@ mod simulated {
             node.kill();
             sleep(Duration::from_millis(50)).await;
             assert_eq!(files::tree(node.id()).paths(), [PathBuf::from("/first")]);
-            assert_eq!(files::tree(other.id()).paths(), [PathBuf::new(); 0]);
+            assert!(files::tree(other.id()).paths().is_empty());
             files::tree(node.id()).wipe();
             assert_eq!(files::tree(node.id()).get("/first"), None);
         })

@@ -105,7 +105,7 @@ pub async fn canonical(path: &Path) -> Result<PathBuf, FilesError> {
 
 /// The names in a directory, sorted.
 pub async fn list(path: &Path) -> Result<Vec<std::ffi::OsString>, FilesError> {
-    off_the_loop(path, |path| Ok(arm::list(path)?.into_iter().map(|(name, _)| name).collect())).await
+    off_the_loop(path, |path| Ok(arm::list(path)?.into_keys().collect())).await
 }
 
 /// Writes a file whole, durable when this returns: a temporary file beside it, synced, renamed over it, and the directory synced.

@@ -1,0 +1,70 @@
+//! Conformance of `machine` and `topology`: what holds for any machine; then what the real arm can be held to.
+
+use std::collections::BTreeSet;
+
+use synod_platform::topology::Topology;
+use synod_platform::{machine, testing};
+
+#[test]
+fn a_topology_is_consistent_with_itself() {
+    testing::run(1, || async {
+        let found = Topology::detect().unwrap();
+        let all: BTreeSet<_> = found.cores.iter().flat_map(|core| core.processors.iter().copied()).collect();
+        assert!(!all.is_empty());
+        assert_eq!(all.len(), found.processors(), "no processor is in two cores");
+        for core in &found.cores {
+            let node = &found.numa_nodes[core.numa_node];
+            assert!(core.processors.iter().all(|processor| node.processors.contains(processor)));
+        }
+        for cache in &found.caches {
+            assert!(cache.level >= 1 && !cache.processors.is_empty());
+        }
+        let placed: BTreeSet<_> = found.place(all.len()).into_iter().map(Option::unwrap).collect();
+        assert_eq!(placed, all);
+    });
+}
+
+#[test]
+fn a_machine_tells_what_it_is() {
+    testing::run(2, || async {
+        let machine = machine::look();
+        assert!(machine.processors >= 1 && !machine.kernel.is_empty() && !machine.architecture.is_empty());
+        for limit in [machine.open_files, machine.locked_memory] {
+            if let (Some(soft), Some(hard)) = (limit.soft, limit.hard) {
+                assert!(soft <= hard);
+            }
+        }
+    });
+}
+
+#[cfg(not(madsim))]
+mod real {
+    use super::*;
+
+    #[test]
+    fn a_described_machine_is_read_as_described() {
+        let found = Topology::synthetic("NUMANode:2 Core:8 PU:1").unwrap();
+        assert_eq!(Topology { caches: Vec::new(), ..found }, Topology::uniform(2, 8, 1));
+        let found = Topology::synthetic("NUMANode:1 L3Cache:1(size=8388608) Core:2 PU:2").unwrap();
+        let shared: Vec<_> = found.caches.iter().filter(|cache| cache.level == 3).collect();
+        assert_eq!(shared.len(), 1);
+        assert_eq!((shared[0].size, &shared[0].processors[..]), (Some(8 << 20), &[0, 1, 2, 3][..]));
+        assert_eq!(found.cores.len(), 2);
+    }
+
+    #[test]
+    fn a_description_that_is_none_is_an_error() {
+        let error = Topology::synthetic("three cows").unwrap_err();
+        assert!(error.to_string().starts_with("cannot find the machine's topology"), "{error}");
+    }
+
+    #[test]
+    fn the_kernel_is_the_one_that_runs() {
+        let machine = machine::look();
+        assert!(machine.kernel.starts_with("Linux "), "{}", machine.kernel);
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        assert!(machine.kernel.ends_with(release.trim()));
+        assert!(machine.memory_kib.unwrap() > 1 << 10);
+        assert!(machine.open_files.soft.is_none_or(|files| files > 0));
+    }
+}
