@@ -26,6 +26,8 @@ pub struct Consumer<M: Memory = Hardware> {
     head: u64,
     /// Told to the producer up to here.
     released: u64,
+    /// How far the tail may be ahead of the head; nothing once a rule was broken.
+    allowed: u64,
     /// The producer's tail as last seen.
     tail: u64,
     /// The next record's sequence.
@@ -59,6 +61,7 @@ impl<M: Memory> Consumer<M> {
             capacity: capacity as u64,
             head: 0,
             released: 0,
+            allowed: capacity as u64,
             tail: 0,
             sequence: 0,
             sleeping: false,
@@ -117,15 +120,28 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// Looks at the producer's tail again; whether there is something. Tells the producer what was freed if there is not.
+    /// Looks at the producer's tail again, all known records being read; whether there is something. Tells the producer
+    /// what was freed if there is not.
+    #[inline]
+    fn look(&mut self) -> Result<bool, Violation> {
+        // SAFETY: the control words of both regions were checked at the start.
+        let tail = unsafe { self.peer.load(TAIL, Acquire) };
+        let ahead = tail.wrapping_sub(self.head);
+        if ahead.wrapping_sub(1) >= self.allowed || !tail.is_multiple_of(LINE as u64) {
+            return self.nothing_good(tail);
+        }
+        self.tail = tail;
+        self.wake_up();
+        Ok(true)
+    }
+
+    /// The tail did not move, or moved where it must not.
     #[cold]
     #[inline(never)]
-    fn look(&mut self) -> Result<bool, Violation> {
+    fn nothing_good(&mut self, tail: u64) -> Result<bool, Violation> {
         if let Some(violation) = self.broken {
             return Err(violation);
         }
-        // SAFETY: the control words of both regions were checked at the start.
-        let tail = unsafe { self.peer.load(TAIL, Acquire) };
         if tail == self.tail {
             self.release();
             return Ok(false);
@@ -137,12 +153,7 @@ impl<M: Memory> Consumer<M> {
             let (head, capacity) = (self.head, self.capacity);
             return Err(self.broke(Violation::TailTooFar { head, found: tail, capacity }));
         }
-        if !tail.is_multiple_of(LINE as u64) {
-            return Err(self.broke(Violation::Misaligned { found: tail }));
-        }
-        self.tail = tail;
-        self.wake_up();
-        Ok(true)
+        Err(self.broke(Violation::Misaligned { found: tail }))
     }
 
     /// Steps over the unused rest of a lap.
@@ -161,6 +172,7 @@ impl<M: Memory> Consumer<M> {
         reach!("ring.violation");
         // From here on every look answers with the violation.
         self.broken = Some(violation);
+        self.allowed = 0;
         self.tail = self.head;
         violation
     }

@@ -20,12 +20,13 @@ pub struct Producer<M: Memory = Hardware> {
     peer: M,
     bell: Option<Bell<M>>,
     capacity: u64,
+    largest: usize,
     /// Committed up to here.
     tail: u64,
     /// Published up to here.
     published: u64,
-    /// The consumer's head as last seen.
-    head: u64,
+    /// The consumer's head as last seen, and a capacity further: the tail must not pass that.
+    limit: u64,
     /// The next record's sequence.
     sequence: u64,
     waiting: bool,
@@ -76,9 +77,10 @@ impl<M: Memory> Producer<M> {
             peer,
             bell,
             capacity: capacity as u64,
+            largest: layout::largest_payload(capacity),
             tail: 0,
             published: 0,
-            head: 0,
+            limit: capacity as u64,
             sequence: 0,
             waiting: false,
             broken: None,
@@ -93,12 +95,12 @@ impl<M: Memory> Producer<M> {
 
     /// The longest payload this ring takes.
     pub fn largest(&self) -> usize {
-        layout::largest_payload(self.capacity as usize)
+        self.largest
     }
 
     /// Bytes committed and not known to be freed: how full the ring is, at most.
     pub fn used(&self) -> usize {
-        (self.tail - self.head) as usize
+        (self.tail + self.capacity - self.limit) as usize
     }
 
     /// The sequence number that the next committed record gets; the first gets 0.
@@ -121,14 +123,14 @@ impl<M: Memory> Producer<M> {
     /// Makes sure that a record with `len` bytes of payload fits at the tail; returns its footprint.
     #[inline(always)]
     fn reserve(&mut self, len: usize) -> Result<u64, ClaimError> {
-        if len > self.largest() {
-            return Err(ClaimError::TooLarge { len, largest: self.largest() });
+        if len > self.largest {
+            return Err(ClaimError::TooLarge { len, largest: self.largest });
         }
         let total = layout::footprint(len) as u64;
         let left = self.capacity - (self.tail & (self.capacity - 1));
         let padding = if total > left { left } else { 0 };
         let needed = if plant!("ring.wrap-around") { total } else { padding + total };
-        if self.tail + needed - self.head > self.capacity {
+        if self.tail + needed > self.limit {
             self.find_space(needed)?;
         }
         if padding != 0 {
@@ -148,13 +150,14 @@ impl<M: Memory> Producer<M> {
         if closed != 0 {
             return Err(ClaimError::Closed);
         }
-        if head < self.head || head > self.published || !head.is_multiple_of(LINE as u64) {
-            let violation = Violation::Head { known: self.head, found: head, tail: self.published };
+        let known = self.limit - self.capacity;
+        if head < known || head > self.published || !head.is_multiple_of(LINE as u64) {
+            let violation = Violation::Head { known, found: head, tail: self.published };
             self.broken = Some(violation);
             return Err(violation.into());
         }
-        self.head = head;
-        if self.tail + needed - head > self.capacity {
+        self.limit = head + self.capacity;
+        if self.tail + needed > self.limit {
             reach!("ring.full");
             return Err(ClaimError::Full);
         }
