@@ -6,13 +6,73 @@
 
 pub mod director;
 pub mod finding;
+pub mod folder;
 pub mod language;
 pub mod linter;
+pub mod orchestrator;
 pub mod plan;
+pub mod reading;
+pub mod review;
 pub mod sarif;
 pub mod security;
+pub mod shell;
 pub mod survey;
 pub mod task;
 pub mod tree;
 
 pub use finding::{Finding, Place, Severity, Tally};
+pub use review::{Review, ReviewError, Reviewed};
+pub use shell::{Desk, Phase, Post, PostError, WorkError};
+
+/// The agents of this build, by role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Plans, and gives the verdict.
+    Director,
+    /// Reads the tree, and runs the plan.
+    Orchestrator,
+    /// Finds what is broken or untidy.
+    Linter,
+    /// Finds secrets, dangerous permissions, weak lock files.
+    Security,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Role; 4] = [Role::Director, Role::Orchestrator, Role::Linter, Role::Security];
+
+    /// The agent's name on the fabric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Director => task::DIRECTOR,
+            Role::Orchestrator => task::ORCHESTRATOR,
+            Role::Linter => task::LINTER,
+            Role::Security => task::SECURITY,
+        }
+    }
+
+    /// What the agent does, in a few words.
+    pub fn does(self) -> &'static str {
+        match self {
+            Role::Director => "plans, and gives the verdict",
+            Role::Orchestrator => "reads the tree, and runs the plan in waves",
+            Role::Linter => "finds what is broken or untidy",
+            Role::Security => "finds secrets, dangerous permissions, weak lock files",
+        }
+    }
+
+    /// The role of that name.
+    pub fn named(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == name)
+    }
+
+    pub(crate) async fn work(self, desk: &Desk) -> Result<task::Handoff, WorkError> {
+        // Boxed, since DIRECTOR's work waits for others' of the same type of future.
+        match self {
+            Role::Director => Box::pin(director::work::work(desk)).await,
+            Role::Orchestrator => Box::pin(orchestrator::work(desk)).await,
+            Role::Linter => Box::pin(linter::work::work(desk)).await,
+            Role::Security => Box::pin(security::work::work(desk)).await,
+        }
+    }
+}

@@ -13,7 +13,8 @@ pub fn log(tool: &str, findings: &[Finding]) -> Value {
     let rules: BTreeMap<&str, &Finding> =
         findings.iter().rev().map(|finding| (finding.rule.as_str(), finding)).collect();
     let index: BTreeMap<&str, usize> = rules.keys().enumerate().map(|(n, rule)| (*rule, n)).collect();
-    let results: Vec<Value> = findings.iter().map(|finding| result(finding, index[finding.rule.as_str()])).collect();
+    let results: Vec<Value> =
+        findings.iter().map(|finding| result(finding, index[finding.rule.as_str()])).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",

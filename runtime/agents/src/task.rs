@@ -151,7 +151,8 @@ mod tests {
         };
         let text = serde_json::to_string(&task).expect("plain data");
         assert_eq!(serde_json::from_str::<Task>(&text).expect("its own form"), task);
-        let error = serde_json::from_str::<Task>(&text.replace("\"goal\"", "\"gaol\"")).expect_err("unknown key");
+        let error =
+            serde_json::from_str::<Task>(&text.replace("\"goal\"", "\"gaol\"")).expect_err("unknown key");
         assert!(error.to_string().contains("gaol"));
     }
 }

@@ -1,1 +1,11 @@
-//! A node put together, and the binary synod.
+//! A node put together, and what the binary `synod` is made of.
+//!
+//! [`Node`] starts, serves, drains and stops; it also runs in the simulator. The binary's commands stand in [`cli`].
+
+pub mod config;
+pub mod node;
+pub mod supervise;
+
+pub use config::{NodeConfig, Settings};
+pub use node::{Drained, Node, Placement, StartNodeError};
+pub use supervise::{Intensity, Notice};

@@ -9,12 +9,23 @@ use crate::finding::{Finding, Severity};
 
 /// `STRATEGIC_PLAN.md`.
 pub fn strategic_plan(plan: &Plan) -> String {
-    let mut out = format!("# Plan\n\nGoal: {}.\n\nBudget: {} s in all; a failed step is tried {} times more.\n", plan.goal, plan.budget_ms / 1000, plan.retries);
+    let mut out = format!(
+        "# Plan\n\nGoal: {}.\n\nBudget: {} s in all; a failed step is tried {} times more.\n",
+        plan.goal,
+        plan.budget_ms / 1000,
+        plan.retries
+    );
     out.push_str("\n## Steps\n\n| wave | step | owner | goal | needs |\n|---|---|---|---|---|\n");
     for (number, wave) in (1..).zip(plan.waves().unwrap_or_default()) {
         for step in plan.steps.iter().filter(|step| wave.contains(&step.id)) {
             let needs = if step.needs.is_empty() { "–".to_string() } else { step.needs.join(", ") };
-            let _ = writeln!(out, "| {number} | {} | {} | {} | {needs} |", step.id, step.agent.to_uppercase(), step.goal);
+            let _ = writeln!(
+                out,
+                "| {number} | {} | {} | {} | {needs} |",
+                step.id,
+                step.agent.to_uppercase(),
+                step.goal
+            );
         }
     }
     out.push_str("\n## Risks\n\n");
@@ -26,7 +37,12 @@ pub fn strategic_plan(plan: &Plan) -> String {
 
 /// `resource_matrix.yaml`: who does what in which wave, within which time.
 pub fn resource_matrix(plan: &Plan) -> String {
-    let mut out = format!("goal: {}\nbudget_ms: {}\nretries: {}\nwaves:\n", quoted(&plan.goal), plan.budget_ms, plan.retries);
+    let mut out = format!(
+        "goal: {}\nbudget_ms: {}\nretries: {}\nwaves:\n",
+        quoted(&plan.goal),
+        plan.budget_ms,
+        plan.retries
+    );
     for wave in plan.waves().unwrap_or_default() {
         out.push_str("  -");
         for (n, step) in plan.steps.iter().filter(|step| wave.contains(&step.id)).enumerate() {
@@ -46,18 +62,29 @@ pub fn resource_matrix(plan: &Plan) -> String {
 
 /// `REPORT.md`: the verdict first, then all findings by severity.
 pub fn report(goal: &str, verdict: &Verdict) -> String {
-    let mut out = format!("# {}: {}\n\n{}.\n\n{}.\n", capital(verdict.outcome.word()), goal, capital(&verdict.because), verdict.tally);
+    let mut out = format!(
+        "# {}: {}\n\n{}.\n\n{}.\n",
+        capital(verdict.outcome.word()),
+        goal,
+        capital(&verdict.because),
+        verdict.tally
+    );
     for failure in &verdict.failures {
         let _ = writeln!(out, "\nStep `{}` was not done: {}.", failure.step, failure.why);
     }
     for severity in Severity::ALL.into_iter().rev() {
-        let of: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.severity == severity).collect();
+        let of: Vec<&Finding> =
+            verdict.findings.iter().filter(|finding| finding.severity == severity).collect();
         if of.is_empty() {
             continue;
         }
         let _ = writeln!(out, "\n## {} ({})\n", capital(severity.word()), of.len());
         for finding in of {
-            let _ = writeln!(out, "- `{}`: {}. *{}* (`{}`)", finding.place, finding.message, finding.advice, finding.rule);
+            let _ = writeln!(
+                out,
+                "- `{}`: {}. *{}* (`{}`)",
+                finding.place, finding.message, finding.advice, finding.rule
+            );
         }
     }
     if !verdict.warnings.is_empty() {
@@ -106,7 +133,8 @@ mod tests {
             Finding::new("a", Severity::Low, Place::file("x"), "untidy", "tidy up"),
             Finding::new("b", Severity::High, Place::line("y", 2), "broken", "mend it"),
         ];
-        let report = Report { agent: "linter".into(), findings, warnings: vec!["unavailable: needs ruff".into()] };
+        let report =
+            Report { agent: "linter".into(), findings, warnings: vec!["unavailable: needs ruff".into()] };
         let verdict = director::verdict(&[report], vec![], Severity::High);
         let text = super::report("review", &verdict);
         assert!(text.starts_with("# Fail: review\n"));

@@ -3,6 +3,7 @@
 //! The plan is data that reloads; the documents beside it are for people. The verdict never passes what was not seen.
 
 pub mod documents;
+pub mod work;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,17 +48,36 @@ pub fn review(tree: &str, budget_ms: u64) -> Plan {
         goal: format!("review the source tree {tree}"),
         steps: vec![
             step("survey", task::ORCHESTRATOR, "read the tree: languages, manifests, gaps", &[]),
-            step("lint", task::LINTER, "find what is broken or untidy, by own checks and tools that only parse", &["survey"]),
-            step("security", task::SECURITY, "find secrets, dangerous permissions, weak lock files", &["survey"]),
+            step(
+                "lint",
+                task::LINTER,
+                "find what is broken or untidy, by own checks and tools that only parse",
+                &["survey"],
+            ),
+            step(
+                "security",
+                task::SECURITY,
+                "find secrets, dangerous permissions, weak lock files",
+                &["survey"],
+            ),
             step("verdict", task::DIRECTOR, "weigh all findings and decide", &["survey", "lint", "security"]),
         ],
         budget_ms,
         retries: 2,
         risks: vec![
-            risk("a tool is missing on this machine", "its check is told as unavailable, once; the others go on"),
+            risk(
+                "a tool is missing on this machine",
+                "its check is told as unavailable, once; the others go on",
+            ),
             risk("a step fails", "it is tried twice more, then left out; the verdict then is `incomplete`"),
-            risk("the tree is larger than the bounds of the walk", "what was not seen is told, and no absence is claimed"),
-            risk("the tree is hostile", "it is read and never written; none of its code is run; links are not followed"),
+            risk(
+                "the tree is larger than the bounds of the walk",
+                "what was not seen is told, and no absence is claimed",
+            ),
+            risk(
+                "the tree is hostile",
+                "it is read and never written; none of its code is run; links are not followed",
+            ),
         ],
     }
 }
@@ -135,7 +155,8 @@ pub struct Verdict {
 
 /// Weighs the reports.
 pub fn verdict(reports: &[Report], failures: Vec<Failure>, threshold: Severity) -> Verdict {
-    let mut findings: Vec<Finding> = reports.iter().flat_map(|report| report.findings.iter().cloned()).collect();
+    let mut findings: Vec<Finding> =
+        reports.iter().flat_map(|report| report.findings.iter().cloned()).collect();
     arrange(&mut findings);
     let mut warnings: Vec<String> = Vec::new();
     for warning in reports.iter().flat_map(|report| &report.warnings) {
@@ -167,14 +188,23 @@ mod tests {
     use crate::finding::Place;
 
     fn report(severities: &[Severity]) -> Report {
-        let finding = |(n, severity): (usize, &Severity)| Finding::new("r", *severity, Place::file(n.to_string()), "m", "d");
-        Report { agent: "linter".into(), findings: severities.iter().enumerate().map(finding).collect(), warnings: vec![] }
+        let finding = |(n, severity): (usize, &Severity)| {
+            Finding::new("r", *severity, Place::file(n.to_string()), "m", "d")
+        };
+        Report {
+            agent: "linter".into(),
+            findings: severities.iter().enumerate().map(finding).collect(),
+            warnings: vec![],
+        }
     }
 
     #[test]
     fn the_plan_of_a_review_is_three_waves_and_reloads() {
         let plan = review("/t", 1000);
-        assert_eq!(plan.waves().expect("a plan"), [vec!["survey"], vec!["lint", "security"], vec!["verdict"]]);
+        assert_eq!(
+            plan.waves().expect("a plan"),
+            [vec!["survey"], vec!["lint", "security"], vec!["verdict"]]
+        );
         let text = serde_json::to_string(&plan).expect("plain data");
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("its own form"), plan);
     }
@@ -189,7 +219,8 @@ mod tests {
     fn the_threshold_decides_and_what_was_not_seen_never_passes() {
         use Severity::{High, Low, Medium};
         let outcome = |severities: &[Severity], failed: bool, threshold| {
-            let failures = if failed { vec![Failure { step: "lint".into(), why: "no".into() }] } else { vec![] };
+            let failures =
+                if failed { vec![Failure { step: "lint".into(), why: "no".into() }] } else { vec![] };
             verdict(&[report(severities)], failures, threshold).outcome
         };
         assert_eq!(outcome(&[], false, High), Outcome::Clean);

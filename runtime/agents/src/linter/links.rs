@@ -14,6 +14,14 @@ const FILES: &[&str] = &[
     "css", "scss", "mp4", "webm",
 ];
 
+/// The name of the check.
+pub const RULE: &str = "lint.broken-link";
+
+/// The path from the root that a link in `file` to `target` names, if only a file of the tree can satisfy it.
+pub fn target_path(file: &str, target: &str) -> Option<String> {
+    resolve(tree::parent(file), &file_target(target)?)
+}
+
 /// Finds links to nothing. `exists` takes a path relative to the root of the tree.
 pub fn check(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -23,12 +31,11 @@ pub fn check(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<Findi
         return findings;
     }
     for link in links(text) {
-        if let Some(target) = file_target(&link.target)
-            && let Some(full) = resolve(tree::parent(path), &target)
+        if let Some(full) = target_path(path, &link.target)
             && !exists(&full)
         {
             findings.push(Finding::new(
-                "lint.broken-link",
+                RULE,
                 Severity::Low,
                 Place::at(path, link.line, link.column),
                 format!("the link to `{}` points at nothing in this tree", link.target),

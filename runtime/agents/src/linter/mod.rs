@@ -4,11 +4,13 @@
 //! A check that cannot be sure stays silent; whatever lies among test data is told as `info`.
 
 pub mod bulk;
+pub mod calls;
 pub mod conflict;
 pub mod format;
 pub mod links;
 pub mod structured;
 pub mod tools;
+pub mod work;
 
 use crate::finding::{Finding, Severity};
 use crate::tree;

@@ -8,43 +8,50 @@ use serde::Deserialize;
 use crate::finding::{Finding, Place, Severity};
 use crate::tree;
 
-/// Reads each file named on its command line and prints one JSON line for each that does not parse.
-/// `-I -S` keep the interpreter from importing anything out of the tree or the user's folders.
+/// Parses, and never runs, each file named on its standard input (names end in NUL); prints one JSON line for each that
+/// does not parse. To be started with `-I -S`, which keep the interpreter from importing anything but itself.
 pub const PYTHON_PARSER: &str = r#"
 import ast, json, sys, warnings
 warnings.simplefilter("ignore")
-sys.setrecursionlimit(5000)
-for path in sys.argv[1:]:
+who = "Python %d.%d" % sys.version_info[:2]
+def tell(path, line, column, message):
+    print(json.dumps({"path": path, "line": line or 1, "column": column or 1, "message": "%s cannot parse this: %s" % (who, message)}))
+for path in sys.stdin.buffer.read().decode("utf-8").split("\0"):
+    if not path:
+        continue
     try:
         with open(path, "rb") as file:
             ast.parse(file.read(), path)
     except SyntaxError as error:
-        print(json.dumps({"path": path, "line": error.lineno or 1, "column": error.offset or 1, "message": error.msg}))
+        tell(path, error.lineno, error.offset, error.msg)
     except ValueError as error:
-        print(json.dumps({"path": path, "line": 1, "column": 1, "message": str(error)}))
+        tell(path, 1, 1, str(error))
     except (OSError, RecursionError, MemoryError):
         pass
 "#;
 
-/// Compiles, and never runs, each file named on its command line: as a CommonJS module, else as an ECMAScript module.
-/// Prints one JSON line for each file that is neither. JSX and Flow, which Node cannot read, are passed over.
+/// Compiles, and never runs, each file named on its standard input (names end in NUL): as a CommonJS module, else as an
+/// ECMAScript module. Prints one JSON line for each that is neither. JSX and Flow, which Node cannot read, are passed
+/// over. To be started with `--experimental-vm-modules`.
 pub const NODE_PARSER: &str = r##"
 const fs = require("fs"), vm = require("vm");
-for (const path of process.argv.slice(1)) {
+for (const path of fs.readFileSync(0, "utf8").split("\0")) {
+  if (!path) continue;
   let source;
   try { source = fs.readFileSync(path, "utf8"); } catch { continue; }
   source = source.replace(/^\uFEFF/, "").replace(/^#!.*/, "");
   if (/@flow|@jsx/.test(source.slice(0, 2000))) continue;
   const asScript = () => new vm.Script("(function(exports, require, module, __filename, __dirname){" + source + "\n})", { filename: path });
   const asModule = () => new vm.SourceTextModule(source, { identifier: path });
-  const order = /\.mjs$/.test(path) ? [asModule] : /\.cjs$/.test(path) ? [asScript] : [asScript, asModule];
+  const order = /\.mjs$/.test(path) ? [asModule] : /\.cjs$/.test(path) ? [asScript] : /^\s*(import|export)\b/m.test(source) ? [asModule, asScript] : [asScript, asModule];
   let first = null, good = false;
   for (const attempt of order) {
-    try { attempt(); good = true; break; } catch (error) { if (!(error instanceof SyntaxError)) { good = true; break; } first = error; }
+    try { attempt(); good = true; break; } catch (error) { if (!(error instanceof SyntaxError)) { good = true; break; } first = first || error; }
   }
   if (good || /Unexpected token '<'/.test(first.message)) continue;
-  const at = /:(\d+)(?:\n|$)/.exec(String(first.stack).split("\n")[0]);
-  console.log(JSON.stringify({ path, line: at ? Number(at[1]) : 1, column: 1, message: first.message }));
+  const at = /:(\d+)$/.exec(String(first.stack).split("\n")[0]);
+  const message = "Node.js " + process.versions.node.split(".")[0] + " cannot parse this: " + first.message;
+  console.log(JSON.stringify({ path, line: at ? Number(at[1]) : 1, column: 1, message }));
 }
 "##;
 
@@ -57,7 +64,7 @@ struct ParserLine {
 }
 
 /// Turns the lines of [`PYTHON_PARSER`] or [`NODE_PARSER`] into findings. `relative` maps an absolute path back.
-pub fn from_parser(rule: &str, who: &str, output: &str, relative: &dyn Fn(&str) -> String) -> Vec<Finding> {
+pub fn from_parser(rule: &str, output: &str, relative: &dyn Fn(&str) -> String) -> Vec<Finding> {
     output
         .lines()
         .filter_map(|line| serde_json::from_str::<ParserLine>(line).ok())
@@ -68,7 +75,7 @@ pub fn from_parser(rule: &str, who: &str, output: &str, relative: &dyn Fn(&str) 
                 rule,
                 Severity::Medium,
                 Place::at(path, line.line, line.column.max(1)),
-                format!("{who} cannot parse this: {message}"),
+                message,
                 "correct the line; if another version of the language is meant, say so in the manifest",
             )
         })
@@ -224,9 +231,8 @@ mod tests {
 
     #[test]
     fn a_parsers_lines_become_findings_and_noise_does_not() {
-        let output =
-            "{\"path\":\"/t/a.py\",\"line\":3,\"column\":7,\"message\":\"invalid syntax\"}\nwarning: x\n";
-        let findings = from_parser("lint.python-syntax", "Python 3.11", output, &relative);
+        let output = "{\"path\":\"/t/a.py\",\"line\":3,\"column\":7,\"message\":\"Python 3.11 cannot parse this: invalid syntax\"}\nwarning: x\n";
+        let findings = from_parser("lint.python-syntax", output, &relative);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].place, Place::at("a.py", 3, 7));
         assert_eq!(findings[0].message, "Python 3.11 cannot parse this: invalid syntax");

@@ -5,3 +5,4 @@
 pub mod locks;
 pub mod permissions;
 pub mod secrets;
+pub mod work;

@@ -1,0 +1,242 @@
+//! A node put together: a fabric, contexts as executor threads, agents on board under supervision, links to peers.
+//!
+//! [`Node::start`] returns when every agent can be sent tasks and the listener is bound. [`Node::drain`] lets running work
+//! finish within its time; [`Node::stop`] does not wait. Everything goes through the platform, so a node runs in the simulator as
+//! it does in production.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use synod_agents::{Phase, Post, PostError, Role};
+use synod_fabric::link::Links;
+use synod_fabric::{AttachError, Context, Fabric, FabricConfig};
+use synod_platform::net::{Address, NetError};
+use synod_platform::task::{self, ContextHandle, JoinError, StartError};
+use synod_platform::time;
+use synod_probe::{event, reach};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::NodeConfig;
+use crate::supervise::{Intensity, Notice, supervise};
+
+/// Notices that wait to be read.
+const NOTICES: usize = 256;
+/// How long contexts that were told to stop may take to let go.
+const LET_GO: Duration = Duration::from_secs(5);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartNodeError {
+    /// A context could not be started.
+    #[error(transparent)]
+    Context(#[from] StartError),
+    /// A context could not enter the fabric.
+    #[error("a context cannot enter the fabric: {0}")]
+    Enter(#[from] AttachError),
+    /// An agent could not take its place.
+    #[error(transparent)]
+    Agent(#[from] PostError),
+    /// A context ended before it was ready.
+    #[error("context `{0}` ended before it was ready")]
+    Vanished(String),
+    /// The links could not be set up.
+    #[error("the links cannot be set up: {0}")]
+    Links(#[from] NetError),
+}
+
+/// Which agent runs in which context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The agent.
+    pub agent: Role,
+    /// The context's name.
+    pub context: String,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Drained {
+    /// All running work was finished.
+    Clean,
+    /// The time was over, or nobody wanted to wait: what still ran was given up.
+    Cut,
+    /// A context crashed.
+    Crashed(String),
+}
+
+/// A running node. Dropping it stops it without waiting.
+#[derive(Debug)]
+pub struct Node {
+    fabric: Fabric,
+    home: Context,
+    placements: Vec<Placement>,
+    phase: watch::Sender<Phase>,
+    contexts: Vec<ContextHandle<()>>,
+    links: Option<Links>,
+    notices: mpsc::Receiver<Notice>,
+}
+
+impl Node {
+    /// Starts a node. The caller's executor becomes its context `home`, which carries the links.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartNodeError> {
+        event!("node.starting", node = config.name.as_str());
+        let fabric = Fabric::new(FabricConfig::named(&config.name));
+        let home = fabric.enter("home")?;
+        let (phase, _) = watch::channel(Phase::Serve);
+        let (notices, told) = mpsc::channel(NOTICES);
+        let mut node = Node {
+            fabric: fabric.clone(),
+            home,
+            placements: Vec::new(),
+            phase,
+            contexts: Vec::new(),
+            links: None,
+            notices: told,
+        };
+        let count = config.contexts.clamp(1, config.agents.len().max(1));
+        let mut waiting = Vec::new();
+        for n in 0..count {
+            let name = format!("work-{n}");
+            let roles: Vec<Role> = config.agents.iter().copied().skip(n).step_by(count).collect();
+            node.placements
+                .extend(roles.iter().map(|agent| Placement { agent: *agent, context: name.clone() }));
+            let (ready, is_ready) = oneshot::channel();
+            let work = Work {
+                fabric: fabric.clone(),
+                name: name.clone(),
+                roles,
+                restarts: config.restarts,
+                phase: node.phase.subscribe(),
+                notices: notices.clone(),
+            };
+            let core = config.pin.then_some(n);
+            node.contexts.push(task::Context::start(&name, core, move || work.run(ready))?);
+            waiting.push((name, is_ready));
+        }
+        for (name, is_ready) in waiting {
+            is_ready.await.map_err(|_| StartNodeError::Vanished(name))??;
+        }
+        if let Some(links) = config.links {
+            node.links = Some(Links::start(&node.home, links).await?);
+        }
+        event!("node.ready", node = config.name.as_str(), agents = node.placements.len());
+        Ok(node)
+    }
+
+    /// The node's fabric, to enter further contexts or look at it.
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// The context of the executor that started the node.
+    pub fn context(&self) -> &Context {
+        &self.home
+    }
+
+    /// Which agent runs where.
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// The links to other nodes, if any are configured.
+    pub fn links(&self) -> Option<&Links> {
+        self.links.as_ref()
+    }
+
+    /// Where the node listens for others, with the port that the system chose.
+    pub fn address(&self) -> Option<&Address> {
+        self.links.as_ref().and_then(Links::address)
+    }
+
+    /// The next thing that supervision has to tell; `None` when the node's contexts have ended.
+    pub async fn notice(&mut self) -> Option<Notice> {
+        self.notices.recv().await
+    }
+
+    /// Takes no new task, waits up to `within` for running work to finish, then stops the rest.
+    pub async fn drain(self, within: Duration) -> Drained {
+        event!("node.draining", node = self.fabric.node());
+        self.end(Phase::Drain, within).await
+    }
+
+    /// Stops at once: running work is given up and its requesters are told.
+    pub async fn stop(self) -> Drained {
+        event!("node.stopping", node = self.fabric.node());
+        self.end(Phase::Stop, Duration::ZERO).await
+    }
+
+    async fn end(mut self, phase: Phase, within: Duration) -> Drained {
+        // A context that has ended already does not hear it, and need not.
+        self.phase.send_replace(phase);
+        let contexts = std::mem::take(&mut self.contexts);
+        let mut ends = Box::pin(join_all(contexts.into_iter().map(ContextHandle::join)));
+        let mut cut = phase == Phase::Stop;
+        let mut ended = if cut { None } else { time::timeout(within, &mut ends).await.ok() };
+        if ended.is_none() {
+            cut = true;
+            reach!("node.drain-cut");
+            self.phase.send_replace(Phase::Stop);
+            ended = time::timeout(LET_GO, &mut ends).await.ok();
+        }
+        if let Some(links) = self.links.take() {
+            links.stop().await;
+        }
+        event!("node.stopped", node = self.fabric.node());
+        let crash = ended.iter().flatten().find_map(|end| match end {
+            Err(JoinError::Panicked(text)) => Some(text.clone()),
+            _ => None,
+        });
+        match crash {
+            Some(text) => Drained::Crashed(text),
+            None if cut => Drained::Cut,
+            None => Drained::Clean,
+        }
+    }
+}
+
+/// What one context does: carries its agents until the phase ends them.
+struct Work {
+    fabric: Fabric,
+    name: String,
+    roles: Vec<Role>,
+    restarts: Intensity,
+    phase: watch::Receiver<Phase>,
+    notices: mpsc::Sender<Notice>,
+}
+
+impl Work {
+    async fn run(self, ready: oneshot::Sender<Result<(), StartNodeError>>) {
+        let context = match self.fabric.enter(&self.name) {
+            Ok(context) => context,
+            Err(error) => return drop(ready.send(Err(error.into()))),
+        };
+        let mut posts = Vec::new();
+        for role in &self.roles {
+            match Post::open(&context, *role).await {
+                Ok(post) => posts.push((*role, post)),
+                Err(error) => return drop(ready.send(Err(error.into()))),
+            }
+        }
+        if ready.send(Ok(())).is_err() {
+            return;
+        }
+        let (context, work) = (&context, &self);
+        join_all(posts.into_iter().map(|(role, post)| {
+            let mut first = Some(post);
+            async move {
+                supervise(role.name(), work.restarts, &work.notices, || {
+                    let (opened, phase) = (first.take(), work.phase.clone());
+                    async move {
+                        let post = match opened {
+                            Some(post) => post,
+                            None => Post::open(context, role).await?,
+                        };
+                        post.run(phase).await
+                    }
+                })
+                .await;
+            }
+        }))
+        .await;
+    }
+}
