@@ -15,6 +15,10 @@ pub const CRITICAL: u16 = 0x8000;
 pub const SUBJECT: u16 = CRITICAL | 0x0001;
 /// The trace this message belongs to: see [`Trace`].
 pub const TRACE: u16 = 0x0002;
+/// The name of the sending agent, UTF-8.
+pub const SOURCE: u16 = 0x0003;
+/// Of an Interest: one byte, bit 0 for what is published, bit 1 for requests. Missing means both.
+pub const INTEREST: u16 = 0x0004;
 
 const PREFIX: usize = 4;
 
