@@ -67,6 +67,14 @@ mod simulated {
     }
 
     #[test]
+    fn no_thread_of_the_host_can_be_started_inside_a_run() {
+        testing::run(1, || async {
+            let refused = std::panic::catch_unwind(|| std::thread::Builder::new().spawn(|| ()).is_ok());
+            assert!(!matches!(refused, Ok(true)), "a thread's timing would be entropy");
+        });
+    }
+
+    #[test]
     fn one_seed_shows_the_same_numbers_clocks_and_hash_order_and_another_seed_does_not() {
         let first = seen(7);
         assert_eq!(first, seen(7));

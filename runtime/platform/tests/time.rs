@@ -104,6 +104,18 @@ mod simulated {
     }
 
     #[test]
+    fn a_loop_over_sleeps_of_no_time_does_not_stop_time() {
+        testing::run(1, || async {
+            let ended = timeout(Duration::from_millis(1), async {
+                loop {
+                    sleep(Duration::ZERO).await;
+                }
+            });
+            assert_eq!(ended.await, Err::<(), _>(Elapsed));
+        });
+    }
+
+    #[test]
     fn a_wait_that_is_polled_often_wakes_once() {
         testing::run(1, || async {
             let mut wakes = 0;

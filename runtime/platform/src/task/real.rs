@@ -13,13 +13,20 @@ use tokio::sync::oneshot;
 
 use super::{JoinError, StartError, panic_message};
 
+/// How long the end of a context waits for blocking work that is still under way.
+const STUCK: Duration = Duration::from_secs(5);
+
 fn runtime() -> std::io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     match runtime() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => {
+            let output = runtime.block_on(future);
+            runtime.shutdown_timeout(STUCK);
+            output
+        }
         Err(error) => panic!("cannot make an event loop: {error}; is the limit on open files reached?"),
     }
 }
@@ -64,7 +71,11 @@ pub(super) struct ContextHandle<T> {
     thread: std::thread::JoinHandle<()>,
 }
 
-pub(super) fn start<M, F>(name: String, core: Option<usize>, make: M) -> Result<ContextHandle<F::Output>, StartError>
+pub(super) fn start<M, F>(
+    name: String,
+    core: Option<usize>,
+    make: M,
+) -> Result<ContextHandle<F::Output>, StartError>
 where
     M: FnOnce() -> F + Send + 'static,
     F: Future + 'static,
@@ -91,7 +102,7 @@ where
             pin(core);
             let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { make().await })));
             // Tasks that are left end here, before the context is told to have ended; a destructor's panic is theirs alone.
-            let cleared = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
+            let cleared = catch_unwind(AssertUnwindSafe(|| runtime.shutdown_timeout(STUCK)));
             let outcome = match (ended, cleared) {
                 (Ok(output), Ok(())) => Ok(output),
                 (Err(payload), _) | (_, Err(payload)) => Err(JoinError::Panicked(panic_message(&*payload))),

@@ -231,7 +231,11 @@ impl<T> Drop for JoinHandle<T> {
 
 pub(super) struct ContextHandle<T>(JoinHandle<Result<T, JoinError>>);
 
-pub(super) fn start<M, F>(name: String, core: Option<usize>, make: M) -> Result<ContextHandle<F::Output>, StartError>
+pub(super) fn start<M, F>(
+    name: String,
+    core: Option<usize>,
+    make: M,
+) -> Result<ContextHandle<F::Output>, StartError>
 where
     M: FnOnce() -> F + Send + 'static,
     F: Future + 'static,

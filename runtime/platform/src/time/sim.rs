@@ -20,17 +20,24 @@ pub(super) fn wall() -> Wall {
 pub(super) struct Sleep {
     deadline: Mono,
     timer: Option<(madsim::time::Sleep, Waker)>,
+    polled: bool,
 }
 
 pub(super) fn sleep_until(deadline: Mono) -> Sleep {
-    Sleep { deadline, timer: None }
+    Sleep { deadline, timer: None, polled: false }
 }
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let first = !std::mem::replace(&mut self.polled, true);
         if now() >= self.deadline {
+            if first {
+                // As on a real event loop, also a sleep of no time lets the others run; or a loop over it would stop time.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(());
         }
         if self.deadline == Mono::MAX {
