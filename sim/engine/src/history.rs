@@ -146,6 +146,17 @@ pub enum What {
         /// The workload.
         work: usize,
     },
+    /// An agent panicked of itself.
+    AgentDied {
+        /// The workload.
+        work: usize,
+        /// The panic's text.
+        text: String,
+    },
+    /// A node stands still.
+    Paused,
+    /// It goes on.
+    Resumed,
     /// A node's life ended.
     NodeEnded {
         /// Whether a fault had it end.

@@ -4,8 +4,11 @@
 //! trace, byte by byte. [`scenario`] is the form of a file, [`history`] what happened, [`oracles`] what must hold, [`trace`] the
 //! record that is hashed, [`verdict`] what it came to; `world` (simulated build only) runs it.
 
+pub mod command;
 pub mod history;
 pub mod oracles;
 pub mod scenario;
 pub mod trace;
 pub mod verdict;
+#[cfg(madsim)]
+pub mod world;

@@ -1,6 +1,6 @@
 //! A panic stays where it happened.
 //!
-//! Definition: no node ends of itself: every end of a node's life was asked for by a fault. After an agent's panic its node lives on, and each
+//! Definition: no node and no agent ends of itself: every end of a node's life and every panic was asked for by a fault. After an agent's panic its node lives on, and each
 //! other workload that was being received or served there at the time is received or served there again afterwards, if it still gets work.
 //! Source: the house plan ("a panicking agent is contained, told and restarted").
 //! Known false positives: none. Whether the panicked agent itself comes back is judged by liveness.
@@ -39,6 +39,12 @@ fn judge(history: &History, _: &Facts) -> Judgement {
             What::Panicked { work } => {
                 found.judged += 1;
                 panics.push((index, entry.at_ns, node, *work));
+            }
+            What::AgentDied { work, text } => {
+                found.accuse(format!(
+                    "{}: an agent of workload {work} on n{node} panicked of itself: {text}",
+                    time(entry.at_ns)
+                ));
             }
             What::NodeEnded { declared, panic, .. } => {
                 if !declared {

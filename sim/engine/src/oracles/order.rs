@@ -8,19 +8,22 @@
 //! Known false positives: none known. Known blind spot: (2) and (3) judge senders on the receiver's node only, where acceptance is arrival;
 //! across a link the time of arrival is not observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judgement, Oracle, time};
 use crate::history::{Facts, History, Id, NodeNumber, What};
 use crate::scenario::form::Priority;
 use crate::verdict::Kind;
 
-/// Deliveries of a lower priority that may slip in before a waiting message: what was on its way, and one aged.
-pub const OVERTAKEN_BASE: u64 = 4;
-/// One in so many deliveries may be an aged message of lower priority.
-pub const AGEING: u64 = 4;
-/// Deliveries of a higher priority that a message may see go first while nothing of its own priority is delivered.
-pub const WAIT_MAX: u64 = 1024;
+/// Deliveries of a lower priority that may slip in before a waiting message: one aged head of each of the five others, and what
+/// was on its way between two contexts.
+pub const OVERTAKEN_BASE: u64 = 8;
+/// One in so many deliveries may be an aged message of lower priority: five queues, each at most once in
+/// [`PATIENCE`](synod_fabric::PATIENCE) deliveries.
+pub const AGEING: u64 = synod_fabric::PATIENCE as u64 / 5;
+/// Deliveries of a higher priority that a message may see go first while nothing of its own priority is delivered: the mailbox's
+/// bound, twice, because a message may wait on its lane first.
+pub const WAIT_MAX: u64 = 2 * synod_fabric::WAIT_MAX as u64;
 
 /// The oracle.
 pub const ORACLE: Oracle = Oracle {
@@ -54,6 +57,7 @@ fn judge(history: &History, _: &Facts) -> Judgement {
     let mut last: BTreeMap<(NodeNumber, u32, NodeNumber, usize, Priority), (u64, Id)> = BTreeMap::new();
     // Messages that wait in the receiver of a workload on a node.
     let mut waiting: BTreeMap<(NodeNumber, usize), Vec<Waiting>> = BTreeMap::new();
+    let mut here: BTreeSet<(NodeNumber, Id)> = BTreeSet::new();
     let mut meta: BTreeMap<Id, (usize, Priority)> = BTreeMap::new();
     for (sequence, entry) in history.entries.iter().enumerate() {
         let node = entry.node;
@@ -63,7 +67,7 @@ fn judge(history: &History, _: &Facts) -> Judgement {
                 meta.insert(*id, (*work, *priority));
             }
             What::Sent { id, accepted, .. } if accepted.contains(&node) => {
-                if let Some((work, priority)) = meta.get(id) {
+                if let Some((work, priority)) = meta.get(id).filter(|_| !here.contains(&(node, *id))) {
                     waiting.entry((node, *work)).or_default().push(Waiting {
                         id: *id,
                         priority: *priority,
@@ -88,6 +92,7 @@ fn judge(history: &History, _: &Facts) -> Judgement {
                         ));
                     }
                 }
+                here.insert((node, *id));
                 let Some(queue) = waiting.get_mut(&(node, *work)) else { continue };
                 queue.retain(|message| message.id != *id);
                 for message in queue.iter_mut() {

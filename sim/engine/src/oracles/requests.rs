@@ -5,8 +5,7 @@
 //! [`ATTEMPTS_MAX`] times; nothing is handled that was not asked, or damaged. "Nobody listens" is never said while an instance on
 //! the client's own node was there all the time.
 //! Source: the house's promises ("every wait has a deadline"); at-most-once in the sense of Birrell and Nelson (1984).
-//! Known false positives: a client's node that is paused wakes up after its deadlines: time while it was paused is not counted,
-//! because the engine gives deadlines in virtual time only to nodes it did not pause.
+//! Known false positives: none. A client whose node stood still is given its whole time again from the moment it goes on.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +32,7 @@ struct Request {
     work: usize,
     asked_ns: u64,
     deadline_ns: u64,
+    within_ns: u64,
     idempotent: bool,
     served: Vec<NodeNumber>,
     ended: u64,
@@ -52,6 +52,11 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
                 attached.remove(&(node, *work));
             }
             What::NodeEnded { .. } => attached.retain(|(owner, _), _| *owner != node),
+            What::Resumed => {
+                for request in requests.values_mut().filter(|r| r.client == node && r.ended == 0) {
+                    request.deadline_ns = request.deadline_ns.max(entry.at_ns + request.within_ns);
+                }
+            }
             What::Asked { id, work, deadline_ns, idempotent, .. } => {
                 requests.insert(
                     *id,
@@ -60,6 +65,7 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
                         work: *work,
                         asked_ns: entry.at_ns,
                         deadline_ns: *deadline_ns,
+                        within_ns: deadline_ns.saturating_sub(entry.at_ns),
                         idempotent: *idempotent,
                         served: Vec::new(),
                         ended: 0,

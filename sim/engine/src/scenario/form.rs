@@ -524,6 +524,13 @@ pub struct Expect {
     pub verdict: Option<String>,
 }
 
+impl Scenario {
+    /// When clients stop sending, so that what is under way can arrive: a fifth of the run before its end.
+    pub fn clients_end(&self) -> std::time::Duration {
+        self.cluster.limit.get() / 5 * 4
+    }
+}
+
 fn one() -> u8 {
     1
 }
