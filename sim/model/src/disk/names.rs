@@ -168,8 +168,9 @@ impl Names {
     fn settle(&mut self, mut wanted: Vec<bool>) {
         for later in (0..wanted.len()).rev() {
             if wanted[later] {
-                for earlier in 0..later {
-                    wanted[earlier] |= self.unsynced[later].1.builds_on(&self.unsynced[earlier].1);
+                let change = &self.unsynced[later].1;
+                for (wanted, (_, earlier)) in wanted[..later].iter_mut().zip(&self.unsynced) {
+                    *wanted |= change.builds_on(earlier);
                 }
             }
         }
