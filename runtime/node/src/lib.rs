@@ -2,8 +2,11 @@
 //!
 //! [`Node`] starts, serves, drains and stops; it also runs in the simulator. The binary's commands stand in [`cli`].
 
+pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod node;
+pub mod selftest;
 pub mod supervise;
 
 pub use config::{NodeConfig, Settings};

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use synod_agents::{Phase, Post, PostError, Role};
-use synod_fabric::link::Links;
+use synod_fabric::link::{LinkError, Links};
 use synod_fabric::{AttachError, Context, Fabric, FabricConfig};
-use synod_platform::net::{Address, NetError};
+use synod_platform::net::Address;
 use synod_platform::task::{self, ContextHandle, JoinError, StartError};
 use synod_platform::time;
+use synod_platform::topology::{Topology, TopologyError};
 use synod_probe::{event, reach};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -39,9 +40,12 @@ pub enum StartNodeError {
     /// A context ended before it was ready.
     #[error("context `{0}` ended before it was ready")]
     Vanished(String),
+    /// Contexts are to be pinned, but to what is not known.
+    #[error("contexts cannot be pinned: {0}; say `pin = false`")]
+    Topology(#[from] TopologyError),
     /// The links could not be set up.
     #[error("the links cannot be set up: {0}")]
-    Links(#[from] NetError),
+    Links(#[from] LinkError),
 }
 
 /// Which agent runs in which context.
@@ -94,6 +98,7 @@ impl Node {
             notices: told,
         };
         let count = config.contexts.clamp(1, config.agents.len().max(1));
+        let cores = if config.pin { Topology::detect()?.place(count) } else { vec![None; count] };
         let mut waiting = Vec::new();
         for n in 0..count {
             let name = format!("work-{n}");
@@ -109,8 +114,7 @@ impl Node {
                 phase: node.phase.subscribe(),
                 notices: notices.clone(),
             };
-            let core = config.pin.then_some(n);
-            node.contexts.push(task::Context::start(&name, core, move || work.run(ready))?);
+            node.contexts.push(task::Context::start(&name, cores[n], move || work.run(ready))?);
             waiting.push((name, is_ready));
         }
         for (name, is_ready) in waiting {

@@ -1,0 +1,156 @@
+//! The command line, with help that teaches by example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use synod_agents::Severity;
+use synod_control::units;
+
+const EXITS: &str = "\
+Exit codes:
+  0  done, nothing speaks against it
+  1  done, findings at least as bad as --fail-on (or a failed check)
+  2  the command line or the configuration is wrong
+  3  it could not be done, or not wholly
+  4  cancelled by SIGINT or SIGTERM";
+
+const EXAMPLES: &str = "\
+Examples:
+  synod run review --path .            review this source tree
+  synod up                             start a node with all agents on board
+  synod up --example-config > node.toml && synod up --config node.toml
+  synod selftest                       two agents, six priorities, payloads up to 16 MiB
+  synod doctor                         what this machine gives to Synod";
+
+/// The nervous system of a fleet of agents: one node, its agents, and their work.
+#[derive(Debug, Parser)]
+#[command(name = "synod", version, after_help = EXITS, after_long_help = format!("{EXAMPLES}\n\n{EXITS}"))]
+pub struct Arguments {
+    /// Which kernels compute checksums: the best this processor has, or the scalar ones
+    #[arg(long, global = true, value_enum, default_value_t = Simd::Auto)]
+    pub simd: Simd,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The choice of kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Simd {
+    /// The best one that runs here.
+    Auto,
+    /// The scalar one, for comparing and for distrusting hardware.
+    Scalar,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a job with an embedded node
+    #[command(subcommand)]
+    Run(Run),
+    /// Start a node and serve until SIGINT or SIGTERM
+    Up(UpOptions),
+    /// Check that messages arrive: two agents, six priorities, payloads up to 16 MiB
+    Selftest(OutputOptions),
+    /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools
+    Doctor(OutputOptions),
+    /// List the agents of this build
+    Agents,
+}
+
+/// The jobs.
+#[derive(Debug, Subcommand)]
+pub enum Run {
+    /// Review a source tree: what is broken, what leaks, what is missing
+    ///
+    /// Four agents work over the fabric: PROJECT_ORCHESTRATOR reads the tree, LINTER and SECURITY look for what is
+    /// wrong, DIRECTOR gives the verdict. The tree is read, never written; none of its code is run; nothing is
+    /// sent anywhere. All they write lies in one run folder, with a manifest of SHA-256 sums.
+    #[command(after_help = REVIEW_EXAMPLES)]
+    Review(ReviewOptions),
+}
+
+const REVIEW_EXAMPLES: &str = "\
+Examples:
+  synod run review --path .
+  synod run review --path ~/src/project --fail-on medium
+  synod run review --path . --format json --out /tmp/runs | jq '.verdict.tally'
+
+A line that holds a made-up secret may say so: `synod: not a secret`.
+Ends with 0 if no finding is as bad as --fail-on, 1 if one is, 2 for a wrong command line,
+3 if there is no verdict or a step was not done, 4 if cancelled.";
+
+/// Options of `run review`.
+#[derive(Debug, Args)]
+pub struct ReviewOptions {
+    /// The root of the source tree
+    #[arg(long, value_name = "TREE")]
+    pub path: PathBuf,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Where run folders are made, outside of the tree [default: $XDG_STATE_HOME/synod/runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Findings of this severity and worse fail the review: info, low, medium, high or critical
+    #[arg(long, value_name = "SEVERITY", default_value = "high")]
+    pub fail_on: Severity,
+    /// How long it may take
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub within: units::Duration,
+    /// List findings of severity info one by one, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Forms of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON object.
+    Json,
+}
+
+/// Options of `up`.
+#[derive(Debug, Args)]
+pub struct UpOptions {
+    /// The configuration, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print a documented configuration and end
+    #[arg(long)]
+    pub example_config: bool,
+    /// Read the configuration, say whether it is right, and end
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Options of commands that only print.
+#[derive(Debug, Args)]
+pub struct OutputOptions {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_put_together_right() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_review_has_sane_defaults_and_refuses_a_wrong_severity() {
+        let read = Arguments::try_parse_from(["synod", "run", "review", "--path", "x"]).expect("enough");
+        let Command::Run(Run::Review(options)) = read.command else { panic!("another command") };
+        assert_eq!((options.fail_on, options.format), (Severity::High, Format::Text));
+        let error = Arguments::try_parse_from(["synod", "run", "review", "--path", "x", "--fail-on", "severe"]);
+        assert!(error.expect_err("no such severity").to_string().contains("info, low, medium, high, critical"));
+    }
+}
