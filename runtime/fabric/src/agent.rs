@@ -20,14 +20,14 @@ use crate::fabric::Context;
 use crate::lane::{Body, Passage};
 use crate::mailbox::ALL;
 use crate::message::{Payload, Receipt};
-use crate::registry::{Station, Takes};
+use crate::registry::Takes;
 use crate::request;
 use crate::route::{Route, Sending, judge};
 use crate::subject::SubjectError;
 use crate::{PAYLOAD_MAX, Pattern, Priority, RequestOptions, Subject};
 
-/// Publishers an agent keeps for subjects given as text.
-const PUBLISHERS_MAX: usize = 64;
+/// Routes an agent keeps for subjects given as text.
+const ROUTES_MAX: usize = 64;
 
 /// One who sends and receives. Cheap to clone; stays on its thread. Its name is free again when the last handle to it, its
 /// subscriptions' and publishers' included, is dropped.
@@ -37,11 +37,9 @@ pub struct Agent(Rc<Being>);
 pub(crate) struct Being {
     name: Arc<str>,
     context: Context,
-    publishers: RefCell<BTreeMap<Box<str>, Publisher0>>,
+    /// Routes to subjects given as text.
+    routes: RefCell<BTreeMap<Box<str>, Rc<Route>>>,
 }
-
-/// A publisher that does not hold its agent: the agent holds it.
-type Publisher0 = Rc<Route>;
 
 impl Drop for Being {
     fn drop(&mut self) {
@@ -62,7 +60,7 @@ impl Agent {
         let name: Arc<str> = name.into();
         context.inner().shared.add_agent(&name, context.inner().id())?;
         event!("fabric.agent", agent = &*name, context = context.name());
-        Ok(Self(Rc::new(Being { name, context: context.clone(), publishers: RefCell::default() })))
+        Ok(Self(Rc::new(Being { name, context: context.clone(), routes: RefCell::default() })))
     }
 
     /// Its name.
@@ -119,15 +117,15 @@ impl Agent {
 
     /// The cached route to a subject.
     fn route(&self, subject: &str) -> Result<Rc<Route>, SubjectError> {
-        if let Some(route) = self.0.publishers.borrow().get(subject) {
+        if let Some(route) = self.0.routes.borrow().get(subject) {
             return Ok(route.clone());
         }
         let route = self.inner().route(&self.0.name, &Subject::new(subject)?, false);
-        let mut publishers = self.0.publishers.borrow_mut();
-        if publishers.len() >= PUBLISHERS_MAX {
-            publishers.clear();
+        let mut routes = self.0.routes.borrow_mut();
+        if routes.len() >= ROUTES_MAX {
+            routes.clear();
         }
-        publishers.insert(subject.into(), route.clone());
+        routes.insert(subject.into(), route.clone());
         Ok(route)
     }
 
@@ -290,11 +288,7 @@ impl Subscription {
 
     /// The next message: the most urgent, with ageing so that none starves. `None` when the fabric drains and nothing is left.
     pub async fn recv(&mut self) -> Option<Message> {
-        self.recv_among(ALL).await
-    }
-
-    pub(crate) async fn recv_among(&mut self, among: u8) -> Option<Message> {
-        let envelope = poll_fn(|cx| self.queue.poll_take(among, cx)).await?;
+        let envelope = poll_fn(|cx| self.queue.poll_take(ALL, cx)).await?;
         Some(Message::received(&self.context, envelope))
     }
 
@@ -357,7 +351,7 @@ impl fmt::Debug for Message {
 
 impl Message {
     #[inline]
-    fn received(context: &Context, envelope: Envelope) -> Self {
+    pub(crate) fn received(context: &Context, envelope: Envelope) -> Self {
         let Envelope { passage, priority, deadline, correlation, payload } = envelope;
         let owed = (correlation != 0).then(|| {
             let from = passage.edge.as_ref().map_or(0, |edge| edge.from.id);
@@ -466,9 +460,9 @@ impl Message {
         self.end(|_| answer)
     }
 
-    pub(crate) fn requester(&self) -> Option<(&Arc<Station>, u64)> {
-        let owed = self.owed.as_ref()?;
-        Some((&self.passage.edge.as_ref()?.from, owed.correlation))
+    /// Lets the requester wait in vain: only a planted bug does.
+    pub(crate) fn forget(&mut self) {
+        self.owed = None;
     }
 }
 

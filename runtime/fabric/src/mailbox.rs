@@ -103,13 +103,14 @@ impl<T> Mailbox<T> {
         taken
     }
 
-    pub fn len(&self) -> usize {
-        self.len
+    /// The most urgent priority that waits, as its index.
+    pub fn best(&self, among: u8) -> Option<usize> {
+        let waiting = self.waiting & among;
+        (waiting != 0).then(|| waiting.trailing_zeros() as usize)
     }
 
-    /// Items of each priority.
-    pub fn lengths(&self) -> [usize; Priority::COUNT] {
-        std::array::from_fn(|index| self.queues[index].len())
+    pub fn len(&self) -> usize {
+        self.len
     }
 }
 
@@ -169,7 +170,7 @@ mod tests {
                 mailbox.put(Priority::ALL[flood], Priority::ALL[flood]);
                 let taken = mailbox.take(ALL).unwrap();
                 for priority in Priority::ALL {
-                    let waits = priority != taken && mailbox.lengths()[priority.index()] > 0;
+                    let waits = priority != taken && mailbox.best(1 << priority.index()).is_some();
                     waited[priority.index()] = if waits { waited[priority.index()] + 1 } else { 0 };
                     prop_assert!(waited[priority.index()] < WAIT_MAX);
                 }

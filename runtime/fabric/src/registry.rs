@@ -276,11 +276,6 @@ impl Shared {
         self.advance(registry);
     }
 
-    /// Says that something about a subscription changed that routes must know.
-    pub fn touch(&self) {
-        self.advance(self.registry());
-    }
-
     /// Takes every local subscription away and tells every context to take nothing new.
     pub fn drain(&self) {
         let mut registry = self.registry();

@@ -144,7 +144,7 @@ async fn ask_instances(
             }
             Some(Answer::Refused { reason, text }) => {
                 attempt.end(Verdict::of(reason));
-                judge(reason, text, &subject())
+                judge(reason, text, &subject(), target.entry.is_link)
             }
         };
         let retry = untouched || options.idempotent || plant!("fabric.failover-repeats");
@@ -199,7 +199,7 @@ fn none_may_be_asked(inner: &Inner, resolved: &Resolved, subject: &str) -> Reque
 }
 
 /// What a refusal means to the caller, and whether the instance certainly did nothing.
-fn judge(reason: Reason, text: String, subject: &str) -> (RequestError, bool) {
+fn judge(reason: Reason, text: String, subject: &str, is_link: bool) -> (RequestError, bool) {
     let subject = subject.to_owned();
     match reason {
         Reason::Failed if text.is_empty() => (RequestError::Abandoned(subject), false),
@@ -207,6 +207,7 @@ fn judge(reason: Reason, text: String, subject: &str) -> (RequestError, bool) {
         Reason::Unreachable => (RequestError::Unreachable(subject), false),
         Reason::WouldBlock => (RequestError::WouldBlock(subject), true),
         Reason::DeadlinePassed => (RequestError::DeadlinePassed(subject), false),
+        Reason::Draining if is_link => (RequestError::Unreachable(subject), true),
         Reason::Draining => (RequestError::NobodyListens(subject), true),
         _ => (RequestError::Refused { subject, reason: text }, true),
     }
