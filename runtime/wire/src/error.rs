@@ -79,6 +79,9 @@ pub enum Error {
     /// A subject that is empty, too long, not UTF-8, or holds a control character.
     #[error("the subject is empty, longer than {max} bytes, not UTF-8, or holds a control character", max = crate::SUBJECT_MAX)]
     BadSubject,
+    /// A source's name that is empty, too long, not UTF-8, or holds a control character.
+    #[error("the source's name is empty, longer than {max} bytes, not UTF-8, or holds a control character", max = crate::SUBJECT_MAX)]
+    BadSource,
     /// The subject is there, but not as the first element of the extension area.
     #[error("the subject must be the first element of the extension area")]
     SubjectNotFirst,

@@ -15,7 +15,7 @@ pub const CRITICAL: u16 = 0x8000;
 pub const SUBJECT: u16 = CRITICAL | 0x0001;
 /// The trace this message belongs to: see [`Trace`].
 pub const TRACE: u16 = 0x0002;
-/// The name of the sending agent, UTF-8.
+/// The name of the sending agent, UTF-8 by the rules of a subject.
 pub const SOURCE: u16 = 0x0003;
 /// Of an Interest: one byte, bit 0 for what is published, bit 1 for requests. Missing means both.
 pub const INTEREST: u16 = 0x0004;
@@ -160,21 +160,23 @@ pub fn parse(area: &[u8]) -> Result<(Option<&str>, Elements<'_>), Error> {
     if area.len() > AREA_MAX || !area.len().is_multiple_of(UNIT) {
         return Err(Error::ExtensionLength(area.len()));
     }
-    let (mut subject, mut elements, mut rest, mut traced) = (None, area, area, false);
+    let (mut subject, mut elements, mut rest) = (None, area, area);
+    let mut seen = 0u8;
     while let Some((element, after)) = split(rest, area.len() - rest.len())? {
-        match element.kind {
+        let Element { kind, value } = element;
+        match kind {
             SUBJECT if rest.len() == area.len() => {
-                let text = std::str::from_utf8(element.value).map_err(|_| Error::BadSubject)?;
+                let text = std::str::from_utf8(value).map_err(|_| Error::BadSubject)?;
                 check_subject(text)?;
                 subject = Some(text);
                 elements = after;
             }
             SUBJECT if subject.is_some() => return Err(Error::Duplicate(SUBJECT)),
             SUBJECT => return Err(Error::SubjectNotFirst),
-            TRACE if traced => return Err(Error::Duplicate(TRACE)),
-            TRACE => {
-                Trace::decode(element.value)?;
-                traced = true;
+            TRACE | SOURCE | INTEREST if seen & 1 << kind != 0 => return Err(Error::Duplicate(kind)),
+            TRACE | SOURCE | INTEREST => {
+                seen |= 1 << kind;
+                check_known(kind, value)?;
             }
             critical if critical & CRITICAL != 0 => return Err(Error::UnknownCritical(critical)),
             _ => {}
@@ -182,6 +184,20 @@ pub fn parse(area: &[u8]) -> Result<(Option<&str>, Elements<'_>), Error> {
         rest = after;
     }
     Ok((subject, Elements { area: elements }))
+}
+
+/// Whether an element that is known here, and is not the subject, holds what it must.
+fn check_known(kind: u16, value: &[u8]) -> Result<(), Error> {
+    match (kind, value) {
+        (TRACE, _) => Trace::decode(value).map(|_| ()),
+        (SOURCE, _) => match std::str::from_utf8(value).map(check_subject) {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Error::BadSource),
+        },
+        (_, [0..=3]) => Ok(()),
+        (_, &[bits]) => Err(Error::BadField { field: "an interest", value: u64::from(bits) }),
+        (_, _) => Err(Error::ElementLength { kind, len: value.len() }),
+    }
 }
 
 /// Whether `subject` can stand in a frame: what it means is the fabric's to judge.

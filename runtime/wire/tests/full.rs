@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use synod_wire::body::{Hello, Reason, Refusal};
-use synod_wire::extension::{AREA_MAX, Builder, Elements, SUBJECT, TRACE, Trace};
+use synod_wire::extension::{AREA_MAX, Builder, Elements, INTEREST, SOURCE, SUBJECT, TRACE, Trace};
 use synod_wire::full::{HEADER_LEN, Length};
 use synod_wire::{AgentId, Error, Full, Head, Kind, MessageId, PAYLOAD_MAX, Priority, crc};
 
@@ -40,7 +40,7 @@ prop_compose! {
         head in heads(),
         subject in proptest::option::of("[a-zß*>.]{1,40}"),
         trace in proptest::option::of(any::<([u8; 16], [u8; 8], u8)>()),
-        others in proptest::collection::vec((3u16..0x8000, proptest::collection::vec(any::<u8>(), 0..20)), 0..4),
+        others in proptest::collection::vec((5u16..0x8000, proptest::collection::vec(any::<u8>(), 0..20)), 0..4),
         payload in proptest::collection::vec(any::<u8>(), 0..300),
     ) -> Frame {
         let mut elements = Builder::new();
@@ -186,19 +186,27 @@ fn a_frame_with_more_behind_it_is_not_exactly_one() {
 #[test]
 fn each_broken_extension_area_has_its_own_error() {
     let subject = [0x01, 0x80, 1, 0, b'a', 0, 0, 0];
-    let other = [0x03, 0, 1, 0, 7, 0, 0, 0];
+    let other = [0x05, 0, 1, 0, 7, 0, 0, 0];
+    let source = [0x03, 0, 1, 0, b'a', 0, 0, 0];
+    let interest = [0x04, 0, 1, 0, 1, 0, 0, 0];
     let mut trace = vec![0x02, 0, 25, 0];
     trace.resize(32, 9);
     trace[29..].fill(0);
     let area = |parts: &[&[u8]]| parts.concat();
-    let cases: [(Vec<u8>, Error); 11] = [
+    let cases: [(Vec<u8>, Error); 17] = [
+        (area(&[&source, &source]), Error::Duplicate(SOURCE)),
+        (area(&[&interest, &source, &interest]), Error::Duplicate(INTEREST)),
+        (area(&[&[0x03, 0, 0, 0, 0, 0, 0, 0]]), Error::BadSource),
+        (area(&[&[0x03, 0, 1, 0, 0xFF, 0, 0, 0]]), Error::BadSource),
+        (area(&[&[0x04, 0, 2, 0, 1, 1, 0, 0]]), Error::ElementLength { kind: INTEREST, len: 2 }),
+        (area(&[&[0x04, 0, 1, 0, 4, 0, 0, 0]]), Error::BadField { field: "an interest", value: 4 }),
         (area(&[&other, &subject]), Error::SubjectNotFirst),
         (area(&[&subject, &subject]), Error::Duplicate(SUBJECT)),
         (area(&[&trace, &trace]), Error::Duplicate(TRACE)),
         (area(&[&[0x02, 0, 1, 0, 7, 0, 0, 0]]), Error::ElementLength { kind: TRACE, len: 1 }),
         (area(&[&[0x10, 0x80, 0, 0, 0, 0, 0, 0]]), Error::UnknownCritical(0x8010)),
-        (area(&[&other, &[0x03, 0, 5, 0, 7, 0, 0, 0]]), Error::ExtensionOverrun(8)),
-        (area(&[&[0x03, 0, 1, 0, 7, 0, 0, 1]]), Error::ReservedBits(5)),
+        (area(&[&other, &[0x05, 0, 5, 0, 7, 0, 0, 0]]), Error::ExtensionOverrun(8)),
+        (area(&[&[0x05, 0, 1, 0, 7, 0, 0, 1]]), Error::ReservedBits(5)),
         (area(&[&[0x01, 0x80, 0, 0, 0, 0, 0, 0]]), Error::BadSubject),
         (area(&[&[0x01, 0x80, 1, 0, 0xFF, 0, 0, 0]]), Error::BadSubject),
         (area(&[&[0x01, 0x80, 1, 0, b'\n', 0, 0, 0]]), Error::BadSubject),
