@@ -67,3 +67,19 @@ fn a_file_whose_opening_nobody_waits_for_any_more_is_closed() {
         assert_eq!(open(), 0, "the descriptor leaked");
     });
 }
+
+#[cfg(not(madsim))]
+#[test]
+fn the_next_executor_of_a_thread_finds_the_disk_in_order() {
+    let place = tempfile::tempdir().unwrap();
+    for round in 0..3u8 {
+        let path = place.path().join("file");
+        testing::run(1, move || async move {
+            let file = disk_conformance::written(path, &[round; 64]).await;
+            assert_eq!(file.read_all(100).await.unwrap(), [round; 64]);
+            // In flight when the executor ends: the next one gets its completion, and nobody waits for it.
+            let mut write = Box::pin(file.write_at(0, disk::Buffer::copy_of(&[9; 8])));
+            assert!(disk_conformance::poll_once(&mut write).await.is_pending());
+        });
+    }
+}

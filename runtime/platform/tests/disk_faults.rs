@@ -81,7 +81,7 @@ async fn durable(path: &str, bytes: &[u8]) -> File {
 
 async fn content(path: &str) -> Vec<u8> {
     let file = File::open(path, OpenOptions::READ).await.unwrap();
-    file.read_all(1 << 20).await.unwrap().to_vec()
+    file.read_all(1 << 20).await.unwrap()
 }
 
 /// What the disk of a node holds after a loss of power now, by seed.

@@ -66,16 +66,14 @@ impl AppendFile {
         let path = path.into();
         let file = File::open(&path, OpenOptions::CREATE).await?;
         file.lock().await?;
-        let mut content = file.read_all(limit).await?;
+        let content = file.read_all(limit).await?;
         let (records, end) = scan(&content);
         let cut = (content.len() - end) as u64;
         if cut > 0 {
             reach!("append.tail_cut");
             event!("append.tail_cut", bytes = cut, records = records.len());
-            content = Buffer::copy_of(&content[..end]);
         }
-        let (written, _) = file.write_all_at(0, content).await;
-        written?;
+        file.write_all_at(0, Buffer::copy_of(&content[..end])).await.0?;
         file.truncate(end as u64).await?;
         file.sync(SyncKind::Full).await?;
         if let Some(parent) = directory_of(&path) {

@@ -76,13 +76,21 @@ impl File {
     }
 
     /// Reads the whole file, refusing one longer than `limit` bytes with [`Failure::Quota`].
-    pub async fn read_all(&self, limit: u64) -> Result<Buffer, DiskError> {
-        let len = metadata(&self.path).await?.len;
-        if len > limit {
-            return Err(self.error("read", Failure::Quota));
+    pub async fn read_all(&self, limit: u64) -> Result<Vec<u8>, DiskError> {
+        const CHUNK: usize = 256 << 10;
+        let mut content = Vec::new();
+        let mut chunk = Buffer::zeroed(CHUNK);
+        loop {
+            let (read, returned) = self.read_at(content.len() as u64, chunk).await;
+            chunk = returned;
+            match read? {
+                0 => return Ok(content),
+                count => content.extend_from_slice(&chunk[..count]),
+            }
+            if content.len() as u64 > limit {
+                return Err(self.error("read", Failure::Quota));
+            }
         }
-        let (result, buffer) = self.read_exact_at(0, Buffer::zeroed(len as usize)).await;
-        result.map(|()| buffer)
     }
 
     /// Writes at `offset`, perhaps less than the buffer holds; answers how much. The buffer comes back in any case.

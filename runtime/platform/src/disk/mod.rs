@@ -50,9 +50,7 @@ pub use file::{
     File, create_directories, create_directory, list, metadata, remove, remove_directory, rename,
     sync_directory,
 };
-pub use operation::{
-    Completion, Entry, FileId, Kind, Metadata, OpenOptions, Operation, OperationId, Outcome, SyncKind,
-};
+pub use operation::{Entry, Kind, Metadata, OpenOptions, SyncKind};
 #[cfg(not(madsim))]
 use real as arm;
 #[cfg(madsim)]

@@ -21,7 +21,7 @@ use synod_sim_model::disk::{self as model, Class, DirectorySync, Disk, FileSync,
 use super::buffer::Buffer;
 use super::error::Failure;
 use super::operation::{
-    Completion, Entry, FileId, Kind, Metadata, OpenOptions, Operation, OperationId, Outcome,
+    Completion, Entry, FileId, Kind, Metadata, OpenOptions, Operation, OperationId, Outcome, SyncKind,
 };
 use super::queue::Queue;
 use super::{Backend, Choice};
@@ -50,13 +50,14 @@ pub(super) struct Shared {
 struct InFlight {
     life: Incarnation,
     id: OperationId,
+    verb: &'static str,
     step: Step,
 }
 
 /// An operation on its way; a sync has noted at submission what it covers.
 enum Step {
     Plain(Operation),
-    Sync(Result<FileSync, model::Failure>),
+    Sync(Result<FileSync, model::Failure>, SyncKind),
     SyncDirectory(Result<DirectorySync, model::Failure>),
 }
 
@@ -161,9 +162,12 @@ impl Shared {
 
     fn submit(&self, life: Incarnation, operation: Operation, id: OperationId) {
         let at = self.disk.borrow_mut().completes_at(now(), class(&operation), &mut random());
+        let verb = operation.verb();
         let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
         let step = match operation {
-            Operation::Sync { file, .. } => Step::Sync(self.disk.borrow_mut().sync_begin(handle(file))),
+            Operation::Sync { file, kind } => {
+                Step::Sync(self.disk.borrow_mut().sync_begin(handle(file)), kind)
+            }
             Operation::SyncDirectory { path: of } => {
                 Step::SyncDirectory(self.disk.borrow_mut().sync_directory_begin(&path(&of)))
             }
@@ -171,7 +175,7 @@ impl Shared {
         };
         let number = self.next.get();
         self.next.set(number + 1);
-        self.in_flight.borrow_mut().insert((at, number), InFlight { life, id, step });
+        self.in_flight.borrow_mut().insert((at, number), InFlight { life, id, verb, step });
         self.wake();
     }
 
@@ -220,20 +224,29 @@ impl Shared {
         let mut random = random();
         let mut buffer = None;
         let result = match in_flight.step {
-            Step::Sync(begun) => {
-                begun.and_then(|sync| disk.sync_end(sync, &mut random)).map(|()| Outcome::Done)
+            // The model's metadata is the length alone, which both kinds make durable.
+            Step::Sync(begun, kind) => {
+                let result = begun.and_then(|sync| disk.sync_end(sync, &mut random));
+                let (node, full) = (self.node.number(), kind == SyncKind::Full);
+                event!("disk.sync", node = node, full = full, ok = result.is_ok());
+                result.map(|()| Outcome::Done)
             }
             Step::SyncDirectory(begun) => {
                 begun.and_then(|sync| disk.sync_directory_end(sync, &mut random)).map(|()| Outcome::Done)
             }
             Step::Plain(operation) => perform(&mut disk, operation, &mut buffer, &mut random),
         };
-        let failed = result.is_err();
-        let completion = Completion { id: in_flight.id, result: result.map_err(failure_of), buffer };
-        if failed {
-            event!("disk.failed", node = self.node.number(), operation = completion.id.0);
+        let result = result.map_err(failure_of);
+        if let Err(failure) = &result {
+            let failure = failure.to_string();
+            event!(
+                "disk.failed",
+                node = self.node.number(),
+                operation = in_flight.verb,
+                why = failure.as_str()
+            );
         }
-        completion
+        Completion { id: in_flight.id, result, buffer }
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn what_was_written_is_read_back_here_and_after_opening_again(place: P
     assert_eq!(&*buffer, &bytes[500..1_500]);
     file.close().await.unwrap();
     let again = File::open(&path, OpenOptions::READ).await.unwrap();
-    assert_eq!(&*again.read_all(1 << 20).await.unwrap(), &bytes[..]);
+    assert_eq!(again.read_all(1 << 20).await.unwrap(), bytes);
     let refused = again.read_all(99_999).await.unwrap_err();
     assert_eq!((refused.failure, refused.path), (Failure::Quota, path));
 }
@@ -133,7 +133,7 @@ pub async fn names_are_made_listed_renamed_and_removed(place: PathBuf) {
     assert_eq!(disk::list(place.join("a")).await.unwrap(), expected);
     disk::rename(place.join("a/one"), place.join("a/two")).await.unwrap();
     let two = File::open(place.join("a/two"), OpenOptions::READ).await.unwrap();
-    assert_eq!(&*two.read_all(100).await.unwrap(), b"a/one", "the rename replaced it");
+    assert_eq!(two.read_all(100).await.unwrap(), b"a/one", "the rename replaced it");
     disk::remove(place.join("a/two")).await.unwrap();
     assert_eq!(&*two.read_exact_at(0, Buffer::zeroed(5)).await.1, b"a/one", "open files outlive their name");
     assert_eq!(disk::metadata(place.join("a/two")).await.unwrap_err().failure, Failure::NotFound);

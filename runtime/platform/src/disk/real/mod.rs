@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use rustix::io::Errno;
+use synod_probe::event;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -87,7 +88,13 @@ impl Port {
         let ring = if THREADS_CHOSEN.load(Ordering::Relaxed) {
             None
         } else {
-            Uring::new(mailbox.doorbell()).ok().map(RefCell::new)
+            match Uring::new(mailbox.doorbell()) {
+                Ok(ring) => Some(RefCell::new(ring)),
+                Err(reason) => {
+                    event!("disk.no_io_uring", reason = reason.as_str());
+                    None
+                }
+            }
         };
         Self {
             ring,
@@ -146,7 +153,8 @@ impl Port {
     /// What completes on this port, for the executor that runs on its thread now.
     pub(super) fn completions(&self) -> Completions<'_> {
         // SAFETY: the `Arc` keeps the one descriptor that `as_raw_fd` names open for as long as the registration.
-        let descriptor = unsafe { AsyncFd::register_with_interest(self.mailbox.doorbell(), Interest::READABLE) };
+        let descriptor =
+            unsafe { AsyncFd::register_with_interest(self.mailbox.doorbell(), Interest::READABLE) };
         let descriptor =
             descriptor.unwrap_or_else(|error| panic!("cannot watch the disk's eventfd: {error}"));
         Completions { port: self, descriptor }
