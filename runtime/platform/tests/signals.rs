@@ -39,7 +39,7 @@ fn a_signal_that_nobody_listens_for_kills_the_node_and_so_does_one_after_the_lis
     use synod_platform::time::sleep;
 
     simulation::run(1, Duration::from_secs(60), || async {
-        let deaf = Node::create("deaf", [10, 0, 0, 1].into(), || std::future::pending());
+        let deaf = Node::create("deaf", [10, 0, 0, 1].into(), std::future::pending);
         let listens = Node::create("listens", [10, 0, 0, 2].into(), || async {
             let mut signals = Signals::listen().unwrap();
             signals.next().await;

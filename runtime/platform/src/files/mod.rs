@@ -1,7 +1,7 @@
 //! Files as a person has them: trees to read, folders to write results into. Not for logs and stores: those use `disk`.
 //!
 //! Every read has a bound. A walk is bounded in entries and depth, honours `.gitignore`, follows no symbolic link, and reports
-//! what it could not read instead of failing. A file written by [`write`] is there whole or not at all, also after a
+//! what it could not read instead of failing. A file written by [`write()`] is there whole or not at all, also after a
 //! crash. In simulation each node has an in-memory tree that the engine fills.
 
 mod error;

@@ -1,6 +1,6 @@
 //! Chance: unpredictable in production, drawn from the run's seed in simulation.
 //!
-//! [`fill`] is fit for keys in production. [`u64`], [`below`] and [`chance`] are for jitter and choices. [`Rng`] is a small
+//! [`fill`] is fit for keys in production. [`u64()`], [`below`] and [`chance`] are for jitter and choices. [`Rng`] is a small
 //! generator with a seed of its own, the same in every build: for tests, workloads and pure code.
 
 #[cfg(not(madsim))]
