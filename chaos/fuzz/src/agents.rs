@@ -86,7 +86,7 @@ pub fn tools(bytes: &[u8]) {
     let Ok(output) = std::str::from_utf8(output) else { return };
     let relative = |path: &str| path.trim_start_matches('/').to_owned();
     let findings = match choice % 6 {
-        0 => tools::from_parser("lint.python-syntax", "python", output, &relative),
+        0 => tools::from_parser("lint.python-syntax", output, &relative),
         1 => tools::from_bash("run.sh", output).into_iter().collect(),
         2 => tools::from_rustfmt("package", output, &relative).into_iter().collect(),
         3 => tools::from_rustfmt_errors(output, &relative),

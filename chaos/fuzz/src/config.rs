@@ -41,6 +41,14 @@ pub fn strict(bytes: &[u8]) {
     }
 }
 
+/// A node's configuration.
+pub fn node(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(error) = synod_node::config::parse(text, "any.toml") {
+        points_into(text, &error);
+    }
+}
+
 /// A scenario file.
 pub fn scenario(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "subject", run: fabric::subject },
     Target { name: "config", run: config::strict },
     Target { name: "units", run: config::units },
+    Target { name: "node", run: config::node },
     Target { name: "scenario", run: config::scenario },
     Target { name: "secrets", run: agents::secrets },
     Target { name: "corpus_rules", run: agents::corpus_rules },
