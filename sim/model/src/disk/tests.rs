@@ -339,3 +339,41 @@ fn a_wiped_disk_is_empty_and_knows_no_old_handle() {
     assert_ne!(new, handle);
     assert_eq!(disk.write(handle, 0, b"x", &mut random), Err(Failure::BadHandle));
 }
+
+#[test]
+fn a_name_survives_only_with_the_directory_above_it() {
+    let (mut with_file, mut alone, mut neither) = (0, 0, 0);
+    for seed in 0..200 {
+        let mut random = Seeded::new(seed);
+        let mut disk = Disk::default();
+        disk.create_directory("/made").unwrap();
+        disk.open("/made/file", CREATE).unwrap();
+        disk.rename("/made", "/moved").unwrap();
+        disk.power_loss(&mut random);
+        let directories: Vec<String> = disk.list("/").unwrap().into_iter().map(|(name, _)| name).collect();
+        match (&directories[..], disk.files().len()) {
+            ([], 0) => neither += 1,
+            ([_], 0) => alone += 1,
+            ([name], 1) => {
+                with_file += 1;
+                assert_eq!(disk.files(), [format!("/{name}/file")]);
+            }
+            found => panic!("seed {seed}: {found:?}"),
+        }
+    }
+    assert!(with_file > 10 && alone > 10 && neither > 10, "{with_file} {alone} {neither}");
+}
+
+#[test]
+fn a_sync_of_a_directory_takes_the_directories_above_with_it_and_nothing_else() {
+    let mut disk = Disk::default();
+    for name in ["/a", "/b"] {
+        disk.create_directory(name).unwrap();
+        disk.open(&format!("{name}/file"), CREATE).unwrap();
+    }
+    let begun = disk.sync_directory_begin("/a").unwrap();
+    disk.open("/a/later", CREATE).unwrap();
+    disk.sync_directory_end(begun, &mut Seeded::new(0)).unwrap();
+    assert_eq!(disk.durable("/a/file"), Some(&[][..]));
+    assert_eq!((disk.durable("/b/file"), disk.durable("/a/later")), (None, None));
+}

@@ -28,15 +28,7 @@ pub(super) fn probe() -> Result<&'static str, String> {
     static ANSWER: OnceLock<Result<&'static str, String>> = OnceLock::new();
     ANSWER
         .get_or_init(|| {
-            let (ring, features) = build().map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::NOSYS) => "the kernel has no io_uring".to_owned(),
-                Some(Errno::PERM | Errno::ACCESS) => {
-                    "io_uring is forbidden here: see the sysctl kernel.io_uring_disabled and the container's seccomp profile"
-                        .to_owned()
-                }
-                Some(Errno::NOMEM) => "no memory may be locked for io_uring: raise the limit `memlock`".to_owned(),
-                _ => format!("io_uring cannot be set up: {error}"),
-            })?;
+            let (ring, features) = build().map_err(|error| refusal(&error))?;
             let mut known = Probe::new();
             ring.submitter()
                 .register_probe(&mut known)
@@ -54,6 +46,18 @@ pub(super) fn probe() -> Result<&'static str, String> {
             Ok(features)
         })
         .clone()
+}
+
+/// Why there is no ring, and what could be done about it.
+fn refusal(error: &std::io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSYS) => "this kernel has no io_uring".to_owned(),
+        Some(Errno::PERM | Errno::ACCESS) => {
+            "io_uring is forbidden here: see the sysctl kernel.io_uring_disabled and the container's seccomp profile".to_owned()
+        }
+        Some(Errno::NOMEM) => "no memory may be locked for io_uring: raise the limit `memlock`".to_owned(),
+        _ => format!("io_uring cannot be set up: {error}"),
+    }
 }
 
 fn build() -> std::io::Result<(IoUring, &'static str)> {
@@ -215,5 +219,52 @@ impl Drop for Uring {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_ring_is_explained_by_what_refused_it() {
+        for (errno, words) in [
+            (Errno::NOSYS, "this kernel has no io_uring"),
+            (Errno::PERM, "kernel.io_uring_disabled"),
+            (Errno::NOMEM, "memlock"),
+            (Errno::MFILE, "io_uring cannot be set up"),
+        ] {
+            let told = refusal(&Error::from_raw_os_error(errno.raw_os_error()));
+            assert!(told.contains(words), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_ring_dropped_with_operations_in_flight_waits_for_them() {
+        // Where the kernel refuses io_uring there is no ring to drop.
+        if probe().is_err() {
+            return;
+        }
+        let doorbell = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+        let mut ring = Uring::new(Arc::new(doorbell)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file: Arc<OwnedFd> = Arc::new(std::fs::File::create(&path).unwrap().into());
+        for number in 0..ENTRIES as u64 / 2 {
+            let buffer = Buffer::copy_of(&[7; 4096]);
+            ring.push(
+                Job::Write { file: file.clone(), offset: number * 4096, buffer, range: 0..4096 },
+                OperationId(number),
+            );
+        }
+        let mut completions = Vec::new();
+        ring.turn(&mut completions);
+        let last = OperationId(u64::MAX);
+        ring.push(Job::Sync { file: file.clone(), kind: SyncKind::Full }, last);
+        drop(ring);
+        assert_eq!(Arc::strong_count(&file), 1, "nothing in flight holds the file any more");
+        assert_eq!(std::fs::read(path).unwrap(), vec![7; ENTRIES as usize / 2 * 4096]);
     }
 }
