@@ -254,18 +254,21 @@ impl Inner {
             if lanes.iter().fold(false, |look, lane| lane.borrow_mut().flush() || look) {
                 self.station.space.notify_waiters();
             }
-            if !self.drain_round() && self.falls_asleep() {
+            if !self.drain_round(None) && self.falls_asleep() {
                 return false;
             }
         }
         true
     }
 
-    /// One turn for each lane, the urgent ones first; true if anything moved.
-    fn drain_round(&self) -> bool {
+    /// One turn for each lane (or each from one context), the urgent ones first; true if anything moved.
+    fn drain_round(&self, only: Option<ContextId>) -> bool {
         let mut moved = false;
         let mut lanes = std::mem::take(&mut *self.incoming.borrow_mut());
         lanes.retain_mut(|lane| {
+            if only.is_some_and(|from| from != lane.from_id()) {
+                return true;
+            }
             let quota = QUOTA[usize::from(lane.class == Class::Bulk)];
             for _ in 0..quota {
                 match lane.next() {
@@ -304,6 +307,8 @@ impl Inner {
         match note {
             Note::Lane(lane) => self.incoming.borrow_mut().push(*lane),
             Note::Ended(context) => {
+                // What it said before it ended counts.
+                while self.drain_round(Some(context)) {}
                 self.outgoing.borrow_mut().remove(&context);
                 let asked: Vec<u64> = self
                     .pending
@@ -530,7 +535,7 @@ impl Drop for Inner {
         for note in self.station.take_notes() {
             self.heed(note);
         }
-        while self.drain_round() {}
+        while self.drain_round(None) {}
         self.incoming.borrow_mut().clear();
         self.shared.remove_station(self.station.id);
         self.station.doorbell.0.wake();

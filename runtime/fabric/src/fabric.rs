@@ -4,6 +4,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::agent::{Agent, names};
 use crate::config::FabricConfig;
 use crate::context::Inner;
@@ -39,6 +41,11 @@ impl Fabric {
     /// was accepted before is still delivered. There is no way back.
     pub fn drain(&self) {
         self.0.drain();
+    }
+
+    /// A way to wait for the next change of who subscribes to what, here or at a linked node.
+    pub fn changes(&self) -> Changes {
+        Changes(self.0.changes())
     }
 
     /// What there is and what it counted: consistent for each edge, not across edges.
@@ -82,6 +89,20 @@ impl Fabric {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0
+    }
+}
+
+/// Tells of changes of who subscribes to what; from [`Fabric::changes`].
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<u64>);
+
+impl Changes {
+    /// Waits for a change since the last call, or since this was made. Several changes may count as one.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The fabric is gone: nothing will ever change.
+            std::future::pending().await
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub use agent::{Agent, Message, Publisher, Subscription};
 pub use config::FabricConfig;
 pub use edge::Counts;
 pub use error::{AttachError, PublishError, ReplyError, RequestError};
-pub use fabric::{Context, ContextSnapshot, EdgeSnapshot, Fabric, Snapshot, SubscriptionSnapshot};
+pub use fabric::{Changes, Context, ContextSnapshot, EdgeSnapshot, Fabric, Snapshot, SubscriptionSnapshot};
 pub use mailbox::{PATIENCE, WAIT_MAX};
 pub use message::{INLINE_MAX, Payload, Receipt, Refusal};
 pub use request::RequestOptions;

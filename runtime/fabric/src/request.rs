@@ -173,8 +173,29 @@ fn pick(inner: &Inner, resolved: &Resolved, tried: &[SubId]) -> Option<(usize, P
             && !target.entry.gone.load(std::sync::atomic::Ordering::Acquire)
             && breakers.get(&target.entry.id).is_some_and(|breaker| breaker.would_admit(now))
     })?;
-    let permit = breakers.get_mut(&services[index].entry.id)?.admit(now).ok()?;
+    let breaker = breakers.get_mut(&services[index].entry.id)?;
+    let permit = breaker.admit(now).ok()?;
+    tell_breaker(inner, services[index].entry.id, breaker, "admitted", permit.generation());
     Some((index, permit))
+}
+
+/// Tells the trace one step of a breaker, and what the breaker came to.
+fn tell_breaker(inner: &Inner, instance: SubId, breaker: &Breaker, step: &str, permit: u64) {
+    use synod_resilience::breaker::State;
+    let state = match breaker.state() {
+        State::Closed => "closed",
+        State::Open { .. } => "open",
+        State::HalfOpen => "half-open",
+    };
+    event!(
+        "fabric.breaker",
+        context = &*inner.station.name,
+        instance = instance,
+        step = step,
+        permit = permit,
+        state = state,
+        generation = breaker.generation()
+    );
 }
 
 /// Why no instance may be asked, when none was.
@@ -289,28 +310,18 @@ impl<'a> Attempt<'a> {
     fn learn(&self, permit: Permit, verdict: Verdict) {
         let mut breakers = self.inner.breakers.borrow_mut();
         let Some(breaker) = breakers.get_mut(&self.asked) else { return };
-        let before = breaker.state();
-        let now = time::now().as_nanos();
+        let (now, generation) = (time::now().as_nanos(), permit.generation());
+        let step = match verdict {
+            Verdict::Good => "good",
+            Verdict::Bad => "bad",
+            Verdict::Unknown => "given up",
+        };
         match verdict {
             Verdict::Good => breaker.success(permit, now),
             Verdict::Bad => breaker.failure(permit, now),
             Verdict::Unknown => breaker.cancel(permit),
         }
-        let after = breaker.state();
-        if before != after {
-            use synod_resilience::breaker::State;
-            let name = match after {
-                State::Closed => "closed",
-                State::Open { .. } => "open",
-                State::HalfOpen => "half-open",
-            };
-            event!(
-                "fabric.breaker",
-                context = &*self.inner.station.name,
-                instance = self.asked,
-                state = name
-            );
-        }
+        tell_breaker(self.inner, self.asked, breaker, step, generation);
     }
 }
 
