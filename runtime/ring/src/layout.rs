@@ -34,6 +34,7 @@ pub const RECEIVER_LEN: usize = 256;
 pub const CAPACITY: std::ops::RangeInclusive<usize> = 256..=1 << 30;
 
 const _: () = {
+    assert!(usize::BITS == 64, "lengths of 32 bits are added up in a usize");
     assert!(WAITING - TAIL >= 128 && DATA - CLOSED >= LINE, "the sender's words share lines");
     assert!(SLEEPING - HEAD >= 128 && RECEIVER_LEN - SLEEPING >= 128, "the receiver's words share lines");
     assert!(DATA.is_multiple_of(LINE), "records are not aligned to lines");

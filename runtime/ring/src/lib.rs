@@ -21,6 +21,6 @@ pub use doorbell::Waiter;
 pub use layout::{LayoutError, Tag};
 pub use mailbox::{Class, Delivery, Flow, LaneId, Mailbox, Port};
 pub use region::{Heap, Region, RegionError};
-pub use spsc::{Claim, ClaimError, Consumer, Producer, Record};
+pub use spsc::{Batch, Claim, ClaimError, Consumer, Peeked, Producer, Record, Taken};
 pub use sync::{Hardware, Memory};
 pub use violation::Violation;

@@ -3,13 +3,15 @@
 
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use synod_ring::ClaimError;
 use synod_ring::layout::footprint;
 use synod_ring::spsc::{Waiters, heap};
+use synod_ring::{ClaimError, Taken};
 
 #[derive(Clone, Debug)]
 enum Action {
     Commit(usize),
+    Batch(usize, usize),
+    Drain(usize),
     Abandon(usize),
     Publish,
     Peek,
@@ -21,7 +23,9 @@ fn action(largest: usize) -> impl Strategy<Value = Action> {
     let length = prop_oneof![3 => 0..=64usize, 2 => 0..=largest, 1 => largest - 8..=largest + 8];
     prop_oneof![
         6 => length.clone().prop_map(Action::Commit),
-        1 => length.prop_map(Action::Abandon),
+        1 => length.clone().prop_map(Action::Abandon),
+        2 => (0..20usize, length).prop_map(|(count, len)| Action::Batch(count, len)),
+        2 => (0..20usize).prop_map(Action::Drain),
         3 => Just(Action::Publish),
         1 => Just(Action::Peek),
         6 => Just(Action::Free),
@@ -66,6 +70,35 @@ proptest! {
                     }
                     Err(other) => prop_assert!(false, "{}", other),
                 },
+                Action::Batch(count, len) => {
+                    let mut batch = producer.batch();
+                    for _ in 0..count {
+                        let bytes = payload(sequence, len);
+                        match batch.push((sequence as u32).to_le_bytes(), &bytes) {
+                            Ok(got) => prop_assert_eq!(got, sequence),
+                            Err(ClaimError::Full) => break,
+                            Err(ClaimError::TooLarge { .. }) => {
+                                prop_assert!(len > largest);
+                                break;
+                            }
+                            Err(other) => prop_assert!(false, "{}", other),
+                        }
+                        queue.push_back((sequence, bytes));
+                        sequence += 1;
+                    }
+                    drop(batch);
+                    published = sequence;
+                }
+                Action::Drain(most) => {
+                    let mut got = Vec::new();
+                    let taken = consumer.drain(most, |record| {
+                        got.push((record.sequence(), record.payload().to_vec()));
+                        Taken::Yes
+                    });
+                    let there = queue.iter().filter(|(front, _)| *front < published).count();
+                    prop_assert_eq!(taken, Ok(most.min(there)));
+                    prop_assert_eq!(got, queue.drain(..most.min(there)).collect::<Vec<_>>());
+                }
                 Action::Abandon(len) => {
                     if let Ok(mut claim) = producer.claim(len) {
                         claim.payload().fill(0xEE);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use synod_ring::layout::{LINE, RECEIVER_LEN, footprint, sender_len};
 use synod_ring::spsc::{ForeignConsumer, Waiters, channel, heap};
-use synod_ring::{ClaimError, Consumer, Hardware, LayoutError, Memory, Producer, Tag, Violation, Waiter};
+use synod_ring::{
+    ClaimError, Consumer, Hardware, LayoutError, Memory, Producer, Tag, Taken, Violation, Waiter,
+};
 
 const TAG: Tag = [1, 2, 3, 4];
 
@@ -49,6 +51,48 @@ fn committed_records_are_seen_only_when_they_are_published_and_then_all_at_once(
     for index in 0..3u8 {
         assert_eq!(receive(&mut consumer), Some(vec![index]));
     }
+}
+
+#[test]
+fn a_batch_is_published_when_it_ends_and_a_drain_takes_as_many_as_asked() {
+    let (mut producer, mut consumer) = ring(4096);
+    for lap in 0..50u64 {
+        let mut batch = producer.batch();
+        for index in 0..7u8 {
+            assert_eq!(
+                batch.push(TAG, &vec![index; 30 * usize::from(index)]),
+                Ok(lap * 7 + u64::from(index))
+            );
+        }
+        drop(batch.claim(9).unwrap());
+        assert!(consumer.peek().unwrap().is_none(), "not before the batch ends");
+        drop(batch);
+        let mut lengths = Vec::new();
+        let mut note = |record: &synod_ring::Record<'_>| {
+            assert_eq!(record.sequence(), lap * 7 + lengths.len() as u64);
+            lengths.push(record.payload().len());
+            Taken::Yes
+        };
+        assert_eq!(consumer.drain(5, &mut note), Ok(5));
+        assert_eq!(consumer.drain(5, &mut note), Ok(2));
+        assert_eq!(consumer.drain(5, &mut note), Ok(0));
+        assert_eq!(lengths, [0, 30, 60, 90, 120, 150, 180]);
+    }
+}
+
+#[test]
+fn a_drain_ends_at_a_record_that_is_kept_in_place() {
+    let (mut producer, mut consumer) = ring(1024);
+    (0..3u8).for_each(|index| {
+        send(&mut producer, &[index]);
+    });
+    let keep = |record: &synod_ring::Record<'_>| {
+        if record.payload()[0] == 1 { Taken::No } else { Taken::Yes }
+    };
+    assert_eq!(consumer.drain(9, keep), Ok(1));
+    assert_eq!(consumer.drain(9, keep), Ok(0));
+    assert_eq!(receive(&mut consumer), Some(vec![1]));
+    assert_eq!(consumer.drain(9, keep), Ok(1));
 }
 
 #[test]

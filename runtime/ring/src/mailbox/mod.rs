@@ -11,7 +11,7 @@ pub use port::{ConnectError, Port};
 
 use crate::doorbell::{Ready, Waiter};
 use crate::layout::LayoutError;
-use crate::spsc::{Consumer, Record};
+use crate::spsc::{Consumer, Record, Taken};
 use crate::sync::{Hardware, Memory};
 use crate::violation::Violation;
 use port::{Arrival, Shared};
@@ -164,7 +164,9 @@ impl<M: Memory> Mailbox<M> {
         self.admit();
         let mut records = 0;
         while records < budget {
-            let Some(class) = self.choose() else { return Drained { records, more: false } };
+            let Some(class) = self.choose() else {
+                return Drained { records, more: false };
+            };
             if let Some(place) = self.take(class) {
                 records += self.turn(class, place, budget - records, &mut deliver);
             }
@@ -181,59 +183,62 @@ impl<M: Memory> Mailbox<M> {
             // Its bit came before its arrival was looked at.
             self.admit();
         }
-        let Some(lane) = &mut self.ranks[class].lanes[place] else { return 0 };
+        let Some(lane) = &mut self.ranks[class].lanes[place] else {
+            return 0;
+        };
         if lane.paused {
             lane.owed = true;
             return 0;
         }
         let id = LaneId { class: Class(class as u8), place: place as u16, generation: lane.generation };
         let quota = budget.min(QUOTA);
-        let mut records = 0;
-        let closed = loop {
-            match lane.consumer.peek() {
-                Ok(Some(record)) => {
-                    if records == quota {
-                        break None;
-                    }
-                    match deliver(id, Delivery::Record(&record)) {
-                        Flow::Next => record.free(),
-                        Flow::Pause => {
-                            reach!("ring.lane_paused");
-                            lane.paused = true;
-                            lane.owed = true;
-                            lane.consumer.release();
-                            return records;
-                        }
-                    }
-                    records += 1;
-                }
-                Ok(None) => match lane.consumer.ended() {
-                    Ok(true) => break Some(None),
-                    Ok(false) if lane.consumer.has_seen_more() => {}
-                    Ok(false) => {
-                        if plant!("ring.ready-cleared-late") {
-                            let ready = self.shared.ready(class, place);
-                            // SAFETY: `ready` names words inside the control memory.
-                            unsafe { self.shared.control.swap(ready.word, 0, AcqRel) };
-                        }
-                        return records;
-                    }
-                    Err(violation) => break Some(Some(violation)),
-                },
-                Err(violation) => break Some(Some(violation)),
+        let (mut records, mut paused) = (0, false);
+        let drained = lane.consumer.drain(quota, |record| match deliver(id, Delivery::Record(record)) {
+            Flow::Next => {
+                records += 1;
+                Taken::Yes
             }
-        };
-        match closed {
-            None => {
+            Flow::Pause => {
+                paused = true;
+                Taken::No
+            }
+        });
+        if paused {
+            reach!("ring.lane_paused");
+            (lane.paused, lane.owed) = (true, true);
+            lane.consumer.release();
+            return records;
+        }
+        match drained.and_then(|_| lane.consumer.ended()) {
+            Ok(false) if lane.consumer.has_more() => {
                 reach!("ring.quota_ended");
                 self.shared.ready(class, place).set(&self.shared.control);
             }
-            Some(violation) => {
-                self.remove(class, place);
-                deliver(id, Delivery::Closed(violation));
+            Ok(false) => {
+                if plant!("ring.ready-cleared-late") {
+                    let ready = self.shared.ready(class, place);
+                    // SAFETY: `ready` names words inside the control memory.
+                    unsafe { self.shared.control.swap(ready.word, 0, AcqRel) };
+                }
             }
+            Ok(true) => self.close(class, place, None, deliver),
+            Err(violation) => self.close(class, place, Some(violation), deliver),
         }
         records
+    }
+
+    /// Ends a lane and says so.
+    #[cold]
+    fn close<F>(&mut self, class: usize, place: usize, violation: Option<Violation>, deliver: &mut F)
+    where
+        F: for<'a, 'b> FnMut(LaneId, Delivery<'a, 'b, M>) -> Flow,
+    {
+        let Some(lane) = &self.ranks[class].lanes[place] else {
+            return;
+        };
+        let id = LaneId { class: Class(class as u8), place: place as u16, generation: lane.generation };
+        self.remove(class, place);
+        deliver(id, Delivery::Closed(violation));
     }
 
     /// The class whose turn it is, if any has something.

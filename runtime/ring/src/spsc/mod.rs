@@ -8,8 +8,8 @@
 mod consumer;
 mod producer;
 
-pub use consumer::{Consumer, ForeignConsumer, ForeignRecord, Record};
-pub use producer::{Claim, ClaimError, Producer};
+pub use consumer::{Consumer, ForeignConsumer, ForeignRecord, Peeked, Record, Taken};
+pub use producer::{Batch, Claim, ClaimError, Producer};
 
 use crate::doorbell::{Bell, Waiter};
 use crate::layout::{self, LayoutError};

@@ -1,4 +1,4 @@
-//! The writing end: claim, fill, commit, publish; and how it waits for space.
+//! The writing end: claim, fill, commit, publish; one by one or in a batch; and how it waits for space.
 
 use super::bell;
 use crate::doorbell::{Bell, Waiter};
@@ -21,17 +21,23 @@ pub struct Producer<M: Memory = Hardware> {
     bell: Option<Bell<M>>,
     capacity: u64,
     largest: usize,
-    /// Committed up to here.
-    tail: u64,
+    end: End,
     /// Published up to here.
     published: u64,
     /// The consumer's head as last seen, and a capacity further: the tail must not pass that.
     limit: u64,
-    /// The next record's sequence.
-    sequence: u64,
     waiting: bool,
     broken: Option<Violation>,
     _one_thread: PhantomData<Cell<()>>,
+}
+
+/// Where the next record goes. A batch keeps its own copy, which stays in registers.
+#[derive(Clone, Copy)]
+struct End {
+    /// Committed up to here.
+    tail: u64,
+    /// The next record's sequence.
+    sequence: u64,
 }
 
 /// Why a claim was refused.
@@ -78,10 +84,9 @@ impl<M: Memory> Producer<M> {
             bell,
             capacity: capacity as u64,
             largest: layout::largest_payload(capacity),
-            tail: 0,
+            end: End { tail: 0, sequence: 0 },
             published: 0,
             limit: capacity as u64,
-            sequence: 0,
             waiting: false,
             broken: None,
             _one_thread: PhantomData,
@@ -100,48 +105,78 @@ impl<M: Memory> Producer<M> {
 
     /// Bytes committed and not known to be freed: how full the ring is, at most.
     pub fn used(&self) -> usize {
-        (self.tail + self.capacity - self.limit) as usize
+        (self.end.tail + self.capacity - self.limit) as usize
     }
 
     /// The sequence number that the next committed record gets; the first gets 0.
     pub fn next_sequence(&self) -> u64 {
-        self.sequence
+        self.end.sequence
     }
 
     /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
-        let total = self.reserve(len)?;
-        let at = (self.tail & (self.capacity - 1)) as usize;
-        // SAFETY: `reserve` made sure that [tail, tail + total) is inside the data, free and in one piece; the
-        // consumer does not look at it before the tail covers it.
-        let bytes = unsafe { self.own.write(DATA + at, total as usize) };
-        self.own.prefetch_for_write(DATA + ((at + AHEAD) & (self.capacity as usize - 1)));
-        Ok(Claim { producer: self, bytes, len, total })
+        let (tail, total) = self.reserve(self.end.tail, len)?;
+        self.end.tail = tail;
+        let bytes = self.borrow(tail, total);
+        Ok(Claim { end: &mut self.end, bytes, len, total })
     }
 
-    /// Makes sure that a record with `len` bytes of payload fits at the tail; returns its footprint.
+    /// Many records in a row, published together when the batch is dropped: cheaper for each than claims of their own.
+    #[inline]
+    pub fn batch(&mut self) -> Batch<'_, M> {
+        Batch { end: self.end, producer: self }
+    }
+
+    /// Makes sure that a record with `len` bytes of payload fits at the tail; returns where it goes, behind a padding
+    /// where that is needed, and its footprint.
     #[inline(always)]
-    fn reserve(&mut self, len: usize) -> Result<u64, ClaimError> {
+    fn reserve(&mut self, tail: u64, len: usize) -> Result<(u64, u64), ClaimError> {
         if len > self.largest {
             return Err(ClaimError::TooLarge { len, largest: self.largest });
         }
         let total = layout::footprint(len) as u64;
-        let left = self.capacity - (self.tail & (self.capacity - 1));
-        let padding = if total > left { left } else { 0 };
-        let needed = if plant!("ring.wrap-around") { total } else { padding + total };
-        if self.tail + needed > self.limit {
-            self.find_space(needed)?;
+        let left = self.capacity - (tail & (self.capacity - 1));
+        if total > left {
+            return self.reserve_next_lap(tail, left, total);
         }
-        if padding != 0 {
-            self.pad(padding);
+        if tail + total > self.limit {
+            self.find_space(tail, total)?;
         }
-        Ok(total)
+        Ok((tail, total))
+    }
+
+    /// Marks the rest of the lap as unused, so that the record starts the next.
+    #[cold]
+    #[inline(never)]
+    fn reserve_next_lap(&mut self, tail: u64, left: u64, total: u64) -> Result<(u64, u64), ClaimError> {
+        reach!("ring.wrapped");
+        let needed = if plant!("ring.wrap-around") { total } else { left + total };
+        if tail + needed > self.limit {
+            self.find_space(tail, needed)?;
+        }
+        let at = (tail & (self.capacity - 1)) as usize;
+        // SAFETY: these bytes up to the end of the data are free, as was just made sure.
+        let mut header = unsafe { self.own.write(DATA + at, HEADER) };
+        // SAFETY: sixteen bytes are borrowed; records are aligned to 64.
+        unsafe { write_header(header.pointer(), layout::PADDING, Tag::default(), 0) };
+        Ok((tail + left, total))
+    }
+
+    /// The bytes of a record that was reserved.
+    #[inline(always)]
+    fn borrow(&self, tail: u64, total: u64) -> M::Writing {
+        let at = (tail & (self.capacity - 1)) as usize;
+        self.own.prefetch_for_write(DATA + ((at + AHEAD) & (self.capacity as usize - 1)));
+        // SAFETY: `reserve` made sure that [tail, tail + total) is inside the data, free and in one piece; the
+        // consumer does not look at it before the tail covers it.
+        unsafe { self.own.write(DATA + at, total as usize) }
     }
 
     /// Looks at the consumer's head again.
     #[cold]
-    fn find_space(&mut self, needed: u64) -> Result<(), ClaimError> {
+    #[inline(never)]
+    fn find_space(&mut self, tail: u64, needed: u64) -> Result<(), ClaimError> {
         if let Some(violation) = self.broken {
             return Err(violation.into());
         }
@@ -157,7 +192,7 @@ impl<M: Memory> Producer<M> {
             return Err(violation.into());
         }
         self.limit = head + self.capacity;
-        if self.tail + needed > self.limit {
+        if tail + needed > self.limit {
             reach!("ring.full");
             return Err(ClaimError::Full);
         }
@@ -165,29 +200,16 @@ impl<M: Memory> Producer<M> {
         Ok(())
     }
 
-    /// Marks the rest of the lap as unused, so that the next record starts a lap.
-    #[cold]
-    fn pad(&mut self, bytes: u64) {
-        reach!("ring.wrapped");
-        let at = (self.tail & (self.capacity - 1)) as usize;
-        // SAFETY: the caller reserved these bytes.
-        let mut header = unsafe { self.own.write(DATA + at, HEADER) };
-        // SAFETY: sixteen bytes are borrowed; records are aligned to 64.
-        unsafe { write_header(header.pointer(), layout::PADDING, Tag::default(), 0) };
-        drop(header);
-        self.tail += bytes;
-    }
-
     /// Makes every committed record visible to the consumer, and wakes it if it sleeps.
     #[inline]
     pub fn publish(&mut self) {
-        if self.published == self.tail {
+        if self.published == self.end.tail {
             return;
         }
         let order = if plant!("ring.relaxed-publish") { Relaxed } else { Release };
         // SAFETY: the control words were checked at the start.
-        unsafe { self.own.store(TAIL, self.tail, order) };
-        self.published = self.tail;
+        unsafe { self.own.store(TAIL, self.end.tail, order) };
+        self.published = self.end.tail;
         if let Some(bell) = &self.bell {
             bell.ring();
         }
@@ -217,14 +239,14 @@ impl<M: Memory> Producer<M> {
         // SAFETY: the control words were checked at the start.
         unsafe { self.own.store(WAITING, 1, Relaxed) };
         self.own.fence();
-        match self.reserve(len) {
+        match self.claim(len).map(drop) {
             Err(ClaimError::Full) => {
                 reach!("ring.producer_sleeps");
                 Ok(true)
             }
             other => {
                 self.wake_up();
-                other.map(|_| false)
+                other.map(|()| false)
             }
         }
     }
@@ -250,10 +272,43 @@ impl<M: Memory> Drop for Producer<M> {
     }
 }
 
+/// Many records in a row. Dropping it publishes them, and whatever was committed before.
+pub struct Batch<'a, M: Memory = Hardware> {
+    end: End,
+    producer: &'a mut Producer<M>,
+}
+
+impl<M: Memory> Batch<'_, M> {
+    /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
+    #[inline(always)]
+    pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
+        let (tail, total) = self.producer.reserve(self.end.tail, len)?;
+        self.end.tail = tail;
+        let bytes = self.producer.borrow(tail, total);
+        Ok(Claim { end: &mut self.end, bytes, len, total })
+    }
+
+    /// Copies `payload` into the ring and commits it; returns its sequence.
+    #[inline(always)]
+    pub fn push(&mut self, tag: Tag, payload: &[u8]) -> Result<u64, ClaimError> {
+        let mut claim = self.claim(payload.len())?;
+        claim.payload().copy_from_slice(payload);
+        Ok(claim.commit(tag))
+    }
+}
+
+impl<M: Memory> Drop for Batch<'_, M> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.producer.end = self.end;
+        self.producer.publish();
+    }
+}
+
 /// Claimed space, filled in place. Dropped without a commit, nothing was sent.
 #[must_use = "a claim that is not committed is given back"]
 pub struct Claim<'a, M: Memory = Hardware> {
-    producer: &'a mut Producer<M>,
+    end: &'a mut End,
     bytes: M::Writing,
     len: usize,
     total: u64,
@@ -270,13 +325,13 @@ impl<M: Memory> Claim<'_, M> {
     /// Makes the record part of the next publish; returns its sequence number.
     #[inline(always)]
     pub fn commit(self, tag: Tag) -> u64 {
-        let Self { producer, mut bytes, len, total } = self;
-        let sequence = producer.sequence;
+        let Self { end, mut bytes, len, total } = self;
+        let sequence = end.sequence;
         // SAFETY: the header's sixteen bytes are borrowed by the claim; records are aligned to 64.
         unsafe { write_header(bytes.pointer(), len as u32, tag, sequence) };
         drop(bytes);
-        producer.sequence = sequence + 1;
-        producer.tail += total;
+        end.sequence = sequence + 1;
+        end.tail += total;
         sequence
     }
 }
