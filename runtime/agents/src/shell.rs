@@ -5,9 +5,13 @@
 //! it again. Work is idempotent per task id: doing it again writes the same files.
 
 use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use synod_fabric::{
     Agent, AttachError, Context, Message, Priority, RequestError, RequestOptions, Subscription,
 };
@@ -91,24 +95,45 @@ pub enum PostError {
     },
 }
 
+/// What an agent does with a task.
+type Work = Rc<dyn Fn(Desk) -> LocalBoxFuture<'static, Result<Handoff, WorkError>>>;
+
 /// One agent's place on the fabric, with its subscriptions made.
-#[derive(Debug)]
 pub struct Post {
-    role: Role,
+    name: &'static str,
+    work: Work,
     agent: Agent,
     tasks: Subscription,
     cancels: Subscription,
 }
 
+impl fmt::Debug for Post {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Post").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Post {
     /// Opens the post of `role` in this context. When it returns, tasks can be sent.
     pub async fn open(context: &Context, role: Role) -> Result<Self, PostError> {
-        let attach = |why| PostError::Attach { agent: role.name(), why };
-        let agent = context.agent(role.name()).map_err(attach)?;
+        Self::open_with(context, role.name(), move |desk| async move { role.work(&desk).await }).await
+    }
+
+    /// Opens the post of an agent that is none of the built-in ones, or stands in for one: `work` does its tasks.
+    pub async fn open_with<F>(
+        context: &Context,
+        name: &'static str,
+        work: impl Fn(Desk) -> F + 'static,
+    ) -> Result<Self, PostError>
+    where
+        F: Future<Output = Result<Handoff, WorkError>> + 'static,
+    {
+        let attach = |why| PostError::Attach { agent: name, why };
+        let agent = context.agent(name).map_err(attach)?;
         let cancels = agent.subscribe("cancel.*", QUEUE).await.map_err(attach)?;
-        let tasks = agent.serve(&task_subject(role.name()), QUEUE).await.map_err(attach)?;
-        event!("agent.ready", agent = role.name());
-        Ok(Post { role, agent, tasks, cancels })
+        let tasks = agent.serve(&task_subject(name), QUEUE).await.map_err(attach)?;
+        event!("agent.ready", agent = name);
+        Ok(Post { name, work: Rc::new(move |desk| work(desk).boxed_local()), agent, tasks, cancels })
     }
 
     /// Does tasks until the phase says otherwise or the fabric ends.
@@ -139,7 +164,7 @@ impl Post {
 
     /// Does one task and answers its requester.
     async fn take(&mut self, message: Message, phase: &mut watch::Receiver<Phase>) -> Result<(), PostError> {
-        let name = self.role.name();
+        let name = self.name;
         let task: Task = match serde_json::from_slice(message.payload()) {
             Ok(task) => task,
             Err(error) => {
@@ -152,15 +177,14 @@ impl Post {
         event!("agent.task", agent = name, task = task.id.as_str());
         let run = task.run.clone();
         let desk = Desk {
-            role: self.role,
+            name,
             agent: self.agent.clone(),
             task: Rc::new(task),
             deadline,
             cancelled: Rc::new(Cell::new(false)),
         };
         let cancelled = desk.cancelled.clone();
-        let role = self.role;
-        let mut work = task::spawn(async move { role.work(&desk).await });
+        let mut work = task::spawn((self.work)(desk));
         let mut look = time::interval(LOOK);
         let end = loop {
             tokio::select! {
@@ -218,7 +242,7 @@ impl Post {
 /// What an agent's work has at hand. Cheap to clone; stays on its context.
 #[derive(Debug, Clone)]
 pub struct Desk {
-    role: Role,
+    name: &'static str,
     agent: Agent,
     task: Rc<Task>,
     deadline: Mono,
@@ -239,7 +263,7 @@ impl Desk {
 
     /// The agent's own folder within the run folder.
     pub fn folder(&self) -> RunFolder {
-        RunFolder::of(&self.task.folder, self.role.name())
+        RunFolder::of(&self.task.folder, self.name)
     }
 
     /// The time that is left.
@@ -251,7 +275,7 @@ impl Desk {
     pub fn progress(&self, fraction: f32, sentence: impl Into<String>) {
         let progress = Progress {
             run: self.task.run.clone(),
-            agent: self.role.name().into(),
+            agent: self.name.into(),
             fraction: fraction.clamp(0.0, 1.0),
             sentence: sentence.into(),
         };
@@ -297,11 +321,6 @@ impl Desk {
 
     /// A handoff from this agent, to be filled in.
     pub fn handoff(&self, to: &str) -> Handoff {
-        Handoff {
-            from: self.role.name().into(),
-            to: to.into(),
-            task: self.task.id.clone(),
-            ..Handoff::default()
-        }
+        Handoff { from: self.name.into(), to: to.into(), task: self.task.id.clone(), ..Handoff::default() }
     }
 }

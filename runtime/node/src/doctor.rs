@@ -90,7 +90,8 @@ pub fn examine() -> Diagnosis {
     let mut advice = Vec::new();
     let fact = |name, value: String| Fact { name, value };
 
-    let mut system = vec![fact("kernel", machine.kernel.clone()), fact("architecture", machine.architecture.into())];
+    let mut system =
+        vec![fact("kernel", machine.kernel.clone()), fact("architecture", machine.architecture.into())];
     system.extend(machine.processor.clone().map(|processor| fact("processor", processor)));
     system.push(fact("usable processors", machine.processors.to_string()));
     system.extend(machine.memory_kib.map(|kib| fact("memory", format!("{} MiB", kib >> 10))));
@@ -109,10 +110,16 @@ pub fn examine() -> Diagnosis {
     }
     let mut resources = vec![
         fact("disk operations", backend.to_string()),
-        fact("transparent huge pages", machine.transparent_huge_pages.clone().unwrap_or_else(|| "unknown".into())),
+        fact(
+            "transparent huge pages",
+            machine.transparent_huge_pages.clone().unwrap_or_else(|| "unknown".into()),
+        ),
     ];
     for pages in &machine.huge_pages {
-        resources.push(fact("huge pages", format!("{} KiB each: {} reserved, {} free", pages.size_kib, pages.total, pages.free)));
+        resources.push(fact(
+            "huge pages",
+            format!("{} KiB each: {} reserved, {} free", pages.size_kib, pages.total, pages.free),
+        ));
     }
     resources.push(fact("locked memory", bytes(machine.locked_memory)));
     resources.push(fact("open files", count(machine.open_files)));
@@ -159,7 +166,10 @@ fn shape(topology: &Topology) -> Vec<Fact> {
         let alike = topology.caches.iter().filter(|c| (c.level, c.size) == (cache.level, cache.size)).count();
         let size = cache.size.map_or("of unknown size".into(), |size| format!("{} KiB", size >> 10));
         let line = cache.line.map_or(String::new(), |line| format!(", lines of {line} bytes"));
-        facts.push(fact("cache", format!("L{}: {alike} × {size}{line}, shared by {}", cache.level, cache.processors.len())));
+        facts.push(fact(
+            "cache",
+            format!("L{}: {alike} × {size}{line}, shared by {}", cache.level, cache.processors.len()),
+        ));
     }
     facts
 }
@@ -198,7 +208,8 @@ fn measure(kernel: fn(u32, &[u8]) -> u32, block: &[u8]) -> f64 {
 }
 
 fn bytes(limit: machine::Limit) -> String {
-    let word = |value: Option<u64>| value.map_or("unlimited".to_string(), |bytes| format!("{} KiB", bytes >> 10));
+    let word =
+        |value: Option<u64>| value.map_or("unlimited".to_string(), |bytes| format!("{} KiB", bytes >> 10));
     format!("{} (may be raised to {})", word(limit.soft), word(limit.hard))
 }
 

@@ -125,7 +125,11 @@ async fn exchange(agent: &Agent) -> Result<String, String> {
         }
     }
     let exchanges = Priority::ALL.len() * SIZES.len();
-    Ok(format!("{exchanges} exchanges, 6 priorities, 0 bytes to {} MiB each, {} MiB in all, equal", PAYLOAD_MAX >> 20, bytes >> 20))
+    Ok(format!(
+        "{exchanges} exchanges, 6 priorities, 0 bytes to {} MiB each, {} MiB in all, equal",
+        PAYLOAD_MAX >> 20,
+        bytes >> 20
+    ))
 }
 
 /// Bytes that differ from place to place, so that a shifted or truncated copy is seen.
@@ -140,8 +144,9 @@ async fn fan_out(home: &Context) -> Result<String, String> {
         let subscriber = home.agent(name).map_err(|error| error.to_string())?;
         all.push(subscriber.subscribe("selftest.news.*", 4).await.map_err(|error| error.to_string())?);
     }
-    let receipt =
-        agent.publish("selftest.news.today", Priority::Normal, &b"once"[..]).map_err(|error| error.to_string())?;
+    let receipt = agent
+        .publish("selftest.news.today", Priority::Normal, &b"once"[..])
+        .map_err(|error| error.to_string())?;
     if receipt.accepted_count() != 3 {
         return Err(format!("3 subscribers, but the receipt says {}", receipt.accepted_count()));
     }

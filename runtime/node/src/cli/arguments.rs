@@ -150,7 +150,10 @@ mod tests {
         let read = Arguments::try_parse_from(["synod", "run", "review", "--path", "x"]).expect("enough");
         let Command::Run(Run::Review(options)) = read.command else { panic!("another command") };
         assert_eq!((options.fail_on, options.format), (Severity::High, Format::Text));
-        let error = Arguments::try_parse_from(["synod", "run", "review", "--path", "x", "--fail-on", "severe"]);
-        assert!(error.expect_err("no such severity").to_string().contains("info, low, medium, high, critical"));
+        let error =
+            Arguments::try_parse_from(["synod", "run", "review", "--path", "x", "--fail-on", "severe"]);
+        assert!(
+            error.expect_err("no such severity").to_string().contains("info, low, medium, high, critical")
+        );
     }
 }

@@ -18,14 +18,16 @@ fn told(diagnosis: &Diagnosis) -> String {
     facts(&mut out, "System", &diagnosis.system);
     out.push_str("\nProcessor features\n");
     for present in [true, false] {
-        let names: Vec<&str> = diagnosis.features.iter().filter(|f| f.present == present).map(|f| f.name).collect();
+        let names: Vec<&str> =
+            diagnosis.features.iter().filter(|f| f.present == present).map(|f| f.name).collect();
         let word = if present { "present" } else { "absent" };
         let list = if names.is_empty() { "none".to_string() } else { names.join(" ") };
         let _ = writeln!(out, "  {word:<24}{list}");
     }
     out.push_str("\nCRC-32C kernels\n");
     for kernel in &diagnosis.crc32c {
-        let speed = kernel.gb_per_s.map_or("not on this processor".into(), |speed| format!("{speed:>6.2} GB/s"));
+        let speed =
+            kernel.gb_per_s.map_or("not on this processor".into(), |speed| format!("{speed:>6.2} GB/s"));
         let mark = if kernel.in_use { "  <- in use" } else { "" };
         let _ = writeln!(out, "  {:<24}{speed}{mark}", kernel.name);
     }

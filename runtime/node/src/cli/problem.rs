@@ -21,7 +21,10 @@ impl Problem {
 
     /// The command was not given what it needs.
     pub fn usage(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Problem { exit: Exit::Usage, report: MietteDiagnostic::new(what.into()).with_help(help.into()).into() }
+        Problem {
+            exit: Exit::Usage,
+            report: MietteDiagnostic::new(what.into()).with_help(help.into()).into(),
+        }
     }
 
     /// A configuration is wrong; `text` is what stands in it.

@@ -59,20 +59,29 @@ enum Ended {
 /// Where run folders are made if nobody says otherwise.
 fn runs() -> Result<PathBuf, Problem> {
     let state = process::variable("XDG_STATE_HOME").filter(|path| path.starts_with('/')).map(PathBuf::from);
-    let home = || process::variable("HOME").filter(|path| path.starts_with('/')).map(|home| PathBuf::from(home).join(".local/state"));
+    let home = || {
+        process::variable("HOME")
+            .filter(|path| path.starts_with('/'))
+            .map(|home| PathBuf::from(home).join(".local/state"))
+    };
     state.or_else(home).map(|folder| folder.join("synod/runs")).ok_or_else(|| {
-        Problem::usage("there is no place for the run folder: neither XDG_STATE_HOME nor HOME is set", "name one with --out DIR")
+        Problem::usage(
+            "there is no place for the run folder: neither XDG_STATE_HOME nor HOME is set",
+            "name one with --out DIR",
+        )
     })
 }
 
 async fn run(review: &Review) -> Result<Ended, Problem> {
     let begin = time::now();
     let mut signals = Signals::listen().map_err(|error| Problem::failed(error.to_string()))?;
-    let node = Node::start(NodeConfig::named("review")).await.map_err(|error| Problem::failed(error.to_string()))?;
+    let node =
+        Node::start(NodeConfig::named("review")).await.map_err(|error| Problem::failed(error.to_string()))?;
     let client = node.context().agent("client").map_err(|error| Problem::failed(error.to_string()))?;
     let mut teller = Teller::new();
     let ended = {
-        let mut work = std::pin::pin!(synod_agents::review::run(&client, review, |progress| teller.tell(progress)));
+        let mut work =
+            std::pin::pin!(synod_agents::review::run(&client, review, |progress| teller.tell(progress)));
         tokio::select! {
             biased;
             signal = signals.next() => Ok(Ended::Cancelled(signal)),
@@ -104,7 +113,8 @@ fn told(reviewed: &Reviewed, seconds: f64, all: bool) -> String {
     let mut out = format!("{}: {}\n", verdict.outcome.word().to_uppercase(), verdict.because);
     let _ = writeln!(out, "{}; {}", verdict.tally, reviewed.tree.display());
     for severity in Severity::ALL.into_iter().rev() {
-        let of: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.severity == severity).collect();
+        let of: Vec<&Finding> =
+            verdict.findings.iter().filter(|finding| finding.severity == severity).collect();
         if of.is_empty() {
             continue;
         }
@@ -115,7 +125,10 @@ fn told(reviewed: &Reviewed, seconds: f64, all: bool) -> String {
                 *kinds.entry(&finding.rule).or_default() += 1;
             }
             for (rule, count) in kinds {
-                let first = of.iter().find(|finding| finding.rule == rule).map_or(String::new(), |f| f.place.to_string());
+                let first = of
+                    .iter()
+                    .find(|finding| finding.rule == rule)
+                    .map_or(String::new(), |f| f.place.to_string());
                 let _ = writeln!(out, "  {rule}: {count}, the first at {first}");
             }
             out.push_str("  (--all lists each of them)\n");

@@ -24,7 +24,13 @@ pub fn main(options: &OutputOptions) -> Result<Exit, Problem> {
             let mark = if check.passed { "ok    " } else { "FAILED" };
             let _ = writeln!(out, "{mark}  {}: {}", check.name, check.seen);
         }
-        let _ = writeln!(out, "{} of {} checks passed in {:.2} s", checks.len() - failed, checks.len(), took.as_secs_f64());
+        let _ = writeln!(
+            out,
+            "{} of {} checks passed in {:.2} s",
+            checks.len() - failed,
+            checks.len(),
+            took.as_secs_f64()
+        );
         text::print(&out)?;
     }
     Ok(if failed == 0 { Exit::Fine } else { Exit::Found })

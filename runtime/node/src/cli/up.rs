@@ -40,7 +40,11 @@ async fn read(path: Option<&Path>) -> Result<NodeConfig, Problem> {
         links.credentials = credentials(identity).await?;
         if links.credentials.name() != node.name {
             return Err(Problem::usage(
-                format!("{name}: node.name is `{}`, but the certificate says `{}`", node.name, links.credentials.name()),
+                format!(
+                    "{name}: node.name is `{}`, but the certificate says `{}`",
+                    node.name,
+                    links.credentials.name()
+                ),
                 "peers know a node by the name in its certificate: make both equal",
             ));
         }

@@ -1,0 +1,193 @@
+//! Agents at their posts: tasks are answered, cancels and deadlines are heeded, a panic is told and ends the post.
+//!
+//! The same bodies run on a real executor and in the simulator.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use synod_agents::task::{Handoff, Progress, Task, Urgency, cancel_subject, progress_subject, task_subject};
+use synod_agents::{Phase, Post, PostError};
+use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, RequestError};
+use synod_platform::{task, testing, time};
+use tokio::sync::watch;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn context() -> Context {
+    Fabric::new(FabricConfig::named("test")).enter("home").expect("the first context")
+}
+
+fn order(within: Duration) -> Vec<u8> {
+    let task = Task {
+        id: "t".into(),
+        run: "r".into(),
+        goal: "try".into(),
+        tree: "/".into(),
+        folder: "/".into(),
+        inputs: BTreeMap::new(),
+        within_ms: u64::try_from(within.as_millis()).expect("short"),
+        priority: Urgency::Normal,
+    };
+    serde_json::to_vec(&task).expect("plain data")
+}
+
+async fn ask(client: &Agent, payload: Vec<u8>) -> Result<Handoff, RequestError> {
+    let answer = client.request(&task_subject("worker"), Priority::Normal, payload, WITHIN).await?;
+    Ok(serde_json::from_slice(answer.payload()).expect("a handoff"))
+}
+
+#[test]
+fn a_task_is_answered_with_a_handoff_and_its_progress_is_told() {
+    testing::run(1, || async {
+        let context = context();
+        let post = Post::open_with(&context, "worker", |desk| async move {
+            desk.progress(0.5, "half");
+            desk.breathe().await?;
+            Ok(desk.handoff("client"))
+        });
+        let post = post.await.expect("its place is free");
+        let (_phase, phase) = watch::channel(Phase::Serve);
+        let post = task::spawn(post.run(phase));
+        let client = context.agent("client").expect("free");
+        let mut progress = client.subscribe(&progress_subject("r"), 8).await.expect("a pattern");
+
+        let handoff = ask(&client, order(WITHIN)).await.expect("an answer");
+        assert_eq!(
+            (handoff.from.as_str(), handoff.to.as_str(), handoff.task.as_str()),
+            ("worker", "client", "t")
+        );
+        let told = progress.recv().await.expect("progress");
+        let told: Progress = serde_json::from_slice(told.payload()).expect("its form");
+        assert_eq!((told.agent.as_str(), told.fraction, told.sentence.as_str()), ("worker", 0.5, "half"));
+        post.abort();
+    });
+}
+
+#[test]
+fn what_is_no_task_is_answered_with_why() {
+    testing::run(1, || async {
+        let context = context();
+        let post = Post::open_with(&context, "worker", |desk| async move { Ok(desk.handoff("client")) });
+        let post = post.await.expect("its place is free");
+        let (_phase, phase) = watch::channel(Phase::Serve);
+        task::spawn(post.run(phase)).detach();
+        let client = context.agent("client").expect("free");
+        let error = ask(&client, b"{\"id\": 3}".to_vec()).await.expect_err("no task").to_string();
+        assert!(error.contains("this is no task"), "{error}");
+        ask(&client, order(WITHIN)).await.expect("the next task is done all the same");
+    });
+}
+
+#[test]
+fn a_cancelled_run_ends_and_another_run_s_cancel_does_not_end_it() {
+    testing::run(1, || async {
+        let context = context();
+        let post = Post::open_with(&context, "worker", |desk| async move {
+            loop {
+                desk.breathe().await?;
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let post = post.await.expect("its place is free");
+        let (_phase, phase) = watch::channel(Phase::Serve);
+        task::spawn(post.run(phase)).detach();
+        let client = context.agent("client").expect("free");
+        let other = client.clone();
+        let cancels = task::spawn(async move {
+            for run in ["other", "r"] {
+                time::sleep(Duration::from_millis(200)).await;
+                let receipt = other.publish(&cancel_subject(run), Priority::High, Vec::new());
+                assert_eq!(receipt.expect("somebody listens").accepted_count(), 1);
+            }
+        });
+        let begin = time::now();
+        let error = ask(&client, order(WITHIN)).await.expect_err("cancelled").to_string();
+        assert!(error.contains("cancelled"), "{error}");
+        assert!(
+            time::now().since(begin) >= Duration::from_millis(400),
+            "the first cancel was for another run"
+        );
+        cancels.await.expect("both were sent");
+    });
+}
+
+#[test]
+fn work_stops_at_its_deadline_and_when_its_requester_gives_up() {
+    testing::run(1, || async {
+        let context = context();
+        let ended = Rc::new(Cell::new(0));
+        let seen = ended.clone();
+        let post = Post::open_with(&context, "worker", move |desk| {
+            let seen = seen.clone();
+            async move {
+                loop {
+                    if let Err(error) = desk.breathe().await {
+                        seen.set(seen.get() + 1);
+                        return Err(error);
+                    }
+                    time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        });
+        let post = post.await.expect("its place is free");
+        let (_phase, phase) = watch::channel(Phase::Serve);
+        task::spawn(post.run(phase)).detach();
+        let client = context.agent("client").expect("free");
+
+        let error = ask(&client, order(Duration::from_millis(50))).await.expect_err("too short").to_string();
+        assert!(error.contains("deadline"), "{error}");
+        assert_eq!(ended.get(), 1);
+
+        let gone = time::timeout(Duration::from_millis(50), ask(&client, order(WITHIN))).await;
+        assert!(gone.is_err(), "the requester gave up");
+        time::timeout(Duration::from_secs(5), async {
+            while ended.get() < 2 {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the work noticed that nobody waits");
+    });
+}
+
+#[test]
+fn a_panic_is_told_to_the_requester_and_ends_the_post_which_can_be_opened_again() {
+    testing::run(1, || async {
+        let context = context();
+        let (_phase, phase) = watch::channel(Phase::Serve);
+        let client = context.agent("client").expect("free");
+        for _ in 0..2 {
+            let post = Post::open_with(&context, "worker", |_| async { panic!("out of luck") });
+            let post = task::spawn(post.await.expect("its place is free").run(phase.clone()));
+            let error = ask(&client, order(WITHIN)).await.expect_err("it panics").to_string();
+            assert!(error.contains("out of luck"), "{error}");
+            let end = post.await.expect("the post itself does not panic");
+            assert!(matches!(end, Err(PostError::Panicked { agent: "worker", .. })));
+        }
+    });
+}
+
+#[test]
+fn a_drain_lets_the_present_task_finish_and_takes_no_other() {
+    testing::run(1, || async {
+        let context = context();
+        let post = Post::open_with(&context, "worker", |desk| async move {
+            time::sleep(Duration::from_millis(100)).await;
+            Ok(desk.handoff("client"))
+        });
+        let post = post.await.expect("its place is free");
+        let (phase, follow) = watch::channel(Phase::Serve);
+        let post = task::spawn(post.run(follow));
+        let client = context.agent("client").expect("free");
+        let asking = client.clone();
+        let first = task::spawn(async move { ask(&asking, order(WITHIN)).await });
+        time::sleep(Duration::from_millis(20)).await;
+        phase.send_replace(Phase::Drain);
+        first.await.expect("no panic").expect("the present task is finished");
+        post.await.expect("no panic").expect("the post ends well");
+        let error = ask(&client, order(WITHIN)).await.expect_err("nobody is there any more");
+        assert!(matches!(error, RequestError::NobodyListens(_)), "{error}");
+    });
+}
