@@ -172,17 +172,19 @@ pub enum What {
     Healed,
 }
 
-/// One step of a breaker, as the fabric tells it.
+/// One step of a breaker, as the fabric tells it, and what the breaker came to by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerStep {
-    /// Which breaker: requester and instance.
+    /// Which breaker: the requester's context and the instance.
     pub breaker: String,
+    /// What it was told: `admitted`, `good`, `bad` or `given up`.
+    pub step: String,
+    /// The generation of the call's permit.
+    pub permit: u64,
     /// The state it came to: `closed`, `open` or `half-open`.
     pub state: String,
-    /// Its generation.
+    /// The generation it came to.
     pub generation: u64,
-    /// Probes in flight.
-    pub in_flight: u64,
 }
 
 /// The whole run.

@@ -516,6 +516,10 @@ impl Network {
         waker: &Waker,
     ) -> Step<Result<usize, NetError>> {
         let incoming = 1 - side;
+        // Who reads is awake: woken by its own look at a held lane it would look for ever.
+        if let Some(wire) = self.wires.get_mut(&id) {
+            wire.lanes[incoming].reader = None;
+        }
         self.pump(id, incoming, now);
         let Some(wire) = self.wires.get_mut(&id) else { return Step::Done(Err(NetError::Reset)) };
         if wire.dead[side] {

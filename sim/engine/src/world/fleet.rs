@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use synod_fabric::link::{LinkConfig, Links, Peer};
-use synod_fabric::{Fabric, FabricConfig};
+use synod_fabric::link::{LinkConfig, Peer};
+use synod_node::NodeConfig;
 use synod_platform::net::{Address, Credentials};
 use synod_platform::simulation::{self, Exit, Node, Status, clock};
 use synod_platform::{net, task, time};
@@ -105,26 +105,23 @@ fn ip(number: NodeNumber) -> IpAddr {
 /// A node's root: its fabric, its links, its agents, until it is killed.
 async fn live_node(shared: Arc<Shared>, number: NodeNumber) {
     let cluster = &shared.scenario.cluster;
-    let fabric = Fabric::new(FabricConfig::named(name(number)));
-    let main = match fabric.enter("main") {
-        Ok(context) => context,
-        Err(error) => panic!("n{number} cannot enter its own fabric: {error}"),
-    };
     let credentials = match Credentials::simulated(&name(number), "fleet") {
         Ok(credentials) => credentials,
         Err(error) => panic!("n{number} has no credentials: {error}"),
     };
     let address = |number| Address::Tcp(SocketAddr::new(ip(number), PORT));
-    let mut config = LinkConfig::new(credentials);
-    config.listen = Some(address(number));
-    config.peers = (1..=u32::from(cluster.nodes))
+    let mut links = LinkConfig::new(credentials);
+    links.listen = Some(address(number));
+    links.peers = (1..=u32::from(cluster.nodes))
         .filter(|peer| *peer != number)
         .map(|peer| Peer { name: name(peer), address: address(peer) })
         .collect();
-    let links = match Links::start(&main, config).await {
-        Ok(links) => links,
-        Err(error) => panic!("n{number} cannot start its links: {error}"),
+    let config = NodeConfig { links: Some(links), ..NodeConfig::named(name(number)) };
+    let node = match synod_node::Node::start(config).await {
+        Ok(node) => node,
+        Err(error) => panic!("n{number} does not start: {error}"),
     };
+    let (main, fabric) = (node.context().clone(), node.fabric().clone());
 
     let roles = work::roles(&shared.scenario, number);
     let on = |context: usize| -> Vec<Role> {
@@ -147,7 +144,7 @@ async fn live_node(shared: Arc<Shared>, number: NodeNumber) {
     }
     work::run(shared.clone(), main, on(0)).await;
     pending::<()>().await;
-    drop((links, contexts));
+    drop((node, contexts));
 }
 
 /// Panics that a fault ordered are the scenario's, not the terminal's.

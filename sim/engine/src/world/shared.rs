@@ -148,7 +148,7 @@ impl Shared {
     }
 }
 
-/// The fabric's event of a breaker: `breaker`, `state`, `generation`, `in_flight`.
+/// The fabric's event of a breaker: `context`, `instance`, `step`, `permit`, `state`, `generation`.
 fn breaker_step(event: &Event<'_>) -> BreakerStep {
     let field = |key: &str| event.fields.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
     let text = |key: &str| match field(key) {
@@ -160,10 +160,11 @@ fn breaker_step(event: &Event<'_>) -> BreakerStep {
         _ => 0,
     };
     BreakerStep {
-        breaker: text("breaker"),
+        breaker: format!("{}/{}", text("context"), number("instance")),
+        step: text("step"),
+        permit: number("permit"),
         state: text("state"),
         generation: number("generation"),
-        in_flight: number("in_flight"),
     }
 }
 

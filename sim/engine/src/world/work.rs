@@ -306,7 +306,7 @@ async fn publish(shared: &Arc<Shared>, context: &Context, index: usize, client: 
 
 /// The nodes whose receivers took a message: a local receiver is named as an agent, those of another node by the node.
 fn who(receipt: &Receipt) -> (Vec<NodeNumber>, u32) {
-    let number = |name: &str| name.strip_prefix('n').and_then(|rest| rest.parse().ok());
+    let number = |name: &str| name.strip_prefix("node:n").and_then(|rest| rest.parse().ok());
     let accepted = receipt.accepted().map(|name| number(name).unwrap_or_else(here)).collect();
     (accepted, receipt.refused().len() as u32)
 }
