@@ -9,7 +9,9 @@ pub fn figure(value: f64) -> String {
         count(value.round() as i64)
     } else if size >= 10.0 {
         format!("{value:.1}")
-    } else if size >= 1.0 || size == 0.0 {
+    } else if size == 0.0 {
+        "0".to_owned()
+    } else if size >= 1.0 {
         format!("{value:.2}")
     } else {
         let digits = (2.0 - size.log10().floor()).clamp(3.0, 9.0) as usize;
@@ -57,7 +59,7 @@ mod tests {
     #[test]
     fn figures_keep_three_digits_that_matter() {
         for (value, text) in [
-            (0.0, "0.00"),
+            (0.0, "0"),
             (0.001234, "0.00123"),
             (0.5, "0.500"),
             (1.0, "1.00"),

@@ -76,8 +76,10 @@ impl Page {
     /// A table. Cells are text; a class may be given to a cell by [`Cell`].
     pub fn table(&mut self, head: &[&str], rows: &[Vec<Cell>]) {
         let mut out = String::from("<div class=\"wide\"><table>\n<tr>");
-        for name in head {
-            let _ = write!(out, "<th>{}</th>", escape(name));
+        for (column, name) in head.iter().enumerate() {
+            let figures = rows.first().and_then(|row| row.get(column)).is_some_and(Cell::is_number);
+            let class = if figures { " class=\"n\"" } else { "" };
+            let _ = write!(out, "<th{class}>{}</th>", escape(name));
         }
         out.push_str("</tr>\n");
         for row in rows {
@@ -152,6 +154,10 @@ impl Cell {
     /// A name, a hash, a command.
     pub fn code(text: impl Into<String>) -> Self {
         Self { text: text.into(), class: "code" }
+    }
+
+    fn is_number(&self) -> bool {
+        self.class.starts_with('n')
     }
 
     /// Bad unless the number is zero.

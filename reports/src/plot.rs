@@ -1,8 +1,7 @@
 //! Plots as SVG for embedding. Drawn in marker colours that are then replaced by the page's own, so that a plot follows the
 //! reader's light or dark setting and is never drawn twice.
 
-use plotters::coord::ranged1d::{SegmentValue, SegmentedCoord};
-use plotters::coord::types::{RangedCoordf64, RangedCoordusize};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -27,7 +26,8 @@ const PAINT: [(&str, &str); 7] = [
     ("#010209", "var(--doubt)"),
 ];
 
-const WIDTH: u32 = 720;
+/// Narrow enough that letters can be read when a phone shrinks the plot.
+const WIDTH: u32 = 540;
 const ROW: u32 = 30;
 const FONT: u32 = 14;
 
@@ -52,20 +52,19 @@ pub fn intervals(
     let labels: Vec<&str> = lines.iter().map(|line| line.label.as_str()).collect();
     // Room at the right for the figure that stands behind each interval.
     let plot = Plot { title, axis, labels: &labels, right: largest * 1.22 };
-    plot.draw(|area| {
+    plot.draw(|area, rows| {
         if let Some(mark) = mark {
-            let ends = [(mark, SegmentValue::Exact(0)), (mark, SegmentValue::Exact(lines.len()))];
+            let ends = [(mark, 0.0), (mark, rows as f64)];
             area.draw(&PathElement::new(ends, INK.mix(0.6).stroke_width(1)))?;
         }
-        for (i, line) in lines.iter().enumerate() {
+        for (row, line) in lines.iter().enumerate() {
             let [low, median, high] = line.span;
             let color = if line.ours { OURS } else { THEIRS };
-            let at = |x: f64| (x, SegmentValue::CenterOf(i));
+            let at = |x: f64| (x, middle(rows, row));
             area.draw(&PathElement::new([at(low), at(high)], color.stroke_width(4)))?;
             area.draw(&Circle::new(at(median), 5, color.filled()))?;
-            let style = text_style(HPos::Left);
-            let label = EmptyElement::at(at(high.max(median))) + Text::new(figure(median), (10, 0), style);
-            area.draw(&label)?;
+            let behind = EmptyElement::at(at(high.max(median)));
+            area.draw(&(behind + Text::new(figure(median), (10, 0), text_style(HPos::Left))))?;
         }
         Ok(())
     })
@@ -84,16 +83,14 @@ pub fn stacked(title: &str, axis: &str, bars: &[Bar]) -> Result<String, ReportEr
     let largest = bars.iter().map(|bar| bar.parts.iter().sum::<u64>()).max().unwrap_or(0) as f64;
     let labels: Vec<&str> = bars.iter().map(|bar| bar.label.as_str()).collect();
     let plot = Plot { title, axis, labels: &labels, right: largest.max(1.0) * 1.05 };
-    plot.draw(|area| {
-        for (i, bar) in bars.iter().enumerate() {
+    plot.draw(|area, rows| {
+        for (row, bar) in bars.iter().enumerate() {
+            let y = middle(rows, row);
             let mut from = 0.0;
             for (part, color) in bar.parts.iter().zip([GOOD, BAD, DOUBT]) {
                 let to = from + *part as f64;
                 if to > from {
-                    let corners = [(from, SegmentValue::Exact(i)), (to, SegmentValue::Exact(i + 1))];
-                    let mut part = Rectangle::new(corners, color.filled());
-                    part.set_margin(5, 5, 0, 0);
-                    area.draw(&part)?;
+                    area.draw(&Rectangle::new([(from, y - 0.33), (to, y + 0.33)], color.filled()))?;
                 }
                 from = to;
             }
@@ -102,7 +99,12 @@ pub fn stacked(title: &str, axis: &str, bars: &[Bar]) -> Result<String, ReportEr
     })
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, SegmentedCoord<RangedCoordusize>>>;
+/// Rows are shown from the top in the order in which they are given; the axis counts from below.
+fn middle(rows: usize, row: usize) -> f64 {
+    (rows - row) as f64 - 0.5
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// An area with one named row for each thing shown, and figures from zero to `right` below.
 struct Plot<'a> {
@@ -121,7 +123,10 @@ impl<E: std::fmt::Display> From<E> for DrawError {
 }
 
 impl Plot<'_> {
-    fn draw(&self, contents: impl FnOnce(&Area<'_>) -> Result<(), DrawError>) -> Result<String, ReportError> {
+    fn draw(
+        &self,
+        contents: impl FnOnce(&Area<'_>, usize) -> Result<(), DrawError>,
+    ) -> Result<String, ReportError> {
         let mut svg = String::new();
         match self.draw_into(&mut svg, contents) {
             Ok(()) => Ok(embeddable(&svg, self.title)),
@@ -132,40 +137,38 @@ impl Plot<'_> {
     fn draw_into(
         &self,
         svg: &mut String,
-        contents: impl FnOnce(&Area<'_>) -> Result<(), DrawError>,
+        contents: impl FnOnce(&Area<'_>, usize) -> Result<(), DrawError>,
     ) -> Result<(), DrawError> {
         let rows = self.labels.len();
         let height = ROW * rows as u32 + 60;
         let longest = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+        let names = (longest as u32 * 15 / 2 + 16).min(WIDTH * 11 / 20);
         let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin(6)
             .margin_right(12)
             .x_label_area_size(44)
-            .y_label_area_size((longest as u32 * 15 / 2 + 16).min(WIDTH / 2))
-            .build_cartesian_2d(
-                0.0..self.right.max(f64::MIN_POSITIVE),
-                (0..rows.saturating_sub(1)).into_segmented(),
-            )?;
-        let name = |value: &SegmentValue<usize>| match value {
-            SegmentValue::CenterOf(row) => self.labels.get(*row).copied().unwrap_or_default().to_owned(),
-            _ => String::new(),
-        };
+            .y_label_area_size(names)
+            .build_cartesian_2d(0.0..self.right.max(f64::MIN_POSITIVE), 0.0..rows as f64)?;
         chart
             .configure_mesh()
             .disable_y_mesh()
+            .disable_y_axis()
             .light_line_style(TRANSPARENT)
             .bold_line_style(LINE.stroke_width(1))
             .axis_style(LINE.stroke_width(1))
-            .x_labels(6)
-            .y_labels(rows)
+            .x_labels(5)
             .x_label_formatter(&|value| figure(*value))
-            .y_label_formatter(&name)
             .x_desc(self.axis)
             .label_style(("sans-serif", FONT).into_font().color(&INK))
             .axis_desc_style(("sans-serif", FONT).into_font().color(&INK))
             .draw()?;
-        contents(chart.plotting_area())?;
+        let area = chart.plotting_area();
+        for (row, name) in self.labels.iter().enumerate() {
+            let (x, y) = area.map_coordinate(&(0.0, middle(rows, row)));
+            root.draw(&Text::new(*name, (x - 8, y), text_style(HPos::Right)))?;
+        }
+        contents(area, rows)?;
         drop(chart);
         root.present()?;
         Ok(())

@@ -144,7 +144,7 @@ fn score(page: &mut Page, plants: &Plants) -> Result<(), ReportError> {
         })
         .collect();
     let head =
-        ["Bug", "Verdict", "Seeds", "Median seeds to catch", "Expected oracle", "Fired", "Alarms without it"];
+        ["Bug", "Verdict", "Seeds", "Median to catch", "Expected oracle", "Fired", "Alarms without it"];
     page.table(&head, &rows);
     Ok(())
 }
