@@ -1,0 +1,151 @@
+//! The groups of comparisons: which subjects run beside each other, and the rows that come of it.
+
+mod blocked;
+mod floor;
+mod round_trip;
+mod same_thread;
+mod throughput;
+
+use crate::measure::{Plan, Reading};
+use crate::statistics::{Summary, summarise};
+use serde::Serialize;
+
+/// Everything measured so far.
+pub type Rows = Vec<Row>;
+
+/// One figure of one subject over all rounds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Group, as `--only` takes it.
+    pub group: &'static str,
+    /// Who was measured.
+    pub subject: &'static str,
+    /// Bytes of a message; 0 where there is none.
+    pub size_bytes: usize,
+    /// How, as `batch 16`.
+    pub mode: &'static str,
+    /// What, as `messages` or `p50`; a ratio names what it is taken to.
+    pub metric: String,
+    /// In which unit.
+    pub unit: &'static str,
+    /// The middle of the rounds.
+    pub median: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end of its 95 % interval.
+    pub high: f64,
+    /// How many rounds.
+    pub rounds: usize,
+}
+
+/// Someone who is measured.
+pub struct Subject {
+    /// By which name.
+    pub name: &'static str,
+    /// Runs one slice.
+    pub slice: Box<dyn Fn(&Plan) -> Reading>,
+}
+
+impl Subject {
+    /// A subject and its slice.
+    pub fn new(name: &'static str, slice: impl Fn(&Plan) -> Reading + 'static) -> Self {
+        Self { name, slice: Box::new(slice) }
+    }
+}
+
+/// Subjects that run beside each other.
+pub struct Group {
+    /// What `--only` calls it.
+    pub name: &'static str,
+    /// What is measured, in a line.
+    pub about: &'static str,
+    /// Bytes of a message; 0 where there is none.
+    pub size: usize,
+    /// How.
+    pub mode: &'static str,
+    /// The figures' unit.
+    pub unit: &'static str,
+    /// Whom ratios are taken to, if anybody.
+    pub baseline: Option<&'static str>,
+    /// Who takes part.
+    pub subjects: Vec<Subject>,
+}
+
+/// All groups in the order of the report.
+pub fn all() -> Vec<Group> {
+    let mut groups = floor::groups();
+    groups.extend(same_thread::groups());
+    groups.extend(throughput::groups());
+    groups.extend(round_trip::groups());
+    groups.extend(blocked::groups());
+    groups
+}
+
+/// Keeps only the group, or only the subject and what it is compared to.
+pub fn narrow(groups: &mut Vec<Group>, name: &str) -> Result<(), String> {
+    let mut names: Vec<&str> = groups.iter().map(|group| group.name).collect();
+    names.dedup();
+    let mut subjects: Vec<&str> =
+        groups.iter().flat_map(|group| &group.subjects).map(|subject| subject.name).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    if names.contains(&name) {
+        groups.retain(|group| group.name == name);
+        return Ok(());
+    }
+    if !subjects.contains(&name) {
+        return Err(format!(
+            "--only {name}: neither a group ({}) nor a subject ({})",
+            names.join(", "),
+            subjects.join(", ")
+        ));
+    }
+    groups.retain(|group| group.subjects.iter().any(|subject| subject.name == name));
+    for group in groups {
+        let baseline = group.baseline;
+        group.subjects.retain(|subject| subject.name == name || Some(subject.name) == baseline);
+    }
+    Ok(())
+}
+
+impl Group {
+    /// Runs all rounds; every other round in the opposite order, so that nobody is always first.
+    pub fn run(&self, plan: &Plan) -> Rows {
+        let mut readings: Vec<Vec<Reading>> = self.subjects.iter().map(|_| Vec::new()).collect();
+        for round in 0..plan.rounds {
+            let order: Vec<usize> = if round % 2 == 0 {
+                (0..self.subjects.len()).collect()
+            } else {
+                (0..self.subjects.len()).rev().collect()
+            };
+            for index in order {
+                readings[index].push((self.subjects[index].slice)(plan));
+            }
+        }
+        let baseline =
+            self.baseline.and_then(|name| self.subjects.iter().position(|subject| subject.name == name));
+        let mut rows = Rows::new();
+        for (subject, rounds) in self.subjects.iter().zip(&readings) {
+            for (metric, (name, _)) in rounds[0].iter().enumerate() {
+                let figures: Vec<f64> = rounds.iter().map(|round| round[metric].1).collect();
+                rows.push(self.row(subject.name, (*name).to_owned(), self.unit, &figures));
+                let Some(baseline) =
+                    baseline.filter(|baseline| self.subjects[*baseline].name != subject.name)
+                else {
+                    continue;
+                };
+                let ratios: Vec<f64> =
+                    rounds.iter().zip(&readings[baseline]).map(|(a, b)| a[metric].1 / b[metric].1).collect();
+                let to = format!("{name} / {}", self.subjects[baseline].name);
+                rows.push(self.row(subject.name, to, "x", &ratios));
+            }
+        }
+        rows
+    }
+
+    fn row(&self, subject: &'static str, metric: String, unit: &'static str, figures: &[f64]) -> Row {
+        let Summary { median, low, high } = summarise(figures);
+        let (group, size_bytes, mode, rounds) = (self.name, self.size, self.mode, figures.len());
+        Row { group, subject, size_bytes, mode, metric, unit, median, low, high, rounds }
+    }
+}

@@ -1,0 +1,182 @@
+//! How a slice is measured: throughput, round trips, and one thread alone; and how rounds put slices side by side.
+//!
+//! Messages are numbered. A receiver counts what it got and checks every number, so a subject that loses, repeats or
+//! reorders one stops the run.
+
+use crate::machine::{Cores, pin};
+use crate::statistics::percentile;
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How much is measured, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rounds.
+    pub rounds: usize,
+    /// How long one subject runs before the next.
+    pub slice: Duration,
+    /// The two cores.
+    pub cores: Cores,
+}
+
+/// The writing end of a subject.
+pub trait Sender: Send {
+    /// Sends up to `count` messages, the first with that number, as one batch; returns how many were taken.
+    fn send(&mut self, number: u64, count: usize) -> usize;
+}
+
+/// The reading end of a subject.
+pub trait Receiver: Send {
+    /// Takes up to `count` messages that are there, the first having that number; returns how many.
+    fn receive(&mut self, number: u64, count: usize) -> usize;
+}
+
+/// One reading: figures by metric name.
+pub type Reading = Vec<(&'static str, f64)>;
+
+/// Waits a little: first by spinning, then by giving the core away, as others may need it.
+#[derive(Default)]
+pub struct Idle(u32);
+
+impl Idle {
+    /// Nothing was there.
+    #[inline(always)]
+    pub fn wait(&mut self) {
+        self.0 += 1;
+        if self.0 < 4096 {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Something was there.
+    #[inline(always)]
+    pub fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Between two looks at the clock.
+const BETWEEN_LOOKS: u64 = 1024;
+
+/// One sender as fast as it can to one receiver, in batches: millions of messages a second.
+pub fn throughput<S: Sender, R: Receiver>(
+    (mut sender, mut receiver): (S, R),
+    batch: usize,
+    plan: &Plan,
+) -> Reading {
+    let start = Barrier::new(2);
+    let total = AtomicU64::new(u64::MAX);
+    let (begun, received, ended) = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            pin(plan.cores.receiver);
+            start.wait();
+            let (mut received, mut idle) = (0, Idle::default());
+            while received < total.load(Ordering::Acquire) {
+                match receiver.receive(received, batch) {
+                    0 => idle.wait(),
+                    count => {
+                        received += count as u64;
+                        idle.reset();
+                    }
+                }
+            }
+            let ended = Instant::now();
+            assert_eq!(receiver.receive(received, batch), 0, "more arrived than was sent");
+            (received, ended)
+        });
+        pin(plan.cores.sender);
+        start.wait();
+        let begun = Instant::now();
+        let (mut sent, mut idle) = (0, Idle::default());
+        while begun.elapsed() < plan.slice {
+            let until = sent + BETWEEN_LOOKS;
+            while sent < until {
+                match sender.send(sent, batch) {
+                    0 => idle.wait(),
+                    count => {
+                        sent += count as u64;
+                        idle.reset();
+                    }
+                }
+            }
+        }
+        total.store(sent, Ordering::Release);
+        let (received, ended) = receiving.join().expect("the receiver checks what it gets");
+        assert_eq!(received, sent, "sent is not received");
+        (begun, received, ended)
+    });
+    vec![("messages", received as f64 / ended.duration_since(begun).as_secs_f64() / 1e6)]
+}
+
+/// There and back between two cores, one message at a time, both sides watching: nanoseconds.
+pub fn round_trip<S: Sender, R: Receiver>(ping: (S, R), pong: (S, R), plan: &Plan) -> Reading {
+    let ((mut ping, mut arrival), (mut pong, mut back)) = (ping, pong);
+    let stop = AtomicU64::new(u64::MAX);
+    let start = Barrier::new(2);
+    let mut samples: Vec<u32> = Vec::with_capacity(1 << 20);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin(plan.cores.receiver);
+            start.wait();
+            let mut number = 0;
+            let mut idle = Idle::default();
+            while number < stop.load(Ordering::Relaxed) {
+                if arrival.receive(number, 1) == 1 {
+                    assert_eq!(pong.send(number, 1), 1, "an empty channel is not full");
+                    number += 1;
+                    idle.reset();
+                } else {
+                    idle.wait();
+                }
+            }
+        });
+        pin(plan.cores.sender);
+        start.wait();
+        let begun = Instant::now();
+        let (mut number, mut last) = (0, begun);
+        while last - begun < plan.slice || samples.is_empty() {
+            assert_eq!(ping.send(number, 1), 1, "an empty channel is not full");
+            let mut idle = Idle::default();
+            while back.receive(number, 1) == 0 {
+                idle.wait();
+            }
+            let now = Instant::now();
+            samples.push((now - last).as_nanos().min(u128::from(u32::MAX)) as u32);
+            (number, last) = (number + 1, now);
+        }
+        stop.store(number, Ordering::Relaxed);
+    });
+    quantiles(samples)
+}
+
+/// The middle and the slow end of some samples.
+pub fn quantiles(mut samples: Vec<u32>) -> Reading {
+    samples.sort_unstable();
+    vec![("p50", percentile(&samples, 0.5)), ("p99", percentile(&samples, 0.99))]
+}
+
+/// One thread that does `work` again and again: nanoseconds of its own processor time for one of the `each` things that a
+/// call of it does. Time in which others had the core is not counted.
+pub fn alone(plan: &Plan, each: u64, mut work: impl FnMut()) -> Reading {
+    pin(plan.cores.sender);
+    let (begun, used) = (Instant::now(), processor_time());
+    let mut calls = 0u64;
+    while begun.elapsed() < plan.slice {
+        for _ in 0..256 {
+            work();
+        }
+        calls += 256;
+    }
+    let used = processor_time() - used;
+    vec![("cost", used.as_nanos() as f64 / (calls * each) as f64)]
+}
+
+/// What this thread has used so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
