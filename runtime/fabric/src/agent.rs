@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use synod_platform::task;
 use synod_platform::time::{self, Mono};
-use synod_probe::{event, reach};
+use synod_probe::{event, plant, reach};
 use synod_wire::body::Reason;
 
 use crate::context::{Answer, Cancel, Envelope, Inner, Queue};
@@ -246,7 +247,15 @@ pub(crate) async fn publish_wait(
         room.as_mut().enable();
         let must_wait = resolved.ask_for_room(sending, &receipt);
         resolved.retry(sending, &mut receipt);
-        if !must_wait || !receipt.refused.iter().any(|(_, why)| why.may_pass()) {
+        if !receipt.refused.iter().any(|(_, why)| why.may_pass()) {
+            break;
+        }
+        if !must_wait {
+            // Room came up between the two looks; somebody else of this context may take it first.
+            if time::now() >= until {
+                return Err(PublishError::DeadlinePassed(receipt));
+            }
+            task::yield_now().await;
             continue;
         }
         reach!("fabric.publish_waits");
@@ -443,7 +452,7 @@ impl Message {
 
     fn end(mut self, answer: impl FnOnce(Arc<str>) -> Answer) -> Result<(), ReplyError> {
         let owed = self.owed.take().ok_or(ReplyError::NotARequest)?;
-        if owed.cancel.cancelled.get() {
+        if owed.cancel.cancelled.get() && !plant!("fabric.late-reply-delivered") {
             reach!("fabric.reply_after_cancel");
             return Err(ReplyError::Cancelled);
         }

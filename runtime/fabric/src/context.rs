@@ -160,6 +160,9 @@ pub(crate) struct Cancel {
     pub waker: RefCell<Option<Waker>>,
 }
 
+/// Source, subject, and whether links are left out.
+pub(crate) type RouteKey = (Arc<str>, crate::Subject, bool);
+
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub station: Arc<Station>,
@@ -167,7 +170,7 @@ pub(crate) struct Inner {
     pub edges: RefCell<BTreeMap<SubId, Arc<Edge>>>,
     pub outgoing: RefCell<BTreeMap<ContextId, Rc<RefCell<OutLane>>>>,
     incoming: RefCell<Vec<InLane>>,
-    pub routes: RefCell<BTreeMap<(Arc<str>, crate::Subject, bool), Weak<Route>>>,
+    pub routes: RefCell<BTreeMap<RouteKey, Weak<Route>>>,
     pub pending: RefCell<BTreeMap<u64, Pending>>,
     correlations: Cell<u64>,
     pub breakers: RefCell<BTreeMap<SubId, Breaker>>,
@@ -251,8 +254,10 @@ impl Inner {
                 self.heed(note);
             }
             let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
-            if lanes.iter().fold(false, |look, lane| lane.borrow_mut().flush() || look) {
-                self.station.space.notify_waiters();
+            for lane in lanes {
+                if lane.borrow_mut().flush() {
+                    self.station.space.notify_waiters();
+                }
             }
             if !self.drain_round(None) && self.falls_asleep() {
                 return false;
@@ -266,7 +271,7 @@ impl Inner {
         let mut moved = false;
         let mut lanes = std::mem::take(&mut *self.incoming.borrow_mut());
         lanes.retain_mut(|lane| {
-            if only.is_some_and(|from| from != lane.from_id()) {
+            if only.is_some_and(|from| from != lane.from.id) {
                 return true;
             }
             let quota = QUOTA[usize::from(lane.class == Class::Bulk)];
@@ -274,7 +279,7 @@ impl Inner {
                 match lane.next() {
                     Ok(Some(record)) => {
                         moved = true;
-                        self.accept(lane.from_id(), record);
+                        self.accept(lane.from.id, record);
                     }
                     Ok(None) => return !lane.ended(),
                     Err(violation) => {

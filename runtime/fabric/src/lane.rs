@@ -19,7 +19,7 @@ use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
-use crate::registry::{ContextId, Note, Station, SubId};
+use crate::registry::{Note, Station, SubId};
 use crate::subject::Subject;
 
 /// The smallest record in a ring, bytes: what bounds the payloads beside it.
@@ -264,8 +264,9 @@ impl OutLane {
             }
         }
         reach!("fabric.answer_held");
+        let len = payload.len();
         ring.held.push_back(Held { kind, priority, grant, correlation, payload });
-        ring.wake_for(RECORD_MIN);
+        ring.wake_for(len);
         Ok(())
     }
 
@@ -281,9 +282,9 @@ impl OutLane {
         }
     }
 
-    /// Somebody waits to send `len` bytes: the station's doorbell rings when there is room. False: there is, or will never be.
+    /// Somebody waits to send `len` bytes: the station's doorbell rings when there is room. False: there is, look again.
     pub fn want_room(&mut self, class: Class, len: usize) -> bool {
-        let Some(ring) = &mut self.rings[place(class)] else { return false };
+        let Some(ring) = &mut self.rings[place(class)] else { return true };
         ring.wanted = true;
         !ring.held.is_empty() || ring.wake_for(len)
     }
@@ -354,8 +355,9 @@ impl OutRing {
             match self.put(&record) {
                 Ok(()) => {}
                 Err(Refusal::LaneFull) => {
+                    let len = held.payload.len();
                     self.held.push_front(held);
-                    if self.wake_for(RECORD_MIN) {
+                    if self.wake_for(len) {
                         return;
                     }
                 }
@@ -371,10 +373,10 @@ impl OutRing {
         }
     }
 
-    /// Arms the wake-up for when `len` bytes fit; false if they fit already, or never will.
+    /// Arms the wake-up for when a payload of `len` bytes fits; false if it fits already, or never will.
     fn wake_for(&mut self, len: usize) -> bool {
-        let len = len.min(self.inline_max) + Extension::LEN;
-        matches!(self.producer.fall_asleep(len), Ok(true))
+        let payload_len = if len > self.inline_max { Descriptor::LEN } else { len };
+        matches!(self.producer.fall_asleep(Extension::LEN + payload_len), Ok(true))
     }
 }
 
@@ -466,8 +468,69 @@ impl InLane {
     pub fn fall_asleep(&mut self) -> bool {
         self.consumer.fall_asleep().unwrap_or(false)
     }
+}
 
-    pub fn from_id(&self) -> ContextId {
-        self.from.id
+#[cfg(test)]
+mod tests {
+    use super::{Body, Outgoing};
+    use crate::message::Refusal;
+    use crate::{Fabric, FabricConfig, Priority};
+    use synod_platform::{task, testing};
+    use synod_probe::loss;
+    use synod_wire::Kind;
+
+    /// Lets drain tasks run until nothing more happens.
+    async fn settle() {
+        for _ in 0..8 {
+            task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_record_under_a_grant_that_was_never_given_cuts_its_lane_and_is_named() {
+        testing::run(1, || async {
+            let fabric = Fabric::new(FabricConfig::named("n"));
+            let (honest, attacked) = (fabric.enter("honest").unwrap(), fabric.enter("attacked").unwrap());
+            let lane = honest.inner().lane_to(&attacked.inner().station);
+            let record = Outgoing {
+                kind: Kind::Publish,
+                priority: Priority::Normal,
+                grant: 7,
+                correlation: 0,
+                deadline: 0,
+                body: Body::Slice(b"x"),
+            };
+            assert_eq!(lane.borrow_mut().send(&record), Ok(()));
+            settle().await;
+            let why = "the sender broke a rule and its lane was cut";
+            assert!(loss::snapshot().iter().any(|loss| loss.reason == why));
+            let mut last = Ok(());
+            for _ in 0..1000 {
+                last = lane.borrow_mut().send(&record);
+                if last.is_err() {
+                    break;
+                }
+            }
+            assert_eq!(last, Err(Refusal::Gone));
+        });
+    }
+
+    #[test]
+    fn indices_of_grants_come_back_however_often_routes_change() {
+        testing::run(1, || async {
+            let fabric = Fabric::new(FabricConfig::named("n"));
+            let (here, there) = (fabric.enter("here").unwrap(), fabric.enter("there").unwrap());
+            let mut subscription = there.agent("receiver").unwrap().subscribe("news", 4).await.unwrap();
+            let sender = here.agent("sender").unwrap();
+            let other = here.agent("other").unwrap();
+            for _ in 0..100 {
+                let _changes_the_epoch = other.subscribe("elsewhere", 1).await.unwrap();
+                assert_eq!(sender.publish("news", Priority::Normal, "x").unwrap().accepted_count(), 1);
+                assert!(subscription.recv().await.is_some());
+            }
+            let lane = here.inner().lane_to(&there.inner().station);
+            let granted = lane.borrow().rings[1].as_ref().unwrap().granted;
+            assert!(granted < 8, "{granted}");
+        });
     }
 }

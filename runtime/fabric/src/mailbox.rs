@@ -71,7 +71,7 @@ impl<T> Mailbox<T> {
         }
         let mut longest = PATIENCE - 1;
         for index in (0..Priority::COUNT).filter(|index| waiting & 1 << index != 0) {
-            if self.passed[index] > longest {
+            if self.passed[index] > longest && !plant!("fabric.low-starves") {
                 longest = self.passed[index];
                 chosen = index;
                 reach!("fabric.aged");
