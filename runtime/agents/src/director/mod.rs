@@ -173,7 +173,8 @@ pub fn verdict(reports: &[Report], failures: Vec<Failure>, threshold: Severity) 
     } else if findings.is_empty() {
         (Outcome::Clean, "nothing was found".into())
     } else {
-        (Outcome::Pass, format!("{}, none of them {threshold} or worse", count(findings.len())))
+        let not = if findings.len() == 1 { "and it is not" } else { "none of them" };
+        (Outcome::Pass, format!("{}, {not} {threshold} or worse", count(findings.len())))
     };
     Verdict { outcome, because, threshold, tally, findings, warnings, failures }
 }

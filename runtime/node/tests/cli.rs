@@ -1,0 +1,253 @@
+//! The binary `synod` from outside, as people and CI use it: output, exit codes, signals.
+#![cfg(not(madsim))]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests stand outside of the node: they start it as a process and look at its files"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn synod(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_synod"))
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the binary under test starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Errors are wrapped to the width of the terminal and framed: compares without that.
+fn words(text: &str) -> String {
+    text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+}
+
+fn tree(files: &[(&str, &str)]) -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("it has one")).expect("directories");
+        fs::write(path, text).expect("a file");
+    }
+    folder
+}
+
+const CLEAN: [(&str, &str); 3] = [
+    ("README.md", "# Small\n"),
+    ("LICENSE", "Do as you like.\n"),
+    ("src/lib.rs", "#[test]\nfn it_is() {}\n"),
+];
+
+fn review(tree: &Path, more: &[&str]) -> Output {
+    let out = TempDir::new().expect("a temporary folder");
+    let (tree, out) = (tree.to_string_lossy().into_owned(), out.path().to_string_lossy().into_owned());
+    let mut arguments = vec!["run", "review", "--path", &tree, "--out", &out];
+    arguments.extend(more);
+    synod(&arguments)
+}
+
+#[test]
+fn a_review_tells_the_verdict_first_and_its_exit_status_tells_it_to_ci() {
+    let clean = tree(&CLEAN);
+    let output = review(clean.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("CLEAN: nothing was found\n"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("LINTER: "), "progress in plain lines: {}", stderr(&output));
+
+    let token = format!("{}_{}", ["gh", "p"].concat(), "k3Zp9QwLx7Vt2RnB5YdJ8HsGc4Mf6TbXeAoU");
+    fs::write(clean.path().join("src/a.py"), format!("# settings\nTOKEN = '{token}'\n")).expect("a file");
+    fs::write(clean.path().join("broken.py"), "def f(:\n    pass\n").expect("a file");
+    let output = review(clean.path(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stdout(&output);
+    assert!(told.starts_with("FAIL: 1 of "), "{told}");
+    assert!(told.contains("src/a.py:2: a GitHub token (ghp_…, 40 characters)"), "{told}");
+    assert!(!told.contains(&token), "a secret is never told in full");
+    assert!(
+        told.contains("broken.py:1:") || told.contains("unavailable: needs python3"),
+        "either python3 says so, or its absence is told: {told}"
+    );
+}
+
+#[test]
+fn a_review_in_json_is_one_object_with_all_findings() {
+    let tree = tree(&[("a.json", "{\n  \"a\" 1\n}\n")]);
+    let output = review(tree.path(), &["--format", "json", "--fail-on", "critical"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!(told["verdict"]["outcome"], "pass");
+    let finding = &told["verdict"]["findings"][0];
+    assert_eq!(
+        (finding["rule"].as_str(), finding["place"]["line"].as_u64()),
+        (Some("lint.json-syntax"), Some(2))
+    );
+    let folder = told["folder"].as_str().expect("where it lies");
+    assert!(folder.contains("review-"), "{folder}");
+}
+
+#[test]
+fn a_wrong_command_line_is_told_with_what_to_do() {
+    let output = synod(&["run", "review", "--path", "/no/such/tree"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(words(&stderr(&output)).contains("/no/such/tree"), "{}", stderr(&output));
+    assert_eq!(synod(&["run", "review"]).status.code(), Some(2));
+    assert_eq!(synod(&["run", "review", "--path", ".", "--fail-on", "bad"]).status.code(), Some(2));
+    let here = tree(&CLEAN);
+    let within = here.path().join("runs").to_string_lossy().into_owned();
+    let output = synod(&["run", "review", "--path", &here.path().to_string_lossy(), "--out", &within]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(words(&stderr(&output)).contains("never written"), "{}", stderr(&output));
+    assert!(!here.path().join("runs").exists());
+}
+
+#[test]
+fn help_teaches_by_example_and_names_the_exit_codes() {
+    let help = stdout(&synod(&["--help"]));
+    for part in ["synod run review --path .", "Exit codes:", "synod up --example-config"] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+    let help = stdout(&synod(&["run", "review", "--help"]));
+    assert!(help.contains("--fail-on") && help.contains("none of its code is run"), "{help}");
+}
+
+#[test]
+fn the_quick_test_passes_with_either_kernels() {
+    for simd in ["auto", "scalar"] {
+        let output = synod(&["--simd", simd, "selftest", "--json"]);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        assert_eq!(told["passed"], true, "{told}");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn the_doctor_names_the_kernel_in_use_and_obeys_the_switch() {
+    let in_use = |simd: &str| {
+        let output = synod(&["doctor", "--json", "--simd", simd]);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        let kernels = told["crc32c"].as_array().expect("kernels").clone();
+        let used: Vec<Value> = kernels.into_iter().filter(|kernel| kernel["in_use"] == true).collect();
+        assert_eq!(used.len(), 1);
+        assert!(used[0]["gb_per_s"].as_f64().expect("it can run") > 0.0);
+        used[0]["name"].as_str().expect("a name").to_string()
+    };
+    assert_eq!(in_use("scalar"), "scalar");
+    assert_ne!(in_use("auto"), "scalar");
+    let told = stdout(&synod(&["doctor"]));
+    assert!(told.contains("disk operations") && told.contains("python3"), "{told}");
+}
+
+#[test]
+fn a_wrong_configuration_names_line_key_and_the_nearest_key() {
+    let folder = tree(&[
+        ("node.toml", "[node]\nname = \"a\"\ncontxts = 3\n"),
+        ("right.toml", "[node]\nname = \"a\"\n"),
+    ]);
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let output = synod(&["up", "--config", &file("node.toml")]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = words(&stderr(&output));
+    assert!(told.contains("node.toml:3:1"), "{told}");
+    assert!(told.contains("contxts") && told.contains("did you mean") && told.contains("contexts"), "{told}");
+    assert_eq!(synod(&["up", "--check", "--config", &file("right.toml")]).status.code(), Some(0));
+    assert_eq!(synod(&["up", "--config", &file("absent.toml")]).status.code(), Some(2));
+}
+
+#[test]
+fn the_example_configuration_is_right_as_printed() {
+    let example = synod(&["up", "--example-config"]);
+    let folder = tree(&[("node.toml", &stdout(&example))]);
+    let file = folder.path().join("node.toml").to_string_lossy().into_owned();
+    let output = synod(&["up", "--check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// A node that was started and has said that it is ready.
+struct Up {
+    child: Child,
+    said: BufReader<std::process::ChildStdout>,
+    first: String,
+}
+
+impl Up {
+    fn start(config: &str) -> Self {
+        let folder = tree(&[("node.toml", config)]);
+        let file = folder.path().join("node.toml");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_synod"))
+            .arg("up")
+            .arg("--config")
+            .arg(file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary under test starts");
+        let mut said = BufReader::new(child.stdout.take().expect("piped"));
+        let mut first = String::new();
+        while !first.contains("ends with") {
+            if said.read_line(&mut first).expect("it speaks UTF-8") == 0 {
+                panic!("it ended before it was ready: {first}");
+            }
+        }
+        Up { child, said, first }
+    }
+
+    fn signal(&self, signal: &str) {
+        let killed = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .expect("kill is there");
+        assert!(killed.success());
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).expect("it speaks UTF-8");
+        (self.child.wait().expect("it ends").code(), rest)
+    }
+}
+
+#[test]
+fn a_node_says_what_is_ready_and_drains_at_a_signal() {
+    for signal in ["-TERM", "-INT"] {
+        let up = Up::start("[node]\nname = \"alpha\"\n[links]\nlisten = \"127.0.0.1:0\"\n");
+        assert!(up.first.starts_with("node alpha is ready\n"), "{}", up.first);
+        assert!(
+            up.first.contains("DIRECTOR") && up.first.contains("listens for other nodes at 127.0.0.1:"),
+            "{}",
+            up.first
+        );
+        up.signal(signal);
+        assert_eq!(up.end(), (Some(0), "drained and stopped\n".to_string()));
+    }
+}
+
+#[test]
+fn two_nodes_join_over_loopback_and_both_drain() {
+    let first = Up::start(
+        "[node]\nname = \"b\"\n[links]\nlisten = \"127.0.0.1:0\"\n[[peer]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n",
+    );
+    let address = first
+        .first
+        .lines()
+        .find_map(|line| line.strip_prefix("listens for other nodes at "))
+        .expect("it listens");
+    let second =
+        Up::start(&format!("[node]\nname = \"a\"\n[[peer]]\nname = \"b\"\naddress = \"{address}\"\n"));
+    for up in [first, second] {
+        up.signal("-TERM");
+        assert_eq!(up.end().0, Some(0));
+    }
+}
