@@ -1,19 +1,20 @@
 //! Every bug planted in the fabric is seen by a check that passes without it.
 #![cfg(all(feature = "plant", not(madsim)))]
 
-mod common;
-
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::fabric;
-use synod_fabric::{Priority, RequestError};
+use synod_fabric::{Fabric, FabricConfig, Priority, RequestError};
 use synod_platform::{task, time};
 use synod_probe::plant;
 
 const NORMAL: Priority = Priority::Normal;
+
+fn fabric() -> Fabric {
+    Fabric::new(FabricConfig::named("test"))
+}
 
 /// Runs `check` without and with the bug: true must become false.
 fn catches<F, Fut>(name: &'static str, check: F)
