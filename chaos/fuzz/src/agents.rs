@@ -71,7 +71,7 @@ pub fn lint(bytes: &[u8]) {
     let Some((path, content)) = file(bytes) else { return };
     let exists = |asked: &str| {
         assert!(!asked.starts_with('/'), "{asked} is not a path within the tree");
-        asked.len() % 2 == 0
+        asked.len().is_multiple_of(2)
     };
     point_into(path, content, &linter::file(path, content, &exists));
     if let Ok(text) = std::str::from_utf8(content) {
