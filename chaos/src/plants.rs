@@ -1,0 +1,194 @@
+//! The planted bugs: where each is, what it does wrong, which oracle should see it, and in which scenario.
+//!
+//! Ring bugs are a matter of single stores: loom finds them, in the model named here, and `cargo loom` scores them.
+
+use synod_sim::verdict::exit;
+
+/// What should catch a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Catcher {
+    /// An oracle, in runs of a scenario.
+    Oracle {
+        /// Any of these may fire first.
+        oracles: &'static [&'static str],
+        /// The scenario that is made for it.
+        scenario: &'static str,
+    },
+    /// A loom model.
+    Model(&'static str),
+}
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Plant {
+    /// Its name, as `plant!` has it.
+    pub name: &'static str,
+    /// What the code then does wrong.
+    pub wrong: &'static str,
+    /// What should catch it.
+    pub catcher: Catcher,
+}
+
+const fn oracle(
+    name: &'static str,
+    wrong: &'static str,
+    oracles: &'static [&'static str],
+    scenario: &'static str,
+) -> Plant {
+    Plant { name, wrong, catcher: Catcher::Oracle { oracles, scenario } }
+}
+
+const fn model(name: &'static str, wrong: &'static str, model: &'static str) -> Plant {
+    Plant { name, wrong, catcher: Catcher::Model(model) }
+}
+
+/// Every planted bug.
+pub const ALL: &[Plant] = &[
+    oracle(
+        "breaker.half-open-stampede",
+        "half-open counts completed probes, not admitted ones",
+        &["fabric.breaker"],
+        "breaker-sick-instance",
+    ),
+    oracle(
+        "breaker.late-success-closes",
+        "the success of an earlier generation closes the breaker",
+        &["fabric.breaker"],
+        "breaker-sick-instance",
+    ),
+    oracle(
+        "disk.ack-before-sync",
+        "an append is acknowledged when written, not when synced",
+        &["disk.append"],
+        "power-loss-append",
+    ),
+    oracle(
+        "disk.short-write-lost",
+        "the rest of a short write is never written",
+        &["disk.append"],
+        "power-loss-append",
+    ),
+    oracle(
+        "fabric.expired-delivered",
+        "a request is handed over after its deadline",
+        &["fabric.requests"],
+        "priorities-under-flood",
+    ),
+    oracle(
+        "fabric.failover-repeats",
+        "a request that must not be done twice is given to a second instance after the first had it",
+        &["fabric.requests"],
+        "breaker-sick-instance",
+    ),
+    oracle(
+        "fabric.full-drops-silently",
+        "a message for a full queue is called accepted and dropped",
+        &["fabric.receipts"],
+        "priorities-under-flood",
+    ),
+    oracle(
+        "fabric.late-reply-delivered",
+        "a reply that comes too late answers another request",
+        &["fabric.requests"],
+        "breaker-sick-instance",
+    ),
+    oracle(
+        "fabric.link-loss-untold",
+        "requests on a lost link are not told, and wait for their deadlines",
+        &["fabric.requests"],
+        "failover-busy",
+    ),
+    oracle(
+        "fabric.priority-inverted",
+        "the least urgent message goes first",
+        &["fabric.order"],
+        "priorities-under-flood",
+    ),
+    oracle(
+        "fabric.stale-route",
+        "a cached route survives a change of subscriptions",
+        &["liveness.delivered", "liveness.served", "fabric.requests"],
+        "restart-amid-publishes",
+    ),
+    model(
+        "ring.relaxed-publish",
+        "the tail is published without release ordering",
+        "published_records_are_whole_and_a_relaxed_publish_is_found",
+    ),
+    model(
+        "ring.wrap-around",
+        "the padding at the end of the ring is forgotten",
+        "a_lap_ends_well_and_a_wrong_wrap_around_is_found",
+    ),
+    model(
+        "ring.freed-too-early",
+        "a record is freed before it was read",
+        "a_record_being_read_is_safe_and_freeing_too_early_is_found",
+    ),
+    model(
+        "ring.doorbell-without-fence",
+        "the doorbell misses a sleeper for want of a fence",
+        "sleepers_are_woken_and_a_doorbell_without_its_fence_is_found",
+    ),
+    model(
+        "ring.ready-cleared-late",
+        "readiness is cleared after draining, not before",
+        "a_mailbox_misses_nothing_and_readiness_cleared_after_draining_is_found",
+    ),
+];
+
+/// The bug of that name.
+pub fn find(name: &str) -> Option<&'static Plant> {
+    ALL.iter().find(|plant| plant.name == name)
+}
+
+/// `plants`: the table.
+pub fn list() -> u8 {
+    for plant in ALL {
+        println!("{}\n    {}", plant.name, plant.wrong);
+        match plant.catcher {
+            Catcher::Oracle { oracles, scenario } => {
+                println!("    caught by {} in {scenario}", oracles.join(" or "))
+            }
+            Catcher::Model(model) => println!("    caught by `cargo loom`, model {model}"),
+        }
+    }
+    exit::PASS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Names in `plant!("…")` of all product sources.
+    fn planted() -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for (text, _) in crate::reachable::sources() {
+            for rest in text.split("plant!(\"").skip(1) {
+                found.extend(rest.split('"').next().map(str::to_owned));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_table_lists_every_bug_in_the_product_and_no_other() {
+        let listed: BTreeSet<String> = ALL.iter().map(|plant| plant.name.to_owned()).collect();
+        assert_eq!(listed, planted());
+    }
+
+    #[test]
+    fn every_oracle_and_scenario_named_is_there() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios");
+        for plant in ALL {
+            if let Catcher::Oracle { oracles, scenario } = plant.catcher {
+                for oracle in oracles {
+                    assert!(synod_sim::oracles::implemented().any(|known| known == *oracle), "{oracle}");
+                }
+                assert!(std::fs::exists(format!("{folder}/{scenario}.toml")).unwrap(), "{scenario}");
+            }
+        }
+    }
+}
