@@ -12,4 +12,4 @@ mod watch;
 
 pub use channel::{BoundedMpsc, FairMutex, LetterReceiver, SingleUse, SingleUseSender};
 pub use runtime::{Moment, SeamRng, SeamRuntime, Timeout};
-pub use watch::{OrderedWatch, WatchRef, WatchedBy, Watcher};
+pub use watch::{OrderedWatch, WatchRef};

@@ -1,12 +1,8 @@
 //! What openraft may rely on: its own suite for runtimes, and what the suite does not ask; in production and in the simulator.
 
-use std::future::Future;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
+use openraft_rt::AsyncRuntime;
 use openraft_rt::testing::Suite;
-use openraft_rt::{AsyncRuntime, Watch, WatchReceiver, WatchSender};
-use synod_cluster::{OrderedWatch, SeamRuntime};
+use synod_cluster::SeamRuntime;
 use synod_platform::testing::run;
 
 /// Compiles only while the trait that openraft wants is the one that is implemented.
@@ -41,61 +37,12 @@ fn a_panic_of_a_task_is_told_apart_from_its_cancellation() {
     });
 }
 
-#[test]
-fn watchers_are_woken_in_the_order_in_which_they_were_made_whenever_they_began_to_wait() {
-    run(3, || async {
-        let (sender, first) = OrderedWatch::channel(0);
-        let watchers: Vec<_> = (0..20).map(|_| first.clone()).collect();
-        let woken = Arc::new(Mutex::new(Vec::new()));
-        struct Note(usize, Arc<Mutex<Vec<usize>>>);
-        impl std::task::Wake for Note {
-            fn wake(self: Arc<Self>) {
-                self.1.lock().unwrap().push(self.0);
-            }
-        }
-        let mut waits: Vec<_> = watchers
-            .into_iter()
-            .enumerate()
-            .map(|(i, mut watcher)| (i, Box::pin(async move { watcher.changed().await })))
-            .collect();
-        for (i, wait) in waits.iter_mut().rev() {
-            let waker = Arc::new(Note(*i, woken.clone())).into();
-            assert!(wait.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
-        }
-        sender.send(1).unwrap();
-        assert_eq!(*woken.lock().unwrap(), (0..20).collect::<Vec<_>>());
-    });
-}
-
-#[test]
-fn a_watcher_that_gave_up_waiting_still_sees_the_change_and_then_the_end() {
-    run(4, || async {
-        let (sender, mut watcher) = OrderedWatch::channel("old");
-        let waited = SeamRuntime::timeout(Duration::from_millis(1), watcher.changed()).await;
-        assert!(waited.is_err());
-        sender.send("new").unwrap();
-        drop(sender);
-        assert_eq!(watcher.changed().await, Ok(()));
-        assert_eq!(*watcher.borrow_watched(), "new");
-        assert!(watcher.changed().await.is_err());
-    });
-}
-
-#[test]
-fn a_value_that_nobody_watches_comes_back_to_its_sender() {
-    let (sender, watcher) = OrderedWatch::channel(1);
-    drop(watcher);
-    assert_eq!(sender.send(2).unwrap_err().0, 2);
-    assert_eq!(*sender.borrow_watched(), 1);
-    let mut late = sender.subscribe();
-    sender.send(3).unwrap();
-    assert_eq!(*late.borrow_and_update(), 3);
-}
-
 /// Elections must be replayable: the random part of their timeouts is the seed's.
 #[cfg(madsim)]
 #[test]
 fn one_seed_gives_one_sequence_of_chances_and_wakings() {
+    use std::time::Duration;
+
     use rand::RngExt;
 
     fn history(seed: u64) -> Vec<(u64, u64)> {

@@ -17,6 +17,7 @@
 //! | [`memory`] | heap regions for rings, task wakers for their sleepers |
 //! | [`topology`], [`machine`] | cores, NUMA nodes, caches; kernel, limits, processor features |
 //! | [`signals`] | SIGINT and SIGTERM, each of them |
+//! | [`watch`] | a watched value whose receivers wake in order (tokio's wake by a chance that no seed reaches) |
 //!
 //! What the two arms have and what they do not: both run futures that need not be `Send`, contain panics in the handle of the task that
 //! panicked, and drop what is left on a context when its root is done. The simulated arm has no threads, no host entropy and no host
@@ -39,3 +40,4 @@ pub mod task;
 pub mod testing;
 pub mod time;
 pub mod topology;
+pub mod watch;

@@ -157,6 +157,9 @@ fn credentials_say_which_of_the_three_files_is_wrong() {
     assert_eq!(what(&certificate, &others, &root).0, "key");
     let (nameless, key) = authority.sign(&[]);
     assert!(what(&nameless, &key, &root).1.contains("DNS name"));
+    let (everybody, key) = authority.sign(&["*.fleet.example"]);
+    let reason = what(&everybody, &key, &root).1;
+    assert!(reason.contains("`*.fleet.example` is no name"), "{reason}");
 }
 
 #[test]

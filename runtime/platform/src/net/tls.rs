@@ -16,6 +16,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::identity::check_name;
 use super::{CredentialsError, NetError, real};
 
 /// Both roles' configurations, from one certificate.
@@ -95,8 +96,12 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
 
 fn name_of(certificate: &CertificateDer<'_>) -> Result<String, String> {
     let parsed = webpki::EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
-    let name = parsed.valid_dns_names().next().map(str::to_owned);
-    name.ok_or_else(|| "it names nobody: give it a DNS name among its subject alternative names".to_owned())
+    let Some(name) = parsed.valid_dns_names().next() else {
+        return Err("it names nobody: give it a DNS name among its subject alternative names".to_owned());
+    };
+    // A wildcard is a valid DNS name of a certificate, and nobody's name.
+    check_name(name).map_err(|error| error.to_string())?;
+    Ok(name.to_owned())
 }
 
 fn with_name(stream: TlsStream<TcpStream>) -> Result<(TlsStream<TcpStream>, String), NetError> {
