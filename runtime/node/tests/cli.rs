@@ -212,6 +212,12 @@ impl Up {
         assert!(killed.success());
     }
 
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("it speaks UTF-8");
+        line
+    }
+
     fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.said.read_to_string(&mut rest).expect("it speaks UTF-8");
@@ -235,19 +241,18 @@ fn a_node_says_what_is_ready_and_drains_at_a_signal() {
 }
 
 #[test]
-fn two_nodes_join_over_loopback_and_both_drain() {
-    let first = Up::start(
-        "[node]\nname = \"b\"\n[links]\nlisten = \"127.0.0.1:0\"\n[[peer]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n",
-    );
-    let address = first
-        .first
-        .lines()
-        .find_map(|line| line.strip_prefix("listens for other nodes at "))
-        .expect("it listens");
-    let second =
+fn two_nodes_join_over_loopback_and_the_one_that_stays_tells_that_the_other_went() {
+    let peer = "[[peer]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n";
+    let mut stays = Up::start(&format!("[node]\nname = \"b\"\n[links]\nlisten = \"127.0.0.1:0\"\n{peer}"));
+    let address = stays.first.lines().find_map(|line| line.strip_prefix("listens for other nodes at "));
+    let address = address.expect("it listens").to_string();
+    let mut goes =
         Up::start(&format!("[node]\nname = \"a\"\n[[peer]]\nname = \"b\"\naddress = \"{address}\"\n"));
-    for up in [first, second] {
-        up.signal("-TERM");
-        assert_eq!(up.end().0, Some(0));
-    }
+    assert_eq!(goes.line(), "linked with b\n");
+    assert_eq!(stays.line(), "linked with a\n");
+    goes.signal("-TERM");
+    assert_eq!(goes.end(), (Some(0), "drained and stopped\n".to_string()));
+    assert_eq!(stays.line(), "lost the link to a\n");
+    stays.signal("-TERM");
+    assert_eq!(stays.end(), (Some(0), "drained and stopped\n".to_string()));
 }

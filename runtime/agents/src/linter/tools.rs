@@ -44,22 +44,32 @@ for (const path of fs.readFileSync(0, "utf8").split("\0")) {
   const asScript = () => new vm.Script("(function(exports, require, module, __filename, __dirname){" + source + "\n})", { filename: path });
   const asModule = () => new vm.SourceTextModule(source, { identifier: path });
   const order = /\.mjs$/.test(path) ? [asModule] : /\.cjs$/.test(path) ? [asScript] : /^\s*(import|export)\b/m.test(source) ? [asModule, asScript] : [asScript, asModule];
-  let first = null, good = false;
+  let first = null, good = false, line = null;
   for (const attempt of order) {
-    try { attempt(); good = true; break; } catch (error) { if (!(error instanceof SyntaxError)) { good = true; break; } first = first || error; }
+    try { attempt(); good = true; break; } catch (error) {
+      if (!(error instanceof SyntaxError)) { good = true; break; }
+      first = first || error;
+      // Errors of modules carry no line; a script's does, and serves where both complain of the same.
+      const at = /:(\d+)$/.exec(String(error.stack).split("\n")[0]);
+      if (at && error.message === first.message) line = Number(at[1]);
+    }
   }
   if (good || /Unexpected token '<'/.test(first.message)) continue;
-  const at = /:(\d+)$/.exec(String(first.stack).split("\n")[0]);
+  if (line === null && /\.mjs$/.test(path)) {
+    const said = require("child_process").spawnSync(process.execPath, ["--check", path], { encoding: "utf8" }).stderr || "";
+    const at = /:(\d+)$/.exec(said.split("\n")[0]);
+    if (at) line = Number(at[1]);
+  }
   const message = "Node.js " + process.versions.node.split(".")[0] + " cannot parse this: " + first.message;
-  console.log(JSON.stringify({ path, line: at ? Number(at[1]) : 1, column: 1, message }));
+  console.log(JSON.stringify({ path, line, column: null, message }));
 }
 "##;
 
 #[derive(Deserialize)]
 struct ParserLine {
     path: String,
-    line: u32,
-    column: u32,
+    line: Option<u32>,
+    column: Option<u32>,
     message: String,
 }
 
@@ -74,7 +84,7 @@ pub fn from_parser(rule: &str, output: &str, relative: &dyn Fn(&str) -> String) 
             Finding::new(
                 rule,
                 Severity::Medium,
-                Place::at(path, line.line, line.column.max(1)),
+                Place { path, line: line.line, column: line.column },
                 message,
                 "correct the line; if another version of the language is meant, say so in the manifest",
             )

@@ -54,7 +54,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
 
     let mut warnings: Vec<String> = unread.iter().take(10).cloned().collect();
     if unread.len() > 10 {
-        warnings.push(format!("{} more files could not be read", unread.len() - 10));
+        warnings.push(format!("further files that could not be read: {}", unread.len() - 10));
     }
     if large > 0 {
         warnings

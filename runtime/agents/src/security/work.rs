@@ -52,10 +52,11 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
 
     let mut warnings = Vec::new();
     if large > 0 {
-        warnings.push(format!("{large} files above {} MiB were not scanned for secrets", SCAN_MAX >> 20));
+        warnings
+            .push(format!("files above {} MiB that were not scanned for secrets: {large}", SCAN_MAX >> 20));
     }
     if unread > 0 {
-        warnings.push(format!("{unread} files could not be read and were not scanned for secrets"));
+        warnings.push(format!("files that could not be read, so were not scanned for secrets: {unread}"));
     }
     let mut handoff = desk.handoff(task::DIRECTOR);
     handoff.metrics.insert("files_scanned".into(), scanned as f64);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use synod_platform::net::Credentials;
 use synod_platform::signals::Signals;
+use synod_platform::time::{self, Duration};
 use synod_platform::{files, task};
 
 use super::arguments::UpOptions;
@@ -13,6 +14,8 @@ use crate::{Drained, Node, Notice};
 
 /// Largest configuration or key file that is read, in bytes.
 const FILE_MAX: u64 = 1 << 20;
+/// How often links are looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 pub fn main(options: &UpOptions) -> Result<Exit, Problem> {
     if options.example_config {
@@ -73,6 +76,8 @@ async fn serve(config: NodeConfig) -> Result<Exit, Problem> {
     let mut node = Node::start(config).await.map_err(|error| failed(error.to_string()))?;
     text::print(&ready(&node))?;
     let mut tells = true;
+    let mut linked: Vec<String> = Vec::new();
+    let mut look = time::interval(LOOK);
     let signal = loop {
         tokio::select! {
             biased;
@@ -82,6 +87,11 @@ async fn serve(config: NodeConfig) -> Result<Exit, Problem> {
                 Some(Notice::GivenUp { agent, why }) => eprintln!("{agent} was given up, it crashes too often: {why}"),
                 None => tells = false,
             },
+            _ = look.tick(), if node.links().is_some() => {
+                let up = node.links().map_or_else(Vec::new, |links| links.up());
+                text::print(&changes(&linked, &up))?;
+                linked = up;
+            }
         }
     };
     eprintln!("{signal}: draining for up to {} s; a second signal stops at once", drain.as_secs_f64());
@@ -104,6 +114,14 @@ async fn serve(config: NodeConfig) -> Result<Exit, Problem> {
         }
         Drained::Crashed(why) => Err(failed(format!("a context crashed: {why}"))),
     }
+}
+
+/// Which links came and went.
+fn changes(before: &[String], now: &[String]) -> String {
+    let came = now.iter().filter(|peer| !before.contains(peer)).map(|peer| format!("linked with {peer}\n"));
+    let went =
+        before.iter().filter(|peer| !now.contains(peer)).map(|peer| format!("lost the link to {peer}\n"));
+    came.chain(went).collect()
 }
 
 fn ready(node: &Node) -> String {
