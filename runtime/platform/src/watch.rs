@@ -39,16 +39,9 @@ impl<T> Shared<T> {
 
 /// A value to watch, and its first receiver, which has seen `init`.
 pub fn channel<T>(init: T) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared {
-        value: RwLock::new(init),
-        version: AtomicU64::new(0),
-        senders: AtomicUsize::new(1),
-        receivers: AtomicUsize::new(0),
-        waiting: Mutex::default(),
-        last_number: AtomicU64::new(0),
-    });
-    let receiver = Receiver::new(&shared, 0);
-    (Sender(shared), receiver)
+    let sender = Sender::new(init);
+    let receiver = sender.subscribe();
+    (sender, receiver)
 }
 
 /// Nobody sends any more.
@@ -73,6 +66,18 @@ impl<T> Deref for Ref<'_, T> {
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
+    /// A value that nobody watches yet.
+    pub fn new(init: T) -> Self {
+        Self(Arc::new(Shared {
+            value: RwLock::new(init),
+            version: AtomicU64::new(0),
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            last_number: AtomicU64::new(0),
+        }))
+    }
+
     /// Changes the value and tells all receivers; gives it back when there are none.
     pub fn send(&self, value: T) -> Result<(), T> {
         if self.0.receivers.load(Ordering::Acquire) == 0 {
