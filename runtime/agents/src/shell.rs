@@ -17,8 +17,8 @@ use synod_fabric::{
 };
 use synod_platform::task::{self, JoinError};
 use synod_platform::time::{self, Mono};
+use synod_platform::watch;
 use synod_probe::{event, reach};
-use tokio::sync::watch;
 
 use crate::Role;
 use crate::folder::{FolderError, RunFolder};

@@ -10,8 +10,8 @@ use std::time::Duration;
 use synod_agents::task::{Handoff, Progress, Task, Urgency, cancel_subject, progress_subject, task_subject};
 use synod_agents::{Phase, Post, PostError};
 use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, RequestError};
+use synod_platform::watch;
 use synod_platform::{task, testing, time};
-use tokio::sync::watch;
 
 const WITHIN: Duration = Duration::from_secs(20);
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use synod_platform::watch;
 
 use crate::agent::{Agent, names};
 use crate::config::FabricConfig;

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crossbeam_utils::CachePadded;
 use futures_util::task::AtomicWaker;
+use synod_platform::watch;
 use synod_probe::event;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::config::FabricConfig;
 use crate::edge::{Counts, Edge};

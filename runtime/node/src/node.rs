@@ -14,8 +14,9 @@ use synod_platform::net::Address;
 use synod_platform::task::{self, ContextHandle, JoinError, StartError};
 use synod_platform::time;
 use synod_platform::topology::{Topology, TopologyError};
+use synod_platform::watch;
 use synod_probe::{event, reach};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::NodeConfig;
 use crate::supervise::{Intensity, Notice, supervise};
