@@ -70,7 +70,7 @@ pub struct Identity {
     pub authority: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     node: NodeTable,
@@ -108,17 +108,6 @@ struct LinksTable {
 struct PeerTable {
     name: String,
     address: String,
-}
-
-impl Default for File {
-    fn default() -> Self {
-        File {
-            node: NodeTable::default(),
-            agents: AgentsTable::default(),
-            links: LinksTable::default(),
-            peer: vec![],
-        }
-    }
 }
 
 impl Default for NodeTable {

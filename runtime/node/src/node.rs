@@ -101,7 +101,7 @@ impl Node {
         let count = config.contexts.clamp(1, config.agents.len().max(1));
         let cores = if config.pin { Topology::detect()?.place(count) } else { vec![None; count] };
         let mut waiting = Vec::new();
-        for n in 0..count {
+        for (n, core) in cores.into_iter().enumerate() {
             let name = format!("work-{n}");
             let roles: Vec<Role> = config.agents.iter().copied().skip(n).step_by(count).collect();
             node.placements
@@ -115,7 +115,7 @@ impl Node {
                 phase: node.phase.subscribe(),
                 notices: notices.clone(),
             };
-            node.contexts.push(task::Context::start(&name, cores[n], move || work.run(ready))?);
+            node.contexts.push(task::Context::start(&name, core, move || work.run(ready))?);
             waiting.push((name, is_ready));
         }
         for (name, is_ready) in waiting {

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -99,6 +100,41 @@ fn a_review_in_json_is_one_object_with_all_findings() {
 }
 
 #[test]
+fn a_review_that_is_interrupted_ends_at_once_and_takes_its_tools_with_it() {
+    let tree = tree(&[
+        ("a.py", "pass\n"),
+        ("tools/python3", "#!/bin/sh\necho $$ > \"$HOME/pid\"\nexec sleep 600\n"),
+    ]);
+    let tools = tree.path().join("tools");
+    fs::set_permissions(tools.join("python3"), fs::Permissions::from_mode(0o755)).expect("our own file");
+    let home = TempDir::new().expect("a temporary folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_synod"))
+        .args(["run", "review", "--path"])
+        .arg(tree.path())
+        .env("PATH", format!("{}:/usr/bin:/bin", tools.display()))
+        .env("HOME", home.path())
+        .env_remove("XDG_STATE_HOME")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary under test starts");
+    let pid = home.path().join("pid");
+    let tool = loop {
+        match fs::read_to_string(&pid) {
+            Ok(text) if text.ends_with('\n') => break text.trim().to_string(),
+            _ => std::thread::yield_now(),
+        }
+        assert!(child.try_wait().expect("our own child").is_none(), "it ended before its tool was started");
+    };
+    assert!(Path::new("/proc").join(&tool).exists());
+    kill("-INT", child.id());
+    assert_eq!(child.wait().expect("it ends").code(), Some(4));
+    while Path::new("/proc").join(&tool).exists() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_told_with_what_to_do() {
     let output = synod(&["run", "review", "--path", "/no/such/tree"]);
     assert_eq!(output.status.code(), Some(2));
@@ -173,6 +209,11 @@ fn the_example_configuration_is_right_as_printed() {
     let file = folder.path().join("node.toml").to_string_lossy().into_owned();
     let output = synod(&["up", "--check", "--config", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+fn kill(signal: &str, process: u32) {
+    let killed = Command::new("kill").args([signal, &process.to_string()]).status().expect("kill is there");
+    assert!(killed.success());
 }
 
 /// A node that was started and has said that it is ready.

@@ -3,15 +3,19 @@
 //! The trees are written through the platform: files of a temporary folder there, an in-memory tree here. Secrets are
 //! put together as the test runs, so that none stands in this file.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use synod_agents::director::Outcome;
 use synod_agents::folder::{Listed, sha256};
-use synod_agents::{Review, Reviewed, Severity, review};
+use synod_agents::task::Report;
+use synod_agents::{Phase, Post, Review, Reviewed, Role, Severity, WorkError, review};
 use synod_fabric::RequestError;
 use synod_node::{Drained, Node, NodeConfig};
-use synod_platform::{files, process, random, testing};
+use synod_platform::watch;
+use synod_platform::{files, process, random, task, testing};
 
 async fn folder() -> PathBuf {
     let base = process::variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
@@ -173,12 +177,54 @@ fn a_review_without_time_or_without_a_tree_says_so() {
 }
 
 #[test]
+fn a_step_that_fails_is_tried_again_and_an_agent_of_one_s_own_can_stand_in() {
+    testing::run(12, || async {
+        let base = folder().await;
+        clean(&base.join("tree")).await;
+        for (failures, outcome) in [(2, Outcome::Clean), (3, Outcome::Incomplete)] {
+            let mut config = NodeConfig::named("test");
+            config.agents.retain(|role| *role != Role::Linter);
+            let node = Node::start(config).await.expect("a node");
+            let tries = Rc::new(Cell::new(0));
+            let counted = tries.clone();
+            let post = Post::open_with(node.context(), "linter", move |desk| {
+                counted.set(counted.get() + 1);
+                let fails = counted.get() <= failures;
+                async move {
+                    if fails {
+                        return Err(WorkError::Task("not today".into()));
+                    }
+                    let report = Report { agent: "linter".into(), ..Report::default() };
+                    desk.folder().write_json("findings.json", &report).await?;
+                    Ok(desk.handoff("director"))
+                }
+            });
+            let (_phase, phase) = watch::channel(Phase::Serve);
+            let post = task::spawn(post.await.expect("nobody has that name").run(phase));
+            let client = node.context().agent("client").expect("free");
+            let order = Review {
+                tree: base.join("tree"),
+                out: base.join("runs"),
+                fail_on: Severity::High,
+                within: Duration::from_secs(60),
+            };
+            let end = review::run(&client, &order, |_| ()).await.expect("a verdict");
+            assert_eq!((end.verdict.outcome, tries.get()), (outcome, 3), "{}", end.verdict.because);
+            post.abort();
+            drop(client);
+            let _ = node.stop().await;
+        }
+        files::remove_tree(&base).await.expect("our own folder");
+    });
+}
+
+#[test]
 fn agents_that_are_not_on_board_make_the_review_fail_by_name() {
     testing::run(11, || async {
         let base = folder().await;
         clean(&base.join("tree")).await;
         let mut config = NodeConfig::named("test");
-        config.agents.retain(|role| *role != synod_agents::Role::Linter);
+        config.agents.retain(|role| *role != Role::Linter);
         let node = Node::start(config).await.expect("a node");
         let client = node.context().agent("client").expect("free");
         let order = Review {
