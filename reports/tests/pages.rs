@@ -20,24 +20,29 @@ const PEERS: &str = r#"{
 }"#;
 
 const SWEEP: &str = r#"{
-  "wall_seconds": 61.5, "rerun": 12, "differed": 0, "canary_failed": true,
-  "scenarios": [
-    {"scenario": "node-killed-amid-publishes", "pass": 40, "fail": 2, "unknown": 1, "sim_seconds": 1260.0, "wall_seconds": 20.0},
-    {"scenario": "flood", "pass": 38, "fail": 0, "unknown": 0, "sim_seconds": 1140.0, "wall_seconds": 21.0}
-  ],
-  "failures": [{"scenario": "node-killed-amid-publishes", "seed": 77, "what": "accounting: 3 of 400 are missing",
-                "replay": "cargo chaos replay results/chaos/a/77"}],
+  "kind": "sweep", "verdict": "fail", "seed_from": 31, "jobs": 2, "seconds": 61.5, "canary_seen": true,
   "holes": ["fabric.route_refreshed"],
-  "reach": {"net.connection_reset": 1234}
+  "scenarios": [
+    {"scenario": "node-killed-amid-publishes", "seeds": 43, "pass": 40, "fail": 2, "unknown": 1, "repeated": 6, "differed": 0,
+     "sim_seconds": 1260.0, "wall_seconds": 20.0, "unmet": ["net.reset_by_crash: 0 of 3"], "reach": {"net.connection_reset": 1200}},
+    {"scenario": "flood", "seeds": 38, "pass": 38, "fail": 0, "unknown": 0, "repeated": 6, "differed": 0,
+     "sim_seconds": 1140.0, "wall_seconds": 21.0, "unmet": [], "reach": {"net.connection_reset": 34}}
+  ],
+  "failures": [{"scenario": "node-killed-amid-publishes", "seed": 77, "folder": "results/chaos/a/77",
+                "violations": [{"oracle": "accounting", "kind": "safety", "what": "3 of 400 are missing"}]}],
+  "unsupported": [["pull-the-plug", ["faults on real power"]]]
 }"#;
 
-const PLANTS: &str = r#"{"plants": [
-  {"name": "breaker.half-open-stampede", "seeds": 200, "caught": 187, "reached": 199, "median_seeds": 1.0,
-   "expected": "breaker-reference", "fired": {"breaker-reference": 187}, "false_alarms": 0},
-  {"name": "fabric.stale-route", "seeds": 200, "caught": 0, "reached": 0, "median_seeds": null,
-   "expected": "accounting", "fired": {}, "false_alarms": 0},
-  {"name": "disk.ack-before-sync", "seeds": 200, "caught": 0, "reached": 150, "median_seeds": null,
-   "expected": "durable", "fired": {}, "false_alarms": 1}
+const PLANTS: &str = r#"{"kind": "plants", "seeds": 200, "twin_alarms": 1, "plants": [
+  {"plant": "breaker.half-open-stampede", "wrong": "probes are counted late", "result": "caught", "seeds": 200, "reached": 199,
+   "caught": 187, "median_seeds": 1.0, "oracles": {"breaker.half_open": 187}, "expected": ["breaker.half_open"],
+   "as_expected": true},
+  {"plant": "fabric.stale-route", "wrong": "a route survives", "result": "not reached", "seeds": 200, "reached": 0, "caught": 0,
+   "median_seeds": null, "oracles": {}, "expected": ["liveness.delivered"], "as_expected": false},
+  {"plant": "disk.ack-before-sync", "wrong": "acknowledged early", "result": "survived", "seeds": 200, "reached": 150, "caught": 0,
+   "median_seeds": null, "oracles": {}, "expected": ["disk.durable"], "as_expected": false},
+  {"plant": "ring.wrap-around", "wrong": "no padding", "result": "scored by cargo loom", "seeds": 0, "reached": 0, "caught": 0,
+   "median_seeds": null, "oracles": {}, "expected": ["a_lap_ends_well"], "as_expected": false}
 ]}"#;
 
 fn run(scenario: &str, seed: u64, verdict: &str, violations: &str) -> String {
@@ -136,7 +141,10 @@ fn the_figures_of_every_source_stand_on_their_page() {
             "not reached",
             "survived",
             "1\u{202f}234",
-            "<td class=\"n bad\">1</td>",
+            "net.reset_by_crash: 0 of 3",
+            "faults on real power",
+            "scored by cargo loom",
+            "<td class=\"bad\">1</td>",
         ],
     );
 }
@@ -192,7 +200,7 @@ fn broken_json_is_named_with_its_file_and_place() {
     let broken = [
         ("{\n  \"rows\": [\n    {\"group\": \"x\",\n", "EOF", "line 4"),
         ("{\"rows\": [{\"group\": \"x\",\n \"subject\": 7}]}", "expected a string", "line 2 column 13"),
-        ("{\"plants\":\n [{\"name\": \"x\"}]}", "missing field `seeds`", "line 2"),
+        ("{\"plants\":\n [{\"plant\": \"x\"}]}", "missing field `result`", "line 2"),
         ("{\"scenario\": \"x\", \"trace_hash\": \"y\",\n\"seed\": -1}", "expected u64", "line 2 column 10"),
     ];
     for (text, what, place) in broken {

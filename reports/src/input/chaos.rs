@@ -4,32 +4,28 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::{Verdict, Violation};
+
 /// One sweep.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Sweep {
+    /// The verdict of the whole.
+    pub verdict: Verdict,
+    /// The first seed.
+    pub seed_from: u64,
     /// Real time it took, s.
-    #[serde(default)]
-    pub wall_seconds: f64,
+    pub seconds: f64,
+    /// Whether every scenario that must fail did.
+    pub canary_seen: bool,
+    /// Rare events that no run reached.
+    pub holes: Vec<String>,
     /// Per scenario.
     pub scenarios: Vec<Swept>,
     /// Runs that did not pass.
-    #[serde(default)]
     pub failures: Vec<Failure>,
-    /// Rare events that no run reached.
+    /// Scenarios that the engine cannot run, with why.
     #[serde(default)]
-    pub holes: Vec<String>,
-    /// How often each rare event was reached.
-    #[serde(default)]
-    pub reach: BTreeMap<String, u64>,
-    /// Runs that were done again in another process.
-    #[serde(default)]
-    pub rerun: u64,
-    /// Of those, runs whose traces differed.
-    #[serde(default)]
-    pub differed: u64,
-    /// Whether the scenario that must always fail did.
-    #[serde(default)]
-    pub canary_failed: Option<bool>,
+    pub unsupported: Vec<(String, Vec<String>)>,
 }
 
 /// What became of one scenario's seeds.
@@ -37,26 +33,28 @@ pub struct Sweep {
 pub struct Swept {
     /// Which scenario.
     pub scenario: String,
+    /// Seeds run.
+    pub seeds: u64,
     /// Runs that passed.
     pub pass: u64,
     /// Runs that failed.
     pub fail: u64,
     /// Runs with nothing to judge.
-    #[serde(default)]
     pub unknown: u64,
+    /// Runs that were done again in another process.
+    pub repeated: u64,
+    /// Of those, runs whose traces differed.
+    pub differed: u64,
     /// Virtual time, s, all runs together.
-    #[serde(default)]
     pub sim_seconds: f64,
     /// Real time, s, all runs together.
-    #[serde(default)]
     pub wall_seconds: f64,
-}
-
-impl Swept {
-    /// All runs.
-    pub fn runs(&self) -> u64 {
-        self.pass + self.fail + self.unknown
-    }
+    /// What was to be reached and was not often enough.
+    #[serde(default)]
+    pub unmet: Vec<String>,
+    /// How often each rare event was reached.
+    #[serde(default)]
+    pub reach: BTreeMap<String, u64>,
 }
 
 /// One run that did not pass.
@@ -66,17 +64,19 @@ pub struct Failure {
     pub scenario: String,
     /// Under which seed.
     pub seed: u64,
-    /// What was wrong, in words.
-    #[serde(default)]
-    pub what: String,
-    /// The command that shows it again.
-    #[serde(default)]
-    pub replay: String,
+    /// What was wrong.
+    pub violations: Vec<Violation>,
+    /// Where it is kept.
+    pub folder: String,
 }
 
 /// The suite's score against planted bugs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Plants {
+    /// Suite seeds for each bug.
+    pub seeds: u64,
+    /// Alarms of runs without a bug: none is allowed.
+    pub twin_alarms: u64,
     /// Bug by bug.
     pub plants: Vec<Plant>,
 }
@@ -85,24 +85,24 @@ pub struct Plants {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Plant {
     /// Its name.
-    pub name: String,
+    pub plant: String,
+    /// What the code then does wrong.
+    #[serde(default)]
+    pub wrong: String,
+    /// Caught, survived, not reached, or scored elsewhere.
+    pub result: String,
     /// Seeds tried.
     pub seeds: u64,
+    /// Seeds in which its code ran at all.
+    pub reached: u64,
     /// Seeds in which it was caught.
     pub caught: u64,
-    /// Seeds in which its code ran at all.
-    #[serde(default)]
-    pub reached: u64,
     /// Median seeds to the first catch.
-    #[serde(default)]
     pub median_seeds: Option<f64>,
-    /// The oracle that was to catch it.
-    #[serde(default)]
-    pub expected: String,
-    /// The oracles that did, and how often.
-    #[serde(default)]
-    pub fired: BTreeMap<String, u64>,
-    /// Alarms of the same seeds without the bug: none are allowed.
-    #[serde(default)]
-    pub false_alarms: u64,
+    /// The oracles that fired, and in how many seeds.
+    pub oracles: BTreeMap<String, u64>,
+    /// Which were expected to.
+    pub expected: Vec<String>,
+    /// Whether an expected one did.
+    pub as_expected: bool,
 }

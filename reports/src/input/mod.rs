@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use chaos::{Plants, Sweep};
+pub use chaos::{Plants, Sweep, Swept};
 pub use criterion::Estimate;
 pub use peers::{Peers, Row};
-pub use scenario::{Run, Verdict};
+pub use scenario::{Run, Verdict, Violation};
 
 use crate::ReportError;
 

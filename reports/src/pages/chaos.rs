@@ -1,5 +1,7 @@
 //! Chaos: holes first, then verdicts of the sweep, what failed and how to replay it, and the suite's score against planted bugs.
 
+use std::collections::BTreeMap;
+
 use super::command;
 use crate::figures::{count, figure};
 use crate::input::{Plants, Sweep};
@@ -26,60 +28,77 @@ pub fn page(results: &Results) -> Result<Page, ReportError> {
 }
 
 fn one_sweep(page: &mut Page, sweep: &Sweep) -> Result<(), ReportError> {
-    page.heading("Sweep");
+    page.heading(&format!("Sweep from seed {}: {}", sweep.seed_from, sweep.verdict.word()));
     holes(page, sweep);
-    let runs: u64 = sweep.scenarios.iter().map(|swept| swept.runs()).sum();
-    let mut facts = vec![
-        vec![Cell::text("Runs"), Cell::number(runs.to_string())],
-        vec![Cell::text("Real time, s"), Cell::number(figure(sweep.wall_seconds))],
-        vec![Cell::text("Done again in another process"), Cell::number(sweep.rerun.to_string())],
-        vec![Cell::text("Of those, with another trace"), Cell::zero_or_bad(sweep.differed)],
-    ];
-    match sweep.canary_failed {
-        Some(true) => facts.push(vec![Cell::text("The canary, which must fail"), Cell::good("failed")]),
-        Some(false) => {
-            let blind = "did not fail: the suite is blind";
-            facts.push(vec![Cell::text("The canary, which must fail"), Cell::bad(blind)]);
-        }
-        None => facts.push(vec![Cell::text("The canary, which must fail"), Cell::doubt("was not run")]),
-    }
-    page.table(&["", ""], &facts);
+    let sum = |part: fn(&crate::input::Swept) -> u64| sweep.scenarios.iter().map(part).sum::<u64>();
+    let canary = match sweep.canary_seen {
+        true => Cell::good("failed, as it must"),
+        false => Cell::bad("was not seen to fail: the suite is blind"),
+    };
+    page.table(
+        &["", ""],
+        &[
+            vec![Cell::text("Runs"), Cell::number(sum(|swept| swept.seeds).to_string())],
+            vec![Cell::text("Real time, s"), Cell::number(figure(sweep.seconds))],
+            vec![Cell::text("Done again in another process"), Cell::number(sum(|s| s.repeated).to_string())],
+            vec![Cell::text("Of those, with another trace"), Cell::zero_or_bad(sum(|s| s.differed))],
+            vec![Cell::text("The canary"), canary],
+        ],
+    );
     let bars: Vec<Bar> = sweep
         .scenarios
         .iter()
         .map(|swept| Bar { label: swept.scenario.clone(), parts: [swept.pass, swept.fail, swept.unknown] })
         .collect();
-    page.plot(&stacked("Runs by scenario: passed, failed, unknown", "runs", &bars)?);
+    if !bars.is_empty() {
+        page.plot(&stacked("Runs by scenario: passed, failed, unknown", "runs", &bars)?);
+    }
     let rows: Vec<Vec<Cell>> = sweep
         .scenarios
         .iter()
         .map(|swept| {
-            let ratio = swept.sim_seconds / swept.wall_seconds;
             vec![
                 Cell::text(swept.scenario.as_str()),
                 Cell::number(swept.pass.to_string()),
                 Cell::zero_or_bad(swept.fail),
                 Cell::number(swept.unknown.to_string()),
-                Cell::number(figure(ratio)),
+                Cell::zero_or_bad(swept.differed),
+                Cell::number(figure(swept.sim_seconds / swept.wall_seconds)),
+                Cell::text(swept.unmet.join(", ")),
             ]
         })
         .collect();
-    page.table(&["Scenario", "Pass", "Fail", "Unknown", "Simulated s / s"], &rows);
+    let head = ["Scenario", "Pass", "Fail", "Unknown", "Differed", "Simulated s / s", "Not reached enough"];
+    page.table(&head, &rows);
     if !sweep.failures.is_empty() {
         page.subheading("What failed");
         let rows: Vec<Vec<Cell>> = sweep
             .failures
             .iter()
             .map(|failure| {
+                let what: Vec<String> = failure
+                    .violations
+                    .iter()
+                    .map(|violation| format!("{}: {}", violation.oracle, violation.what))
+                    .collect();
                 vec![
                     Cell::text(failure.scenario.as_str()),
                     Cell::number(failure.seed.to_string()),
-                    Cell::text(failure.what.as_str()),
-                    Cell::code(failure.replay.as_str()),
+                    Cell::text(what.join("; ")),
+                    Cell::code(format!("cargo chaos replay {}", failure.folder)),
                 ]
             })
             .collect();
         page.table(&["Scenario", "Seed", "What", "See it again"], &rows);
+    }
+    if !sweep.unsupported.is_empty() {
+        page.subheading("Not supported by this engine");
+        let rows: Vec<Vec<Cell>> = sweep
+            .unsupported
+            .iter()
+            .map(|(scenario, why)| vec![Cell::text(scenario.as_str()), Cell::text(why.join("; "))])
+            .collect();
+        page.table(&["Scenario", "Why"], &rows);
     }
     Ok(())
 }
@@ -94,12 +113,14 @@ fn holes(page: &mut Page, sweep: &Sweep) {
             sweep.holes.iter().map(|hole| vec![Cell::code(hole.as_str()), Cell::bad("never")]).collect();
         page.table(&["Event", "Reached"], &rows);
     }
-    let rows: Vec<Vec<Cell>> = sweep
-        .reach
-        .iter()
+    let mut events: BTreeMap<&str, u64> = BTreeMap::new();
+    for (event, times) in sweep.scenarios.iter().flat_map(|swept| &swept.reach) {
+        *events.entry(event).or_default() += times;
+    }
+    let rows: Vec<Vec<Cell>> = events
+        .into_iter()
         .map(|(event, times)| {
-            let times = Cell::number(count(i64::try_from(*times).unwrap_or(i64::MAX)));
-            vec![Cell::code(event.as_str()), times]
+            vec![Cell::code(event), Cell::number(count(i64::try_from(times).unwrap_or(i64::MAX)))]
         })
         .collect();
     if !rows.is_empty() {
@@ -112,39 +133,58 @@ fn score(page: &mut Page, plants: &Plants) -> Result<(), ReportError> {
         "Each bug is put into the product on purpose. Green: seeds that caught it; amber: seeds that did not. A bug whose \
          code never ran has not survived, it was not reached.",
     );
+    let alarms = match plants.twin_alarms {
+        0 => Cell::good("none"),
+        n => Cell::bad(n.to_string()),
+    };
+    page.table(
+        &["", ""],
+        &[
+            vec![Cell::text("Suite seeds for each bug"), Cell::number(plants.seeds.to_string())],
+            vec![Cell::text("Alarms of the same runs without a bug"), alarms],
+        ],
+    );
     let bars: Vec<Bar> = plants
         .plants
         .iter()
+        .filter(|plant| plant.seeds > 0)
         .map(|plant| {
             let parts = [plant.caught, 0, plant.seeds.saturating_sub(plant.caught)];
-            Bar { label: plant.name.clone(), parts }
+            Bar { label: plant.plant.clone(), parts }
         })
         .collect();
-    page.plot(&stacked("Seeds that caught each planted bug", "seeds", &bars)?);
+    if !bars.is_empty() {
+        page.plot(&stacked("Seeds that caught each planted bug", "seeds", &bars)?);
+    }
     let rows: Vec<Vec<Cell>> = plants
         .plants
         .iter()
         .map(|plant| {
-            let verdict = match (plant.caught, plant.reached) {
-                (0, 0) => Cell::doubt("not reached"),
-                (0, _) => Cell::bad("survived"),
-                _ => Cell::good("caught"),
+            let result = match plant.result.as_str() {
+                "caught" => Cell::good("caught"),
+                "survived" => Cell::bad("survived"),
+                other => Cell::doubt(other),
             };
             let fired: Vec<String> =
-                plant.fired.iter().map(|(oracle, times)| format!("{oracle} {times}×")).collect();
+                plant.oracles.iter().map(|(oracle, seeds)| format!("{oracle} {seeds}×")).collect();
+            let fired = match plant.as_expected || plant.caught == 0 {
+                true => Cell::text(fired.join(", ")),
+                false => Cell::bad(fired.join(", ")),
+            };
             vec![
-                Cell::code(plant.name.as_str()),
-                verdict,
+                Cell::code(plant.plant.as_str()),
+                Cell::text(plant.wrong.as_str()),
+                result,
                 Cell::number(format!("{} of {}", plant.caught, plant.seeds)),
+                Cell::number(plant.reached.to_string()),
                 Cell::number(plant.median_seeds.map(figure).unwrap_or_default()),
-                Cell::text(plant.expected.as_str()),
-                Cell::text(fired.join(", ")),
-                Cell::zero_or_bad(plant.false_alarms),
+                Cell::text(plant.expected.join(", ")),
+                fired,
             ]
         })
         .collect();
     let head =
-        ["Bug", "Verdict", "Seeds", "Median to catch", "Expected oracle", "Fired", "Alarms without it"];
+        ["Bug", "What is wrong", "Result", "Caught in", "Reached in", "Median to catch", "Expected", "Fired"];
     page.table(&head, &rows);
     Ok(())
 }
