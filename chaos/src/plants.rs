@@ -72,7 +72,7 @@ pub const ALL: &[Plant] = &[
         "fabric.expired-delivered",
         "a request is handed over after its deadline",
         &["fabric.requests"],
-        "priorities-under-flood",
+        "requests-under-loss",
     ),
     oracle(
         "fabric.failover-repeats",
@@ -107,8 +107,8 @@ pub const ALL: &[Plant] = &[
     oracle(
         "fabric.stale-route",
         "a cached route survives a change of subscriptions",
-        &["liveness.delivered", "liveness.served", "fabric.requests"],
-        "restart-amid-publishes",
+        &["fabric.receipts"],
+        "panicking-agent",
     ),
     model(
         "ring.relaxed-publish",

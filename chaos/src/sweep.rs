@@ -17,7 +17,7 @@ use crate::suite::{Case, Suite};
 use crate::{SweepArguments, cannot, keep, pool, reachable};
 
 /// One run in so many is repeated to see whether it is deterministic.
-const AGAIN_EVERY: u64 = 8;
+const AGAIN_EVERY: u64 = 7;
 
 /// What a scenario came to over the sweep.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -127,7 +127,9 @@ pub fn run(suite: &Suite, arguments: &SweepArguments) -> Result<u8, CommandError
         let case = (turn % cases.len() as u64) as usize;
         let seed = seed_from + turn / cases.len() as u64;
         let ended = child::run(&cases[case].file, seed, None);
-        let again = (turn.is_multiple_of(AGAIN_EVERY)).then(|| child::run(&cases[case].file, seed, None));
+        // Counted within each scenario, with another phase for each, so that every scenario has its turn.
+        let again = ((turn / cases.len() as u64 + case as u64).is_multiple_of(AGAIN_EVERY))
+            .then(|| child::run(&cases[case].file, seed, None));
         Done { case, seed, ended, again }
     };
     pool::run(jobs, source, work, |done| match take(&mut rows[done.case], &done) {

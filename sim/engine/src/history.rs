@@ -73,8 +73,8 @@ pub enum What {
         id: Id,
         /// Nodes whose receiver took it, or to which a link took it.
         accepted: Vec<NodeNumber>,
-        /// How many refused.
-        refused: u32,
+        /// Nodes whose receiver refused it for want of room, or that could not be reached. One that was told to be gone is in neither.
+        refused: Vec<NodeNumber>,
     },
     /// A receiver got a message.
     Delivered {
@@ -108,6 +108,8 @@ pub enum What {
         work: usize,
         /// Whether the payload is what was sent.
         whole: bool,
+        /// Whether its deadline, as this node knows it, was over when it was handed over.
+        late: bool,
     },
     /// A request ended for its client.
     Ended {
@@ -152,6 +154,11 @@ pub enum What {
         work: usize,
         /// The panic's text.
         text: String,
+    },
+    /// A node noticed that its link to another was lost.
+    LinkDown {
+        /// The other.
+        peer: NodeNumber,
     },
     /// A node stands still.
     Paused,

@@ -1,6 +1,6 @@
 //! After the heal the fleet works again.
 //!
-//! Definition: once the faults have ended and the time to converge is over, (served) every client that asks gets an answer at least once, and no request
+//! Definition: once the faults have ended and the time to converge is over, (served) every client that asks then gets an answer at least once, and no request
 //! ends otherwise than answered; (delivered) every publish is accepted by someone, and each workload is delivered again.
 //! Source: the house plan's liveness after healing.
 //! Known false positives: an overload that lasts past the heal refuses honestly; scenarios end their overloads with the heal.
@@ -38,8 +38,8 @@ fn served(history: &History, facts: &Facts) -> Judgement {
     for entry in &history.entries {
         match &entry.what {
             What::Asked { id, work, client, .. } => {
-                clients.insert((entry.node, *work, *client));
                 if entry.at_ns >= converged_ns {
+                    clients.insert((entry.node, *work, *client));
                     asked.insert(*id, (entry.node, *work, *client));
                 }
             }
@@ -137,14 +137,15 @@ mod tests {
             (14, 1, ended(3, Outcome::Resting)),
         ]);
         assert_eq!(served(&bad, &FACTS).wrong.len(), 1);
-        let silent = by_hand([(1, 1, asked(1)), (2, 1, answered(1))]);
+        let silent = by_hand([(1, 1, asked(1)), (2, 1, answered(1)), (11, 1, asked(2))]);
         assert_eq!(served(&silent, &FACTS).wrong.len(), 1);
     }
 
     #[test]
     fn publishes_after_the_heal_are_accepted_and_delivered() {
         let sending = |id| What::Sending { id, work: 0, client: 0, priority: Priority::Low };
-        let sent = |id, accepted: &[NodeNumber]| What::Sent { id, accepted: accepted.to_vec(), refused: 0 };
+        let sent =
+            |id, accepted: &[NodeNumber]| What::Sent { id, accepted: accepted.to_vec(), refused: Vec::new() };
         let got = |id| What::Delivered { id, work: 0, priority: Priority::Low, whole: true };
         let good = by_hand([(11, 1, sending(1)), (11, 1, sent(1, &[2])), (12, 2, got(1))]);
         assert_eq!(delivered(&good, &FACTS).wrong, [""; 0]);

@@ -138,7 +138,7 @@ mod tests {
     fn send(id: Id, priority: Priority) -> [(u64, NodeNumber, What); 2] {
         [
             (id, 1, What::Sending { id, work: 0, client: 0, priority }),
-            (id, 1, What::Sent { id, accepted: vec![1], refused: 0 }),
+            (id, 1, What::Sent { id, accepted: vec![1], refused: Vec::new() }),
         ]
     }
     fn deliver(id: Id, priority: Priority) -> (u64, NodeNumber, What) {

@@ -2,12 +2,13 @@
 //!
 //! Definition: every message that a receipt calls accepted by a receiver is delivered to that receiver exactly once, or its
 //! loss was counted, or one of the two nodes ended meanwhile. Nothing is delivered twice, damaged, with another priority, to a receiver that refused it,
-//! or without having been sent.
+//! or without having been sent. A receiver on the sender's own node whose subscription was acknowledged before the sending began is offered
+//! the message: it took it or had no room.
 //! Source: the house's promises ("accepted is never dropped in silence", "a receipt tells the truth").
 //! Known false positives: none. Known blind spot: losses are compared in number (all reasons together), not one by one, so a
 //! silent loss can hide behind a counted loss of something else in the same run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Judgement, Oracle, time};
 use crate::history::{Facts, History, Id, NodeNumber, What};
@@ -28,6 +29,8 @@ struct Message {
     work: usize,
     priority: Priority,
     begun_ns: u64,
+    /// Whether the workload has a receiver on the sender's node, since before.
+    at_home: bool,
     receipt: Option<(u64, Vec<NodeNumber>)>,
     delivered: BTreeMap<NodeNumber, u64>,
 }
@@ -35,8 +38,20 @@ struct Message {
 fn judge(history: &History, facts: &Facts) -> Judgement {
     let mut found = Judgement::default();
     let mut messages: BTreeMap<Id, Message> = BTreeMap::new();
+    let mut attached: BTreeSet<(NodeNumber, usize)> = BTreeSet::new();
     for entry in &history.entries {
         match &entry.what {
+            What::Attached { work, serves: false } => {
+                attached.insert((entry.node, *work));
+            }
+            What::Detached { work } | What::Panicked { work } | What::AgentDied { work, .. } => {
+                attached.remove(&(entry.node, *work));
+                // Whoever is sending just now may find it gone.
+                for message in messages.values_mut().filter(|m| m.sender == entry.node && m.work == *work) {
+                    message.at_home &= message.receipt.is_some();
+                }
+            }
+            What::NodeEnded { .. } => attached.retain(|(owner, _)| *owner != entry.node),
             What::Sending { id, work, priority, .. } => {
                 messages.insert(
                     *id,
@@ -45,13 +60,21 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
                         work: *work,
                         priority: *priority,
                         begun_ns: entry.at_ns,
+                        at_home: attached.contains(&(entry.node, *work)),
                         receipt: None,
                         delivered: BTreeMap::new(),
                     },
                 );
             }
-            What::Sent { id, accepted, .. } => {
+            What::Sent { id, accepted, refused } => {
                 if let Some(message) = messages.get_mut(id) {
+                    let node = entry.node;
+                    if message.at_home && !accepted.contains(&node) && !refused.contains(&node) {
+                        found.accuse(format!(
+                            "{}: message {id} was not offered to the receiver on its own node n{node}, whose subscription was acknowledged before",
+                            time(entry.at_ns)
+                        ));
+                    }
                     message.receipt = Some((entry.at_ns, accepted.clone()));
                 }
             }
@@ -126,7 +149,7 @@ mod tests {
         What::Sending { id, work: 0, client: 0, priority: Priority::Normal }
     }
     fn sent(id: Id, accepted: &[NodeNumber]) -> What {
-        What::Sent { id, accepted: accepted.to_vec(), refused: 0 }
+        What::Sent { id, accepted: accepted.to_vec(), refused: Vec::new() }
     }
     fn delivered(id: Id) -> What {
         What::Delivered { id, work: 0, priority: Priority::Normal, whole: true }
@@ -148,6 +171,16 @@ mod tests {
     #[test]
     fn a_delivery_may_come_before_the_receipt_is_told() {
         assert_eq!(wrong(vec![(1, 1, sending(7)), (2, 2, delivered(7)), (3, 1, sent(7, &[2]))], 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_receiver_at_home_that_is_not_offered_the_message_is_told() {
+        let attached = || (0, 1, What::Attached { work: 0, serves: false });
+        let full = What::Sent { id: 7, accepted: Vec::new(), refused: vec![1] };
+        assert_eq!(wrong(vec![attached(), (1, 1, sending(7)), (1, 1, sent(7, &[]))], 0).len(), 1);
+        assert_eq!(wrong(vec![attached(), (1, 1, sending(7)), (1, 1, full)], 0).len(), 0);
+        let panicked = (1, 1, What::Panicked { work: 0 });
+        assert_eq!(wrong(vec![attached(), panicked, (2, 1, sending(7)), (2, 1, sent(7, &[]))], 0).len(), 0);
     }
 
     #[test]

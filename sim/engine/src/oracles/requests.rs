@@ -2,8 +2,9 @@
 //!
 //! Definition: every request ends once, by its deadline (plus [`GRACE_NS`]), unless its client's node ended. A reply names the request it
 //! answers and comes from an instance that handled it. A request that is not idempotent is handled at most once, an idempotent one at most
-//! [`ATTEMPTS_MAX`] times; nothing is handled that was not asked, or damaged. "Nobody listens" is never said while an instance on
-//! the client's own node was there all the time.
+//! [`ATTEMPTS_MAX`] times; nothing is handled that was not asked, or damaged, or whose deadline was over, by the
+//! instance's clock, when it was handed over. "Nobody listens" is never said while an instance on the client's own node was there all the time. A request
+//! that must not be repeated and whose instance is behind a link that was lost ends within [`TOLD_NS`] of that.
 //! Source: the house's promises ("every wait has a deadline"); at-most-once in the sense of Birrell and Nelson (1984).
 //! Known false positives: none. A client whose node stood still is given its whole time again from the moment it goes on.
 
@@ -15,6 +16,8 @@ use crate::verdict::Kind;
 
 /// How long after its deadline a request may be told that it passed: one timer's slack.
 pub const GRACE_NS: u64 = 10_000_000;
+/// How long after the loss of its link a request may wait to be told.
+pub const TOLD_NS: u64 = 100_000_000;
 /// Instances that an idempotent request may reach.
 pub const ATTEMPTS_MAX: u64 = 3;
 
@@ -35,6 +38,8 @@ struct Request {
     within_ns: u64,
     idempotent: bool,
     served: Vec<NodeNumber>,
+    /// When it must have ended because the link to its instance was lost, and when that was.
+    told_by: Option<(u64, u64)>,
     ended: u64,
 }
 
@@ -55,6 +60,14 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
             What::Resumed => {
                 for request in requests.values_mut().filter(|r| r.client == node && r.ended == 0) {
                     request.deadline_ns = request.deadline_ns.max(entry.at_ns + request.within_ns);
+                    request.told_by = None;
+                }
+            }
+            What::LinkDown { peer } => {
+                for request in requests.values_mut().filter(|r| r.client == node && r.ended == 0) {
+                    if !request.idempotent && request.served == [*peer] && request.told_by.is_none() {
+                        request.told_by = Some((entry.at_ns + TOLD_NS, entry.at_ns));
+                    }
                 }
             }
             What::Asked { id, work, deadline_ns, idempotent, .. } => {
@@ -68,11 +81,12 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
                         within_ns: deadline_ns.saturating_sub(entry.at_ns),
                         idempotent: *idempotent,
                         served: Vec::new(),
+                        told_by: None,
                         ended: 0,
                     },
                 );
             }
-            What::Served { id, whole, .. } => {
+            What::Served { id, whole, late, .. } => {
                 found.judged += 1;
                 let Some(request) = requests.get_mut(id) else {
                     found.accuse(format!("{at}: n{node} handled request {id}, which nobody asked"));
@@ -82,6 +96,9 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
                     found.accuse(format!(
                         "{at}: n{node} handled request {id} with another payload than was asked"
                     ));
+                }
+                if *late {
+                    found.accuse(format!("{at}: n{node} was handed request {id} after its deadline"));
                 }
                 request.served.push(node);
                 let most = if request.idempotent { ATTEMPTS_MAX } else { 1 };
@@ -107,6 +124,13 @@ fn judge(history: &History, facts: &Facts) -> Judgement {
                     found.accuse(format!(
                         "{at}: request {id} ended ({outcome:?}) after its deadline {}",
                         time(request.deadline_ns)
+                    ));
+                }
+                if let Some((_, lost)) = request.told_by.filter(|(by, _)| entry.at_ns > *by) {
+                    found.accuse(format!(
+                        "{at}: request {id} ended ({outcome:?}) {} ms after the link to its instance was lost at {}: it should have been told at once",
+                        (entry.at_ns - lost) / 1_000_000,
+                        time(lost)
                     ));
                 }
                 match outcome {
@@ -161,7 +185,7 @@ mod tests {
         What::Asked { id, work: 0, client: 0, deadline_ns: 100_000_000, idempotent }
     }
     fn served(id: Id) -> What {
-        What::Served { id, work: 0, whole: true }
+        What::Served { id, work: 0, whole: true, late: false }
     }
     fn ended(id: Id, outcome: Outcome) -> What {
         What::Ended { id, outcome }
@@ -215,6 +239,26 @@ mod tests {
         assert_eq!(
             wrong(vec![(1, 1, asked(7, false)), (2, 1, crashed), (300_000_000, 0, What::Healed)]).len(),
             0
+        );
+    }
+
+    #[test]
+    fn a_request_whose_link_is_lost_is_told_at_once_or_its_silence_is() {
+        let lost = || vec![(1, 1, asked(7, false)), (2, 2, served(7)), (3, 1, What::LinkDown { peer: 2 })];
+        let mut told = lost();
+        told.push((4, 1, ended(7, Outcome::Failed("unreachable"))));
+        assert_eq!(wrong(told), [""; 0]);
+        let mut silent = lost();
+        silent.push((104_000_000, 1, ended(7, Outcome::DeadlinePassed)));
+        assert_eq!(wrong(silent).len(), 1);
+    }
+
+    #[test]
+    fn a_request_handed_over_after_its_deadline_is_told() {
+        let late = What::Served { id: 7, work: 0, whole: true, late: true };
+        assert_eq!(
+            wrong(vec![(1, 1, asked(7, false)), (2, 1, ended(7, Outcome::Resting)), (3, 1, late)]).len(),
+            1
         );
     }
 

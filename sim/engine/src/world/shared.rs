@@ -87,8 +87,12 @@ impl Shared {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Adds to the history, at this time and on the node in which it is called.
+    /// Adds to the history, at this time and on the node in which it is called. What a dead node's destructors say counts for
+    /// nothing.
     pub fn note(&self, what: What) {
+        if self.recording.load(Ordering::Relaxed) && !simulation::is_alive(simulation::current()) {
+            return;
+        }
         self.note_for(simulation::current_node().number(), what);
     }
 
@@ -139,8 +143,10 @@ impl Shared {
             Some(recorder) => recorder.record(at_ns, node, event),
             None => Vec::new(),
         };
-        if event.name == "fabric.breaker" {
-            self.note(What::Breaker(breaker_step(event)));
+        match event.name {
+            "fabric.breaker" => self.note(What::Breaker(breaker_step(event))),
+            "link.down" => self.note(What::LinkDown { peer: peer(event) }),
+            _ => {}
         }
         for waker in wakers {
             waker.wake();
@@ -166,6 +172,15 @@ fn breaker_step(event: &Event<'_>) -> BreakerStep {
         state: text("state"),
         generation: number("generation"),
     }
+}
+
+/// The number of the node that a link's event names as `peer`; 0 for a stranger.
+fn peer(event: &Event<'_>) -> NodeNumber {
+    let name = event.fields.iter().find_map(|(name, value)| match value {
+        Value::Str(text) if *name == "peer" => Some(*text),
+        _ => None,
+    });
+    name.and_then(|name| name.strip_prefix('n')).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Makes the run's recorder the process's sink. A process makes one run.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synod_control::units::DelayRange;
-use synod_fabric::{Agent, Context, Message, PublishError, Receipt, RequestError, RequestOptions};
+use synod_fabric::{Agent, Context, Message, PublishError, Receipt, Refusal, RequestError, RequestOptions};
 use synod_platform::disk::append::AppendFile;
 use synod_platform::simulation::{self, clock};
 use synod_platform::task::{self, JoinError};
@@ -209,8 +209,9 @@ async fn serve(shared: &Arc<Shared>, context: &Context, index: usize, work: &Wor
     let mut held: Vec<Message> = Vec::new();
     while let Some(message) = subscription.recv().await {
         let (id, whole) = payload::read(message.payload()).unwrap_or((Id::MAX, false));
-        event!("engine.served", work = index, id = id, whole = whole);
-        shared.note(What::Served { id, work: index, whole });
+        let late = message.deadline().is_some_and(|deadline| deadline < time::now());
+        event!("engine.served", work = index, id = id, whole = whole, late = late);
+        shared.note(What::Served { id, work: index, whole, late });
         panic_if_ordered(shared, index);
         if shared.switches().sick.contains_key(&(index, here())) {
             event!("engine.held", work = index, id = id);
@@ -299,16 +300,18 @@ async fn publish(shared: &Arc<Shared>, context: &Context, index: usize, client: 
             }
         };
         let (accepted, refused) = who(&receipt);
-        event!("engine.sent", id = id, accepted = accepted.len(), refused = refused, why = why);
+        event!("engine.sent", id = id, accepted = accepted.len(), refused = refused.len(), why = why);
         shared.note(What::Sent { id, accepted, refused });
     }
 }
 
-/// The nodes whose receivers took a message: a local receiver is named as an agent, those of another node by the node.
-fn who(receipt: &Receipt) -> (Vec<NodeNumber>, u32) {
-    let number = |name: &str| name.strip_prefix("node:n").and_then(|rest| rest.parse().ok());
-    let accepted = receipt.accepted().map(|name| number(name).unwrap_or_else(here)).collect();
-    (accepted, receipt.refused().len() as u32)
+/// The nodes whose receivers took a message, and those that refused it: a local receiver is named as an agent, those of another node by
+/// the node. A receiver that is gone refused nothing.
+fn who(receipt: &Receipt) -> (Vec<NodeNumber>, Vec<NodeNumber>) {
+    let number =
+        |name: &str| name.strip_prefix("node:n").and_then(|rest| rest.parse().ok()).unwrap_or_else(here);
+    let refused = receipt.refused().into_iter().filter(|(_, why)| *why != Refusal::Gone);
+    (receipt.accepted().map(number).collect(), refused.map(|(name, _)| number(name)).collect())
 }
 
 async fn ask(shared: &Arc<Shared>, context: &Context, index: usize, client: u32, work: &Workload) {
