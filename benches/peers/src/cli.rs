@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(clap::Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Only this group (floor, same-thread, throughput, round-trip, blocked), or only this subject beside the one it is compared to
+    /// Only this group (floor, same-thread, fabric, throughput, round-trip, blocked), or only this subject beside the one it is compared to
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Rounds; each runs every subject once

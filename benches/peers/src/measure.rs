@@ -180,3 +180,25 @@ fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
+
+/// Bursts of `count` sends timed by themselves: the middle burst's nanoseconds a send. `work` is given a stopwatch, which
+/// it holds to the sending, and answers with what that said.
+#[cfg(feature = "fabric")]
+pub fn burst(plan: &Plan, count: usize, mut work: impl FnMut(&mut Stopwatch<'_>) -> Duration) -> Reading {
+    let begun = Instant::now();
+    let mut samples = Vec::with_capacity(1 << 16);
+    while begun.elapsed() < plan.slice || samples.is_empty() {
+        let took = work(&mut |timed| {
+            let begun = Instant::now();
+            timed();
+            begun.elapsed()
+        });
+        samples.push(took.as_nanos().min(u128::from(u32::MAX)) as u32);
+    }
+    samples.sort_unstable();
+    vec![("send", percentile(&samples, 0.5) / count as f64)]
+}
+
+/// Runs a closure and says how long it took.
+#[cfg(feature = "fabric")]
+pub type Stopwatch<'a> = dyn FnMut(&mut dyn FnMut()) -> Duration + 'a;

@@ -3,6 +3,7 @@
 use crate::groups::{Group, Row, Rows};
 use crate::machine::Machine;
 use crate::measure::Plan;
+use serde::Serialize;
 
 /// What was measured, on what, with which versions.
 pub fn heading(machine: &Machine, plan: &Plan, smoke: bool) {
@@ -45,11 +46,14 @@ pub fn group(group: &Group, rows: &[Row]) {
                 let interval = format!("[{} .. {}]", figure(row.low), figure(row.high));
                 match row.unit {
                     "x" => format!("= {}x {interval} {}", figure(row.median), row.metric),
+                    _ if row.metric.contains(" - ") => {
+                        format!("= {} {} {interval} above the ring", figure(row.median), row.unit)
+                    }
                     _ => format!("{:>8} {:>9} {interval:<20}", row.metric, figure(row.median)),
                 }
             })
             .collect();
-        println!("  {:<26}{}", subject.name, cells.join("  "));
+        println!("  {:<30}{}", subject.name, cells.join("  "));
     }
 }
 
@@ -100,8 +104,15 @@ pub fn verdict(rows: &Rows, smoke: bool) {
     }
 }
 
+/// What the JSON holds.
+#[derive(Serialize)]
+struct Document<'a> {
+    machine: &'a Machine,
+    rows: &'a [Row],
+}
+
 /// Rows and machine as JSON.
 pub fn json(machine: &Machine, rows: &Rows) -> Result<String, String> {
-    let document = serde_json::json!({ "machine": machine, "rows": rows });
-    serde_json::to_string_pretty(&document).map_err(|error| format!("results as JSON: {error}"))
+    serde_json::to_string_pretty(&Document { machine, rows })
+        .map_err(|error| format!("results as JSON: {error}"))
 }

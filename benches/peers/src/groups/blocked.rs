@@ -1,6 +1,6 @@
 //! Receivers that sleep, and are woken for every message; and what the doorbell costs when nobody sleeps.
 
-use super::{Group, Subject};
+use super::{Compare, Group, Subject};
 use crate::machine::pin;
 use crate::measure::{Plan, Reading, quantiles, round_trip, throughput};
 use crate::subjects::{channels, check, fill, message, synod};
@@ -20,6 +20,7 @@ pub fn groups() -> Vec<Group> {
         size: SIZE,
         mode,
         unit,
+        compare: Compare::Ratio,
         baseline: Some(baseline),
         subjects,
     };

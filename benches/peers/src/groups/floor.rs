@@ -1,6 +1,6 @@
 //! What the machine itself takes: a cache line there and back, a copy, a fence. Nothing above can be faster.
 
-use super::{Group, Subject};
+use super::{Compare, Group, Subject};
 use crate::machine::pin;
 use crate::measure::{Idle, Plan, Reading, alone, quantiles};
 use std::hint::black_box;
@@ -16,6 +16,7 @@ pub fn groups() -> Vec<Group> {
         size,
         mode,
         unit: "ns",
+        compare: Compare::Ratio,
         baseline: None,
         subjects,
     };

@@ -1,6 +1,8 @@
 //! The groups of comparisons: which subjects run beside each other, and the rows that come of it.
 
 mod blocked;
+#[cfg(feature = "fabric")]
+mod fabric;
 mod floor;
 mod round_trip;
 mod same_thread;
@@ -53,6 +55,16 @@ impl Subject {
     }
 }
 
+/// How subjects are set against the baseline, round by round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// So many times its figure.
+    Ratio,
+    /// So much more than its figure.
+    #[cfg(feature = "fabric")]
+    Difference,
+}
+
 /// Subjects that run beside each other.
 pub struct Group {
     /// What `--only` calls it.
@@ -65,7 +77,9 @@ pub struct Group {
     pub mode: &'static str,
     /// The figures' unit.
     pub unit: &'static str,
-    /// Whom ratios are taken to, if anybody.
+    /// How they are compared.
+    pub compare: Compare,
+    /// Whom they are compared to, if anybody.
     pub baseline: Option<&'static str>,
     /// Who takes part.
     pub subjects: Vec<Subject>,
@@ -75,6 +89,8 @@ pub struct Group {
 pub fn all() -> Vec<Group> {
     let mut groups = floor::groups();
     groups.extend(same_thread::groups());
+    #[cfg(feature = "fabric")]
+    groups.extend(fabric::groups());
     groups.extend(throughput::groups());
     groups.extend(round_trip::groups());
     groups.extend(blocked::groups());
@@ -96,8 +112,8 @@ pub fn narrow(groups: &mut Vec<Group>, name: &str) -> Result<(), String> {
     if !subjects.contains(&name) {
         return Err(format!(
             "--only {name}: neither a group ({}) nor a subject ({})",
-            names.join(", "),
-            subjects.join(", ")
+            names.join("; "),
+            subjects.join("; ")
         ));
     }
     groups.retain(|group| group.subjects.iter().any(|subject| subject.name == name));
@@ -134,10 +150,20 @@ impl Group {
                 else {
                     continue;
                 };
-                let ratios: Vec<f64> =
-                    rounds.iter().zip(&readings[baseline]).map(|(a, b)| a[metric].1 / b[metric].1).collect();
-                let to = format!("{name} / {}", self.subjects[baseline].name);
-                rows.push(self.row(subject.name, to, "x", &ratios));
+                let (sign, unit) = match self.compare {
+                    Compare::Ratio => ('/', "x"),
+                    #[cfg(feature = "fabric")]
+                    Compare::Difference => ('-', self.unit),
+                };
+                let compared =
+                    rounds.iter().zip(&readings[baseline]).map(|(ours, theirs)| match self.compare {
+                        Compare::Ratio => ours[metric].1 / theirs[metric].1,
+                        #[cfg(feature = "fabric")]
+                        Compare::Difference => ours[metric].1 - theirs[metric].1,
+                    });
+                let compared: Vec<f64> = compared.collect();
+                let to = format!("{name} {sign} {}", self.subjects[baseline].name);
+                rows.push(self.row(subject.name, to, unit, &compared));
             }
         }
         rows

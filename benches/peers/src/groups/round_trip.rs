@@ -1,6 +1,6 @@
 //! One message to another core and back, both sides watching; beside it the cache line alone.
 
-use super::{Group, Subject, floor};
+use super::{Compare, Group, Subject, floor};
 use crate::measure::{Plan, round_trip};
 use crate::subjects::{channels, rtrb, synod};
 
@@ -16,6 +16,7 @@ fn of<const N: usize>() -> Group {
         size: N,
         mode: "busy",
         unit: "ns",
+        compare: Compare::Ratio,
         baseline: Some("rtrb"),
         subjects: vec![
             Subject::new("cache line", floor::cache_line),

@@ -1,6 +1,6 @@
 //! One message in and out again on one thread: what the instructions cost when no line moves between cores.
 
-use super::{Group, Subject};
+use super::{Compare, Group, Subject};
 use crate::measure::{Plan, Reading, Receiver, Sender, alone};
 use crate::subjects::{channels, rtrb, synod};
 
@@ -31,6 +31,7 @@ fn of<const N: usize>(batch: usize) -> Group {
         size: N,
         mode: if batch == 1 { "batch 1" } else { "batch 16" },
         unit: "ns",
+        compare: Compare::Ratio,
         baseline: Some(if batch == 1 { "rtrb" } else { "rtrb chunks" }),
         subjects,
     }

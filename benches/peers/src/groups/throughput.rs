@@ -1,6 +1,6 @@
 //! One thread sends as fast as it can, another receives: messages a second, singly and in batches of sixteen.
 
-use super::{Group, Subject};
+use super::{Compare, Group, Subject};
 use crate::measure::{Plan, throughput};
 use crate::subjects::{channels, rtrb, synod};
 
@@ -33,6 +33,7 @@ fn of<const N: usize>(batch: usize) -> Group {
         size: N,
         mode: if batch == 1 { "batch 1" } else { "batch 16" },
         unit: "M/s",
+        compare: Compare::Ratio,
         baseline: Some(if batch == 1 { "rtrb" } else { "rtrb chunks" }),
         subjects,
     }

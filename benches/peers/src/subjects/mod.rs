@@ -7,6 +7,9 @@ pub mod channels;
 pub mod rtrb;
 pub mod synod;
 
+#[cfg(feature = "fabric")]
+pub use synod::apart;
+
 use std::hint::black_box;
 
 /// Bytes a ring or queue holds, whatever the size of its messages.
