@@ -41,7 +41,7 @@ pub struct Interval {
     pub ours: bool,
 }
 
-/// Medians with their intervals, one line each, from zero; `mark` draws a vertical line to compare with.
+/// Medians with their intervals, one line each, from zero or the lowest below it; `mark` draws a vertical line to compare with.
 pub fn intervals(
     title: &str,
     axis: &str,
@@ -49,9 +49,16 @@ pub fn intervals(
     lines: &[Interval],
 ) -> Result<String, ReportError> {
     let largest = lines.iter().map(|line| line.span[2]).chain(mark).fold(0.0, f64::max);
+    let smallest = lines.iter().map(|line| line.span[0]).fold(0.0, f64::min);
     let labels: Vec<&str> = lines.iter().map(|line| line.label.as_str()).collect();
     // Room at the right for the figure that stands behind each interval.
-    let plot = Plot { title, axis, labels: &labels, right: largest * 1.22 };
+    let plot = Plot {
+        title,
+        axis,
+        labels: &labels,
+        left: smallest * 1.1,
+        right: largest + (largest - smallest) * 0.22,
+    };
     plot.draw(|area, rows| {
         if let Some(mark) = mark {
             let ends = [(mark, 0.0), (mark, rows as f64)];
@@ -82,7 +89,7 @@ pub struct Bar {
 pub fn stacked(title: &str, axis: &str, bars: &[Bar]) -> Result<String, ReportError> {
     let largest = bars.iter().map(|bar| bar.parts.iter().sum::<u64>()).max().unwrap_or(0) as f64;
     let labels: Vec<&str> = bars.iter().map(|bar| bar.label.as_str()).collect();
-    let plot = Plot { title, axis, labels: &labels, right: largest.max(1.0) * 1.05 };
+    let plot = Plot { title, axis, labels: &labels, left: 0.0, right: largest.max(1.0) * 1.05 };
     plot.draw(|area, rows| {
         for (row, bar) in bars.iter().enumerate() {
             let y = middle(rows, row);
@@ -106,11 +113,12 @@ fn middle(rows: usize, row: usize) -> f64 {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// An area with one named row for each thing shown, and figures from zero to `right` below.
+/// An area with one named row for each thing shown, and figures from `left` to `right` below.
 struct Plot<'a> {
     title: &'a str,
     axis: &'a str,
     labels: &'a [&'a str],
+    left: f64,
     right: f64,
 }
 
@@ -142,14 +150,17 @@ impl Plot<'_> {
         let rows = self.labels.len();
         let height = ROW * rows as u32 + 60;
         let longest = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
-        let names = (longest as u32 * 15 / 2 + 16).min(WIDTH * 11 / 20);
+        let names = (longest as u32 * 7 + 18).min(WIDTH * 3 / 5);
         let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin(6)
             .margin_right(12)
             .x_label_area_size(44)
             .y_label_area_size(names)
-            .build_cartesian_2d(0.0..self.right.max(f64::MIN_POSITIVE), 0.0..rows as f64)?;
+            .build_cartesian_2d(
+                self.left..self.right.max(self.left + f64::MIN_POSITIVE),
+                0.0..rows.max(1) as f64,
+            )?;
         chart
             .configure_mesh()
             .disable_y_mesh()
@@ -165,7 +176,7 @@ impl Plot<'_> {
             .draw()?;
         let area = chart.plotting_area();
         for (row, name) in self.labels.iter().enumerate() {
-            let (x, y) = area.map_coordinate(&(0.0, middle(rows, row)));
+            let (x, y) = area.map_coordinate(&(self.left, middle(rows, row)));
             root.draw(&Text::new(*name, (x - 8, y), text_style(HPos::Right)))?;
         }
         contents(area, rows)?;

@@ -9,6 +9,9 @@ use crate::page::{Cell, Page};
 use crate::plot::{Interval, intervals};
 use crate::{ReportError, Results};
 
+/// Fewer rounds than these say nothing.
+const ROUNDS_MIN: u64 = 15;
+
 pub fn page(results: &Results) -> Result<Page, ReportError> {
     let mut page = Page::new(1);
     page.heading("Beside peers");
@@ -51,14 +54,24 @@ fn beside_peers(page: &mut Page, peers: &Peers) -> Result<(), ReportError> {
          slices on the same cores. Between two cores of a virtual machine a difference under 1.5× means nothing by itself.",
     );
     let (ratios, figures): (Vec<&Row>, Vec<&Row>) = peers.rows.iter().partition(|row| row.unit == "x");
-    let mut by_metric: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in ratios.into_iter().filter(|row| row.ours()) {
-        by_metric.entry(&row.metric).or_default().push(row);
+    let fewest = peers.rows.iter().map(|row| row.rounds).min().unwrap_or(0);
+    if fewest < ROUNDS_MIN {
+        page.raw(&format!(
+            "<p class=\"missing\">Only {fewest} rounds, where {ROUNDS_MIN} are wanted: these figures show that \
+             everything ran, not how fast it is.</p>\n"
+        ));
     }
-    for (metric, rows) in by_metric {
-        page.subheading(&format!("Ratio: {metric}"));
-        draw(page, metric, "× (1 is equal)", Some(1.0), 1.0, &rows, |row| {
-            format!("{} {}, {}, {}", row.subject, row.group, size(row), row.mode)
+    let mut by_metric: BTreeMap<(&str, &str), Vec<&Row>> = BTreeMap::new();
+    for row in ratios.into_iter().filter(|row| row.ours()) {
+        by_metric.entry((&row.group, &row.metric)).or_default().push(row);
+    }
+    for ((group, metric), rows) in by_metric {
+        let title = format!("Ratio, {group}: {metric}");
+        page.subheading(&title);
+        let better = if metric.starts_with("messages") { "more" } else { "less" };
+        let axis = format!("× (1 is equal, {better} is better)");
+        draw(page, &title, &axis, Some(1.0), &rows, |row| {
+            format!("{}, {}, {}", row.subject, size(row), row.mode)
         })?;
     }
     let mut groups: BTreeMap<(&str, u64, &str, &str, &str), Vec<&Row>> = BTreeMap::new();
@@ -70,7 +83,7 @@ fn beside_peers(page: &mut Page, peers: &Peers) -> Result<(), ReportError> {
     for ((group, _, mode, metric, unit), rows) in groups {
         let title = format!("{group}, {}, {mode}: {metric}", size(rows[0]));
         page.subheading(&title);
-        draw(page, &title, unit, None, 1.0, &rows, |row| row.subject.clone())?;
+        draw(page, &title, unit, None, &rows, |row| row.subject.clone())?;
     }
     Ok(())
 }
@@ -85,11 +98,10 @@ fn draw(
     title: &str,
     axis: &str,
     mark: Option<f64>,
-    factor: f64,
     rows: &[&Row],
     label: impl Fn(&Row) -> String,
 ) -> Result<(), ReportError> {
-    let span = |row: &Row| [row.low * factor, row.median * factor, row.high * factor];
+    let span = |row: &Row| [row.low, row.median, row.high];
     let lines: Vec<Interval> =
         rows.iter().map(|row| Interval { label: label(row), span: span(row), ours: row.ours() }).collect();
     page.plot(&intervals(title, axis, mark, &lines)?);
