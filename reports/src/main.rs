@@ -9,15 +9,17 @@ use synod_reports::{Results, write_pages};
 
 /// Turns results into static pages with plots, which open in any browser and fetch nothing.
 ///
-/// Four kinds of results are read, wherever they lie under the results folder (a file's content tells its kind):
+/// Four kinds of results are read, wherever they lie under the results folder; what a
+/// file holds tells its kind:
 ///
-///   cargo peers --json results/peers.json            our ring beside its peers
-///   cargo sim run FILE --seed N --json results/F.N.json   one scenario run
-///   cargo chaos --json results/chaos.json            a sweep over scenarios and seeds
-///   cargo chaos plant --all --json results/plants.json    what the suite catches
+///   cargo peers --json results/peers.json                our ring beside its peers
+///   cargo sim run FILE --seed N --json results/NAME.json one scenario run
+///   cargo chaos --json results/chaos.json                a sweep over scenarios and seeds
+///   cargo chaos plant --all --json results/plants.json   what the suite catches
 ///
-/// and from another folder what `cargo bench` left there. What is missing is said on the pages; a file that is no
-/// JSON, or lacks a field that its kind must have, ends the command with its name and the place.
+/// and from another folder what `cargo bench` left there. What is missing is said on the
+/// pages. A file that is no JSON, or lacks a field that its kind must have, ends the
+/// command with its name and the place.
 #[derive(Parser)]
 #[command(name = "cargo report", bin_name = "cargo report", verbatim_doc_comment)]
 struct Arguments {
