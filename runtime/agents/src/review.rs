@@ -15,6 +15,7 @@ use crate::director::Verdict;
 use crate::director::work::THRESHOLD;
 use crate::finding::Severity;
 use crate::folder::{FolderError, RunFolder};
+use crate::survey::Survey;
 use crate::task::{self, Handoff, Progress, Task, Urgency};
 
 /// What is to be reviewed, and how.
@@ -41,6 +42,8 @@ pub struct Reviewed {
     pub tree: PathBuf,
     /// DIRECTOR's verdict with all findings.
     pub verdict: Verdict,
+    /// What the tree consists of.
+    pub survey: Survey,
     /// DIRECTOR's handoff.
     pub handoff: Handoff,
 }
@@ -120,8 +123,10 @@ pub async fn run(
         }
     }
     let handoff: Handoff = serde_json::from_slice(answer.payload()).map_err(ReviewError::Answer)?;
-    let verdict = RunFolder::of(&folder, "client").read_json("director/verdict.json").await?;
-    Ok(Reviewed { run, folder, tree, verdict, handoff })
+    let written = RunFolder::of(&folder, "client");
+    let verdict = written.read_json("director/verdict.json").await?;
+    let survey = written.read_json("project_orchestrator/survey.json").await?;
+    Ok(Reviewed { run, folder, tree, verdict, survey, handoff })
 }
 
 /// Refuses a folder for runs that lies in the tree. It need not exist yet: what exists of its path decides.

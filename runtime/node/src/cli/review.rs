@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use synod_agents::director::Outcome;
+use synod_agents::survey::Survey;
 use synod_agents::{Finding, Review, ReviewError, Reviewed, Severity};
 use synod_platform::signals::{Signal, Signals};
 use synod_platform::{process, task, time};
@@ -34,6 +35,7 @@ pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
                     "tree": reviewed.tree,
                     "folder": reviewed.folder,
                     "seconds": seconds,
+                    "survey": reviewed.survey,
                     "verdict": reviewed.verdict,
                     "next_actions": reviewed.handoff.next_actions,
                 }))?,
@@ -107,11 +109,29 @@ fn problem(error: ReviewError) -> Problem {
     }
 }
 
+/// What a tree consists of, in a line: its files, and its most used languages.
+fn consists(survey: &Survey) -> String {
+    let code = survey.code_lines();
+    let mut line = format!("{} files, {code} lines of code", survey.files);
+    let languages = survey.ranked().into_iter().filter(|(_, share)| share.code && share.lines > 0).take(4);
+    for (n, (name, share)) in languages.enumerate() {
+        let percent = (share.lines * 100 + code / 2) / code.max(1);
+        let _ = write!(
+            line,
+            "{} {name} {}",
+            if n == 0 { ":" } else { "," },
+            if percent == 0 { "<1 %".into() } else { format!("{percent} %") }
+        );
+    }
+    line
+}
+
 /// The result for people: verdict, findings by severity, what was not looked at, where everything lies.
 fn told(reviewed: &Reviewed, seconds: f64, all: bool) -> String {
     let verdict = &reviewed.verdict;
     let mut out = format!("{}: {}\n", verdict.outcome.word().to_uppercase(), verdict.because);
-    let _ = writeln!(out, "{}; {}", verdict.tally, reviewed.tree.display());
+    let _ = writeln!(out, "{}", verdict.tally);
+    let _ = writeln!(out, "{}: {}", reviewed.tree.display(), consists(&reviewed.survey));
     for severity in Severity::ALL.into_iter().rev() {
         let of: Vec<&Finding> =
             verdict.findings.iter().filter(|finding| finding.severity == severity).collect();
