@@ -81,6 +81,19 @@ fn a_batch_is_published_when_it_ends_and_a_drain_takes_as_many_as_asked() {
 }
 
 #[test]
+fn a_batch_that_is_forgotten_sends_nothing_and_breaks_nothing() {
+    let (mut producer, mut consumer) = ring(256);
+    for lap in 0..40u64 {
+        let mut batch = producer.batch();
+        while batch.push(TAG, &[0xEE; 100]).is_ok() {}
+        std::mem::forget(batch);
+        assert_eq!(send(&mut producer, &[lap as u8; 60]), lap);
+        assert_eq!(receive(&mut consumer), Some(vec![lap as u8; 60]));
+        assert!(consumer.peek().unwrap().is_none());
+    }
+}
+
+#[test]
 fn a_drain_ends_at_a_record_that_is_kept_in_place() {
     let (mut producer, mut consumer) = ring(1024);
     (0..3u8).for_each(|index| {

@@ -27,6 +27,8 @@ pub struct Consumer<M: Memory = Hardware> {
     at: Position,
     /// Told to the producer up to here.
     released: u64,
+    /// The head at which it is told again.
+    tell_at: u64,
     /// How far the tail may be ahead of the head; nothing once a rule was broken.
     allowed: u64,
     sleeping: bool,
@@ -39,6 +41,8 @@ pub struct Consumer<M: Memory = Hardware> {
 struct Position {
     /// Freed up to here.
     head: u64,
+    /// What may be read without another look: up to the tail, or to the end of the lap.
+    end: u64,
     /// The producer's tail as last seen.
     tail: u64,
     /// The next record's sequence.
@@ -83,8 +87,9 @@ impl<M: Memory> Consumer<M> {
             own,
             peer,
             capacity: capacity as u64,
-            at: Position { head: 0, tail: 0, sequence: 0, stride: LINE as u64 },
+            at: Position { head: 0, end: 0, tail: 0, sequence: 0, stride: LINE as u64 },
             released: 0,
+            tell_at: capacity as u64 / 8,
             allowed: capacity as u64,
             sleeping: false,
             broken: None,
@@ -130,11 +135,14 @@ impl<M: Memory> Consumer<M> {
     #[inline(always)]
     fn next<'a>(&mut self, at: &mut Position) -> Result<Option<Record<'a, M>>, Violation> {
         loop {
-            if at.head == at.tail {
-                match self.look(*at)? {
-                    Some(tail) => at.tail = tail,
-                    None => return Ok(None),
+            if at.head == at.end {
+                if at.head == at.tail {
+                    match self.look(*at)? {
+                        Some(tail) => at.tail = tail,
+                        None => return Ok(None),
+                    }
                 }
+                at.end = at.tail.min((at.head | (self.capacity - 1)) + 1);
             }
             let offset = (at.head & (self.capacity - 1)) as usize;
             // SAFETY: records are aligned to 64 and at least one line lies between head and tail.
@@ -145,12 +153,11 @@ impl<M: Memory> Consumer<M> {
             drop(header);
             let (first, sequence) = (u64::from_le(first), u64::from_le(sequence));
             let len = first as u32;
-            let left = self.capacity - offset as u64;
             let total = layout::footprint(len as usize) as u64;
-            if total > left || total > at.tail - at.head || sequence != at.sequence {
+            if total > at.end - at.head || sequence != at.sequence {
                 // Padding is as long as nothing can be.
-                let skipped = self.skip(*at, len, sequence, left);
-                at.head = skipped.inspect_err(|_| at.tail = at.head)?;
+                let skipped = self.skip(*at, len, sequence);
+                at.head = skipped.inspect_err(|_| (at.end, at.tail) = (at.head, at.head))?;
                 continue;
             }
             if plant!("ring.freed-too-early") {
@@ -204,10 +211,10 @@ impl<M: Memory> Consumer<M> {
     /// What lies at the head is not the next record: where the lap after its padding starts, or which rule it breaks.
     #[cold]
     #[inline(never)]
-    fn skip(&mut self, at: Position, len: u32, sequence: u64, left: u64) -> Result<u64, Violation> {
-        let published = left.min(at.tail - at.head);
-        if len == PADDING && left == published {
-            return Ok(at.head + left);
+    fn skip(&mut self, at: Position, len: u32, sequence: u64) -> Result<u64, Violation> {
+        let published = at.end - at.head;
+        if len == PADDING && at.end.is_multiple_of(self.capacity) {
+            return Ok(at.end);
         }
         if layout::footprint(len as usize) as u64 > published {
             return Err(self.broke(Violation::RecordTooLong { at: at.head, len, published }));
@@ -227,7 +234,7 @@ impl<M: Memory> Consumer<M> {
     /// Tells the producer at every eighth of the capacity.
     #[inline(always)]
     fn keep_told(&mut self, head: u64) {
-        if head - self.released >= self.capacity / 8 {
+        if head >= self.tell_at {
             self.release_to(head);
         }
     }
@@ -244,6 +251,7 @@ impl<M: Memory> Consumer<M> {
             return;
         }
         self.released = head;
+        self.tell_at = head + self.capacity / 8;
         // SAFETY: the control words were checked at the start.
         unsafe { self.own.store(HEAD, head, Release) };
         if let Some(bell) = &self.bell {

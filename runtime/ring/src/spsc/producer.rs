@@ -36,6 +36,8 @@ pub struct Producer<M: Memory = Hardware> {
 struct End {
     /// Committed up to here.
     tail: u64,
+    /// What may be written without another look: up to the limit, or to the end of the tail's lap.
+    room: u64,
     /// The next record's sequence.
     sequence: u64,
 }
@@ -84,7 +86,7 @@ impl<M: Memory> Producer<M> {
             bell,
             capacity: capacity as u64,
             largest: layout::largest_payload(capacity),
-            end: End { tail: 0, sequence: 0 },
+            end: End { tail: 0, room: capacity as u64, sequence: 0 },
             published: 0,
             limit: capacity as u64,
             waiting: false,
@@ -116,9 +118,11 @@ impl<M: Memory> Producer<M> {
     /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
-        let (tail, total) = self.reserve(self.end.tail, len)?;
-        self.end.tail = tail;
-        let bytes = self.borrow(tail, total);
+        let total = self.footprint(len)?;
+        if self.end.tail + total > self.end.room {
+            (self.end.tail, self.end.room) = self.make_room(self.end.tail, total)?;
+        }
+        let bytes = self.borrow(self.end.tail, total);
         Ok(Claim { end: &mut self.end, bytes, len, total })
     }
 
@@ -128,54 +132,49 @@ impl<M: Memory> Producer<M> {
         Batch { end: self.end, producer: self }
     }
 
-    /// Makes sure that a record with `len` bytes of payload fits at the tail; returns where it goes, behind a padding
-    /// where that is needed, and its footprint.
+    /// Bytes that a record with `len` bytes of payload takes, if it can ever fit.
     #[inline(always)]
-    fn reserve(&mut self, tail: u64, len: usize) -> Result<(u64, u64), ClaimError> {
+    fn footprint(&self, len: usize) -> Result<u64, ClaimError> {
         if len > self.largest {
             return Err(ClaimError::TooLarge { len, largest: self.largest });
         }
-        let total = layout::footprint(len) as u64;
-        let left = self.capacity - (tail & (self.capacity - 1));
-        if total > left {
-            return self.reserve_next_lap(tail, left, total);
-        }
-        if tail + total > self.limit {
-            self.find_space(tail, total)?;
-        }
-        Ok((tail, total))
+        Ok(layout::footprint(len) as u64)
     }
 
-    /// Marks the rest of the lap as unused, so that the record starts the next.
+    /// Starts the next lap if the record does not fit into this one, marking the rest of this one as unused; and looks at
+    /// the consumer's head again if that is needed. Returns the tail and its room.
     #[cold]
     #[inline(never)]
-    fn reserve_next_lap(&mut self, tail: u64, left: u64, total: u64) -> Result<(u64, u64), ClaimError> {
-        reach!("ring.wrapped");
-        let needed = if plant!("ring.wrap-around") { total } else { left + total };
+    fn make_room(&mut self, tail: u64, total: u64) -> Result<(u64, u64), ClaimError> {
+        let at = tail & (self.capacity - 1);
+        let left = self.capacity - at;
+        let padding = if total > left { left } else { 0 };
+        let needed = if plant!("ring.wrap-around") { total } else { padding + total };
         if tail + needed > self.limit {
             self.find_space(tail, needed)?;
         }
-        let at = (tail & (self.capacity - 1)) as usize;
-        // SAFETY: these bytes up to the end of the data are free, as was just made sure.
-        let mut header = unsafe { self.own.write(DATA + at, HEADER) };
-        // SAFETY: sixteen bytes are borrowed; records are aligned to 64.
-        unsafe { write_header(header.pointer(), layout::PADDING, Tag::default(), 0) };
-        Ok((tail + left, total))
+        if padding != 0 {
+            reach!("ring.wrapped");
+            // SAFETY: these bytes up to the end of the data are free, as was just made sure.
+            let mut header = unsafe { self.own.write(DATA + at as usize, HEADER) };
+            // SAFETY: sixteen bytes are borrowed; records are aligned to 64.
+            unsafe { write_header(header.pointer(), layout::PADDING, Tag::default(), 0) };
+        }
+        let tail = tail + padding;
+        Ok((tail, self.limit.min((tail | (self.capacity - 1)) + 1)))
     }
 
-    /// The bytes of a record that was reserved.
+    /// The bytes of a record for which there is room at the tail.
     #[inline(always)]
     fn borrow(&self, tail: u64, total: u64) -> M::Writing {
         let at = (tail & (self.capacity - 1)) as usize;
         self.own.prefetch_for_write(DATA + ((at + AHEAD) & (self.capacity as usize - 1)));
-        // SAFETY: `reserve` made sure that [tail, tail + total) is inside the data, free and in one piece; the
+        // SAFETY: the caller made sure that [tail, tail + total) is inside the data, free and in one piece; the
         // consumer does not look at it before the tail covers it.
         unsafe { self.own.write(DATA + at, total as usize) }
     }
 
     /// Looks at the consumer's head again.
-    #[cold]
-    #[inline(never)]
     fn find_space(&mut self, tail: u64, needed: u64) -> Result<(), ClaimError> {
         if let Some(violation) = self.broken {
             return Err(violation.into());
@@ -282,9 +281,11 @@ impl<M: Memory> Batch<'_, M> {
     /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
     #[inline(always)]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
-        let (tail, total) = self.producer.reserve(self.end.tail, len)?;
-        self.end.tail = tail;
-        let bytes = self.producer.borrow(tail, total);
+        let total = self.producer.footprint(len)?;
+        if self.end.tail + total > self.end.room {
+            (self.end.tail, self.end.room) = self.producer.make_room(self.end.tail, total)?;
+        }
+        let bytes = self.producer.borrow(self.end.tail, total);
         Ok(Claim { end: &mut self.end, bytes, len, total })
     }
 
