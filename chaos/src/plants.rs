@@ -72,7 +72,7 @@ pub const ALL: &[Plant] = &[
         "fabric.expired-delivered",
         "a request is handed over after its deadline",
         &["fabric.requests"],
-        "requests-under-loss",
+        "priorities-under-flood",
     ),
     oracle(
         "fabric.failover-repeats",

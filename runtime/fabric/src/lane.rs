@@ -13,8 +13,10 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
+use synod_platform::memory;
 use synod_probe::{event, loss, reach};
-use synod_ring::spsc::{self, ClaimError, Consumer, Producer, Waiters};
+use synod_ring::spsc::{self, ClaimError, Consumer, HeapError, Producer, Waiters};
+use synod_ring::{Hardware, layout};
 use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 
 use crate::edge::Edge;
@@ -138,6 +140,13 @@ pub(crate) struct OutLane {
     answers: Vec<(SubId, [Option<u16>; 2])>,
 }
 
+/// A ring in the platform's memory, which can be refused.
+fn rings(capacity: usize, waiters: Waiters) -> Result<(Producer, Consumer), HeapError> {
+    let sender = Hardware::new(memory::region(layout::sender_len(capacity))?);
+    let receiver = Hardware::new(memory::region(layout::RECEIVER_LEN)?);
+    Ok(spsc::channel(sender, receiver, waiters)?)
+}
+
 fn place(class: Class) -> usize {
     match class {
         Class::Urgent => 0,
@@ -157,7 +166,7 @@ impl OutLane {
             return Ok(ring);
         }
         let waiters = Waiters { records: Some(self.to.clone()), space: Some(self.from.clone()) };
-        let (producer, consumer) = spsc::heap(self.ring_bytes, waiters).map_err(|error| {
+        let (producer, consumer) = rings(self.ring_bytes, waiters).map_err(|error| {
             reach!("fabric.lane_refused");
             event!(
                 "fabric.lane_refused",

@@ -37,11 +37,9 @@ fn served(history: &History, facts: &Facts) -> Judgement {
     let mut fed: BTreeSet<(NodeNumber, usize, u32)> = BTreeSet::new();
     for entry in &history.entries {
         match &entry.what {
-            What::Asked { id, work, client, .. } => {
-                if entry.at_ns >= converged_ns {
-                    clients.insert((entry.node, *work, *client));
-                    asked.insert(*id, (entry.node, *work, *client));
-                }
+            What::Asked { id, work, client, .. } if entry.at_ns >= converged_ns => {
+                clients.insert((entry.node, *work, *client));
+                asked.insert(*id, (entry.node, *work, *client));
             }
             What::Ended { id, outcome } => {
                 let Some(client) = asked.get(id) else { continue };

@@ -34,6 +34,9 @@ pub const ORACLE: Oracle = Oracle {
     judge,
 };
 
+/// What is in order: sending node and client, receiving node, workload, priority.
+type Stream = (NodeNumber, u32, NodeNumber, usize, Priority);
+
 #[derive(Clone, Copy)]
 struct Sent {
     node: NodeNumber,
@@ -54,7 +57,7 @@ struct Waiting {
 fn judge(history: &History, _: &Facts) -> Judgement {
     let mut found = Judgement::default();
     let mut sent: BTreeMap<Id, Sent> = BTreeMap::new();
-    let mut last: BTreeMap<(NodeNumber, u32, NodeNumber, usize, Priority), (u64, Id)> = BTreeMap::new();
+    let mut last: BTreeMap<Stream, (u64, Id)> = BTreeMap::new();
     // Messages that wait in the receiver of a workload on a node.
     let mut waiting: BTreeMap<(NodeNumber, usize), Vec<Waiting>> = BTreeMap::new();
     let mut here: BTreeSet<(NodeNumber, Id)> = BTreeSet::new();
