@@ -64,14 +64,17 @@ const BETWEEN_LOOKS: u64 = 1024;
 
 /// One sender as fast as it can to one receiver, in batches: millions of messages a second.
 pub fn throughput<S: Sender, R: Receiver>(
-    (mut sender, mut receiver): (S, R),
+    (mut sender, receiver): (S, R),
     batch: usize,
     plan: &Plan,
 ) -> Reading {
     let start = Barrier::new(2);
     let total = AtomicU64::new(u64::MAX);
     let (begun, received, ended) = std::thread::scope(|scope| {
-        let receiving = scope.spawn(|| {
+        let (start, total) = (&start, &total);
+        // Each end moves to the stack of its own thread: side by side on one they would share cache lines.
+        let receiving = scope.spawn(move || {
+            let mut receiver = receiver;
             pin(plan.cores.receiver);
             start.wait();
             let (mut received, mut idle) = (0, Idle::default());
@@ -114,12 +117,15 @@ pub fn throughput<S: Sender, R: Receiver>(
 
 /// There and back between two cores, one message at a time, both sides watching: nanoseconds.
 pub fn round_trip<S: Sender, R: Receiver>(ping: (S, R), pong: (S, R), plan: &Plan) -> Reading {
-    let ((mut ping, mut arrival), (mut pong, mut back)) = (ping, pong);
+    let ((mut ping, arrival), (pong, mut back)) = (ping, pong);
     let stop = AtomicU64::new(u64::MAX);
     let start = Barrier::new(2);
     let mut samples: Vec<u32> = Vec::with_capacity(1 << 20);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (start, stop) = (&start, &stop);
+        // Each end moves to the stack of its own thread: side by side on one they would share cache lines.
+        scope.spawn(move || {
+            let (mut arrival, mut pong) = (arrival, pong);
             pin(plan.cores.receiver);
             start.wait();
             let mut number = 0;
