@@ -99,6 +99,12 @@ pub const ALL: &[Plant] = &[
         "failover-busy",
     ),
     oracle(
+        "fabric.low-starves",
+        "a waiting message of low priority never grows old",
+        &["fabric.order"],
+        "priorities-under-flood",
+    ),
+    oracle(
         "fabric.priority-inverted",
         "the least urgent message goes first",
         &["fabric.order"],

@@ -2,7 +2,6 @@
 //!
 //! Each function prints for a person, writes JSON where it is asked to, and answers an exit status of [`exit`].
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -130,7 +129,7 @@ fn simulate(scenario: Scenario, arguments: &RunArguments) -> Result<Report, Comm
         None => None,
         Some(file) => {
             let out = std::fs::File::create(file).map_err(failed(file))?;
-            Some(Box::new(std::io::BufWriter::new(out)) as Box<dyn Write + Send>)
+            Some(Box::new(std::io::BufWriter::new(out)) as Box<dyn std::io::Write + Send>)
         }
     };
     let options = crate::world::Options { trace, plant: arguments.plant.clone() };
