@@ -215,6 +215,8 @@ impl<M: Memory> Mailbox<M> {
                 self.shared.ready(class, place).set(&self.shared.control);
             }
             Ok(false) => {
+                // The turn may have ended just there, before the ring was found empty.
+                lane.consumer.release();
                 if plant!("ring.ready-cleared-late") {
                     let ready = self.shared.ready(class, place);
                     // SAFETY: `ready` names words inside the control memory.

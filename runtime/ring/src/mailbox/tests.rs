@@ -133,6 +133,21 @@ fn a_budget_ends_a_drain_and_says_that_there_is_more() {
 }
 
 #[test]
+fn a_sender_gets_all_space_back_when_a_turn_ends_with_the_last_record() {
+    let (mut mailbox, _) = mailbox(1, 4);
+    let (_, mut producer) = connect(&mailbox.port(), URGENT).unwrap();
+    send(&mut producer, &[0; 7168 - 16]);
+    for _ in 0..17 {
+        send(&mut producer, b"x");
+    }
+    assert_eq!(mailbox.drain(18, |_, _| Flow::Next), Drained { records: 18, more: false });
+    assert!(mailbox.fall_asleep());
+    // Behind a padding of almost half the ring: all but one line of it.
+    let largest = producer.largest();
+    assert!(!producer.fall_asleep(largest).unwrap(), "nobody would ever wake it");
+}
+
+#[test]
 fn a_paused_lane_keeps_its_record_and_lets_others_pass_and_the_mailbox_sleep() {
     let (mut mailbox, _) = mailbox(1, 4);
     let port = mailbox.port();
