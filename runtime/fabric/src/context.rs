@@ -16,21 +16,20 @@ use std::task::{Context as Poller, Poll, Waker};
 use synod_platform::{task, time};
 use synod_probe::{event, loss, plant, reach};
 use synod_resilience::breaker::Breaker;
+use synod_ring::Waiter;
 use synod_wire::body::{Reason, Refusal as Said};
-use synod_wire::{Class, Kind, Priority};
+use synod_wire::{Kind, Priority};
 
 use crate::edge::{Edge, Fate};
-use crate::lane::{Grant, InLane, OutLane, Passage};
+use crate::intake::Intake;
+use crate::lane::{Grant, OutLane, Passage};
 use crate::mailbox::{ALL, Mailbox};
 use crate::message::{Payload, Refusal};
 use crate::registry::{ContextId, Entry, Note, Shared, Station, SubId};
 use crate::route::Route;
 
-/// Records taken off one lane before the next has its turn.
-const QUOTA: [usize; 2] = [64, 32];
-
-/// Rounds over all lanes before other tasks of the context have their turn.
-const ROUNDS: usize = 8;
+/// Records taken off the lanes before other tasks of the context have their turn.
+const BUDGET: usize = 512;
 
 /// A message on its way to a handler.
 pub(crate) struct Envelope {
@@ -169,7 +168,7 @@ pub(crate) struct Inner {
     pub queues: RefCell<BTreeMap<SubId, Rc<Queue>>>,
     pub edges: RefCell<BTreeMap<SubId, Arc<Edge>>>,
     pub outgoing: RefCell<BTreeMap<ContextId, Rc<RefCell<OutLane>>>>,
-    incoming: RefCell<Vec<InLane>>,
+    intake: RefCell<Intake>,
     pub routes: RefCell<BTreeMap<RouteKey, Weak<Route>>>,
     pub pending: RefCell<BTreeMap<u64, Pending>>,
     correlations: Cell<u64>,
@@ -187,14 +186,14 @@ impl fmt::Debug for Inner {
 
 impl Inner {
     /// A context on the current executor, with its drain task started.
-    pub fn start(shared: Arc<Shared>, station: Arc<Station>) -> Rc<Self> {
+    pub fn start(shared: Arc<Shared>, station: Arc<Station>, intake: Intake) -> Rc<Self> {
         let inner = Rc::new(Self {
             shared,
             station: station.clone(),
             queues: RefCell::default(),
             edges: RefCell::default(),
             outgoing: RefCell::default(),
-            incoming: RefCell::default(),
+            intake: RefCell::new(intake),
             routes: RefCell::default(),
             pending: RefCell::default(),
             correlations: Cell::new(0),
@@ -247,73 +246,30 @@ impl Inner {
         self.routes.borrow_mut().retain(|_, route| route.strong_count() > 0);
     }
 
-    /// Moves what the lanes hold to where it belongs; true if there may be more.
+    /// Moves what came to where it belongs, and what was held back on; true if there may be more.
     fn drain(&self) -> bool {
-        for _ in 0..ROUNDS {
-            for note in self.station.take_notes() {
-                self.heed(note);
-            }
-            let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
-            for lane in lanes {
-                if lane.borrow_mut().flush() {
-                    self.station.space.notify_waiters();
-                }
-            }
-            if !self.drain_round(None) && self.falls_asleep() {
-                return false;
+        for note in self.station.take_notes() {
+            self.heed(note);
+        }
+        let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
+        for lane in lanes {
+            if lane.borrow_mut().flush() {
+                self.station.space.notify_waiters();
             }
         }
-        true
+        self.drain_lanes() || self.station.has_notes() || !self.intake.borrow_mut().fall_asleep()
     }
 
-    /// One turn for each lane (or each from one context), the urgent ones first; true if anything moved.
-    fn drain_round(&self, only: Option<ContextId>) -> bool {
-        let mut moved = false;
-        let mut lanes = std::mem::take(&mut *self.incoming.borrow_mut());
-        lanes.retain_mut(|lane| {
-            if only.is_some_and(|from| from != lane.from.id) {
-                return true;
-            }
-            let quota = QUOTA[usize::from(lane.class == Class::Bulk)];
-            for _ in 0..quota {
-                match lane.next() {
-                    Ok(Some(record)) => {
-                        moved = true;
-                        self.accept(lane.from.id, record);
-                    }
-                    Ok(None) => return !lane.ended(),
-                    Err(violation) => {
-                        reach!("fabric.violation");
-                        loss!("fabric.lane", "the sender broke a rule and its lane was cut");
-                        event!(
-                            "fabric.violation",
-                            from = &*lane.from.name,
-                            to = &*self.station.name,
-                            why = &violation.to_string()
-                        );
-                        return false;
-                    }
-                }
-            }
-            true
-        });
-        let mut incoming = self.incoming.borrow_mut();
-        lanes.append(&mut incoming);
-        lanes.sort_by_key(|lane| lane.class == Class::Bulk);
-        *incoming = lanes;
-        moved
-    }
-
-    fn falls_asleep(&self) -> bool {
-        !self.station.has_notes() && self.incoming.borrow_mut().iter_mut().all(|lane| lane.fall_asleep())
+    /// Takes records off the lanes; true if there may be more.
+    fn drain_lanes(&self) -> bool {
+        self.intake.borrow_mut().drain(&self.station, BUDGET, |from, record| self.accept(from, record))
     }
 
     fn heed(&self, note: Note) {
         match note {
-            Note::Lane(lane) => self.incoming.borrow_mut().push(*lane),
             Note::Ended(context) => {
                 // What it said before it ended counts.
-                while self.drain_round(Some(context)) {}
+                while self.drain_lanes() {}
                 self.outgoing.borrow_mut().remove(&context);
                 let asked: Vec<u64> = self
                     .pending
@@ -540,10 +496,10 @@ impl Drop for Inner {
         for note in self.station.take_notes() {
             self.heed(note);
         }
-        while self.drain_round(None) {}
-        self.incoming.borrow_mut().clear();
+        while self.drain_lanes() {}
+        self.intake.borrow_mut().close(&self.station);
         self.shared.remove_station(self.station.id);
-        self.station.doorbell.0.wake();
+        self.station.doorbell.wake();
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use synod_ring::RegionError;
+
 use crate::message::Receipt;
 use crate::subject::SubjectError;
 
@@ -22,6 +24,15 @@ pub enum AttachError {
         /// The most.
         max: usize,
     },
+    /// As many contexts as there can be have entered.
+    #[error("the fabric has {max} contexts, and takes no more: let one end first")]
+    Contexts {
+        /// The most.
+        max: usize,
+    },
+    /// There is no memory for the context's mailbox.
+    #[error(transparent)]
+    Memory(#[from] RegionError),
 }
 
 /// Why a message was not taken, not even by one of its receivers.

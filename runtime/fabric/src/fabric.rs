@@ -11,7 +11,8 @@ use crate::config::FabricConfig;
 use crate::context::Inner;
 use crate::edge::Counts;
 use crate::error::AttachError;
-use crate::registry::Shared;
+use crate::intake::Intake;
+use crate::registry::{Doorbell, Shared};
 use crate::route::Route;
 use crate::subject::Subject;
 
@@ -33,8 +34,10 @@ impl Fabric {
     /// Binds the current executor thread under a name that is unique in this fabric, and starts the task that drains its lanes.
     /// To be called on the executor; the context ends when the last handle to it is dropped.
     pub fn enter(&self, name: &str) -> Result<Context, AttachError> {
-        let station = self.0.add_station(name)?;
-        Ok(Context { inner: Inner::start(self.0.clone(), station), fabric: self.clone() })
+        let doorbell = Arc::new(Doorbell::default());
+        let intake = Intake::new(doorbell.clone())?;
+        let station = self.0.add_station(name, doorbell, intake.port())?;
+        Ok(Context { inner: Inner::start(self.0.clone(), station, intake), fabric: self.clone() })
     }
 
     /// Takes nothing new: every subscription disappears from the routes, and its `recv` answers `None` once its queue is empty. What

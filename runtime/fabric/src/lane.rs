@@ -15,13 +15,13 @@ use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use synod_platform::memory;
 use synod_probe::{event, loss, reach};
-use synod_ring::spsc::{self, ClaimError, Consumer, HeapError, Producer, Waiters};
-use synod_ring::{Hardware, layout};
+use synod_ring::mailbox::ConnectError;
+use synod_ring::{ClaimError, Hardware, LaneId, Producer, Record, RegionError, layout};
 use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
-use crate::registry::{Note, Station, SubId};
+use crate::registry::{Station, SubId};
 use crate::subject::Subject;
 
 /// The smallest record in a ring, bytes: what bounds the payloads beside it.
@@ -140,11 +140,21 @@ pub(crate) struct OutLane {
     answers: Vec<(SubId, [Option<u16>; 2])>,
 }
 
-/// A ring in the platform's memory, which can be refused.
-fn rings(capacity: usize, waiters: Waiters) -> Result<(Producer, Consumer), HeapError> {
-    let sender = Hardware::new(memory::region(layout::sender_len(capacity))?);
+/// Why there is no ring to a context.
+#[derive(Debug, thiserror::Error)]
+enum NoLane {
+    #[error(transparent)]
+    Memory(#[from] RegionError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// A ring of `bytes` into the mailbox of `to`, in the platform's memory, which can be refused.
+fn connect(to: &Station, class: Class, bytes: usize, from: &Station) -> Result<(LaneId, Producer), NoLane> {
+    let sender = Hardware::new(memory::region(layout::sender_len(bytes))?);
     let receiver = Hardware::new(memory::region(layout::RECEIVER_LEN)?);
-    Ok(spsc::channel(sender, receiver, waiters)?)
+    let rank = synod_ring::Class(place(class) as u8);
+    Ok(to.port.connect(rank, sender, receiver, Some(from.doorbell.clone()))?)
 }
 
 fn place(class: Class) -> usize {
@@ -165,8 +175,7 @@ impl OutLane {
         if let Some(ring) = slot {
             return Ok(ring);
         }
-        let waiters = Waiters { records: Some(self.to.clone()), space: Some(self.from.clone()) };
-        let (producer, consumer) = rings(self.ring_bytes, waiters).map_err(|error| {
+        let (id, producer) = connect(&self.to, class, self.ring_bytes, &self.from).map_err(|error| {
             reach!("fabric.lane_refused");
             event!(
                 "fabric.lane_refused",
@@ -174,7 +183,10 @@ impl OutLane {
                 to = &*self.to.name,
                 why = &error.to_string()
             );
-            Refusal::LaneFull
+            match error {
+                NoLane::Connect(ConnectError::Gone) => Refusal::Gone,
+                NoLane::Connect(_) | NoLane::Memory(_) => Refusal::LaneFull,
+            }
         })?;
         event!("fabric.lane", from = &*self.from.name, to = &*self.to.name, bytes = self.ring_bytes);
         let grants = Arc::new(GrantTable::default());
@@ -182,14 +194,12 @@ impl OutLane {
         let inline_max = (producer.capacity() / 8).min(producer.largest()) - Extension::LEN;
         let incoming = InLane {
             from: self.from.clone(),
-            class,
-            consumer,
             beside: beside.clone(),
             grants: grants.clone(),
             known: Vec::new(),
             known_version: 0,
         };
-        self.to.tell(Note::Lane(Box::new(incoming)));
+        self.to.announce(id, incoming);
         Ok(slot.insert(OutRing {
             producer,
             beside,
@@ -392,8 +402,6 @@ impl OutRing {
 /// The receiving side of one ring.
 pub(crate) struct InLane {
     pub from: Arc<Station>,
-    pub class: Class,
-    consumer: Consumer,
     beside: Arc<ArrayQueue<Bytes>>,
     grants: Arc<GrantTable>,
     known: Vec<Option<Arc<Grant>>>,
@@ -424,10 +432,9 @@ pub(crate) enum Violation {
 }
 
 impl InLane {
-    /// The next record; `None` while there is none.
+    /// What a record says.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Incoming>, Violation> {
-        let Some(record) = self.consumer.peek()? else { return Ok(None) };
+    pub fn read(&mut self, record: &Record<'_>) -> Result<Incoming, Violation> {
         let compact = Compact::read(record.tag(), record.sequence(), record.payload())?;
         let version = self.grants.version.load(Acquire);
         if version != self.known_version {
@@ -455,27 +462,15 @@ impl InLane {
         } else {
             Payload::copy_from(compact.payload)
         };
-        let number = compact.sequence;
-        record.free();
-        self.grants.consumed.store(number + 1, Release);
-        Ok(Some(Incoming {
+        self.grants.consumed.store(compact.sequence + 1, Release);
+        Ok(Incoming {
             kind,
             priority,
             correlation: extension.correlation,
             deadline: extension.deadline,
             grant,
             payload,
-        }))
-    }
-
-    /// Whether nothing will come any more.
-    pub fn ended(&mut self) -> bool {
-        self.consumer.ended().unwrap_or(true)
-    }
-
-    /// Says that this side is about to sleep; false if there is something after all.
-    pub fn fall_asleep(&mut self) -> bool {
-        self.consumer.fall_asleep().unwrap_or(false)
+        })
     }
 }
 

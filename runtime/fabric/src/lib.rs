@@ -39,6 +39,7 @@ mod context;
 mod edge;
 mod error;
 mod fabric;
+mod intake;
 mod lane;
 pub mod link;
 mod mailbox;

@@ -12,11 +12,13 @@ use crossbeam_utils::CachePadded;
 use futures_util::task::AtomicWaker;
 use synod_platform::watch;
 use synod_probe::event;
+use synod_ring::{LaneId, Port, Waiter};
 use tokio::sync::Notify;
 
 use crate::config::FabricConfig;
 use crate::edge::{Counts, Edge};
 use crate::error::AttachError;
+use crate::intake::LANES;
 use crate::lane::InLane;
 use crate::subject::{Pattern, Subject};
 use crate::trie::Trie;
@@ -60,7 +62,11 @@ pub(crate) struct Station {
     pub id: ContextId,
     pub name: Arc<str>,
     /// Wakes the context's drain task.
-    pub doorbell: Doorbell,
+    pub doorbell: Arc<Doorbell>,
+    /// Where lanes to the context are made.
+    pub port: Port,
+    /// The fabric's part of lanes that the context has not seen yet.
+    lanes: Mutex<Vec<(LaneId, InLane)>>,
     /// Rung when a receiver or lane of this context's found room.
     pub space: Notify,
     notes: Mutex<Vec<Note>>,
@@ -75,8 +81,6 @@ impl fmt::Debug for Station {
 
 /// What one context tells another beside its lanes.
 pub(crate) enum Note {
-    /// A lane that ends in the context told.
-    Lane(Box<InLane>),
     /// A context ended: nothing will come from it.
     Ended(ContextId),
     /// A requester gave up.
@@ -86,11 +90,13 @@ pub(crate) enum Note {
 }
 
 impl Station {
-    fn new(id: ContextId, name: &str) -> Self {
+    fn new(id: ContextId, name: &str, doorbell: Arc<Doorbell>, port: Port) -> Self {
         Self {
             id,
             name: name.into(),
-            doorbell: Doorbell::default(),
+            doorbell,
+            port,
+            lanes: Mutex::default(),
             space: Notify::new(),
             notes: Mutex::new(Vec::new()),
             has_notes: AtomicBool::new(false),
@@ -102,7 +108,16 @@ impl Station {
         notes.push(note);
         self.has_notes.store(true, Release);
         drop(notes);
-        self.doorbell.0.wake();
+        self.doorbell.wake();
+    }
+
+    /// Announces a lane that ends in the context; to be called before anything is sent on it.
+    pub fn announce(&self, id: LaneId, lane: InLane) {
+        self.lanes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((id, lane));
+    }
+
+    pub fn take_lanes(&self) -> Vec<(LaneId, InLane)> {
+        std::mem::take(&mut *self.lanes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
     pub fn take_notes(&self) -> Vec<Note> {
@@ -119,13 +134,13 @@ impl Station {
     }
 }
 
-/// Wakes a context's drain task; the ring's waiter for lanes to it.
+/// Wakes a context's drain task: for its mailbox, for lanes from it that found room, and for notes.
 #[derive(Debug, Default)]
 pub(crate) struct Doorbell(pub AtomicWaker);
 
-impl synod_ring::Waiter for Station {
+impl Waiter for Doorbell {
     fn wake(&self) {
-        self.doorbell.0.wake();
+        self.0.wake();
     }
 }
 
@@ -186,14 +201,22 @@ impl Shared {
         self.registry.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn add_station(&self, name: &str) -> Result<Arc<Station>, AttachError> {
+    pub fn add_station(
+        &self,
+        name: &str,
+        doorbell: Arc<Doorbell>,
+        port: Port,
+    ) -> Result<Arc<Station>, AttachError> {
         Subject::new(name)?;
         let mut registry = self.registry();
         if registry.stations.values().any(|station| *station.name == *name) {
             return Err(AttachError::NameTaken(name.to_owned()));
         }
+        if registry.stations.len() >= LANES {
+            return Err(AttachError::Contexts { max: LANES });
+        }
         registry.next_context += 1;
-        let station = Arc::new(Station::new(registry.next_context, name));
+        let station = Arc::new(Station::new(registry.next_context, name, doorbell, port));
         registry.stations.insert(station.id, station.clone());
         Ok(station)
     }
