@@ -240,7 +240,12 @@ impl Inner {
 
     /// Forgets what concerns subscriptions that have ended.
     pub fn tidy(&self) {
-        self.edges.borrow_mut().retain(|_, edge| edge.to.is_link || !edge.to.gone.load(Acquire));
+        let registry = self.shared.registry();
+        // A link that is down stays listed: it may come up again.
+        self.edges
+            .borrow_mut()
+            .retain(|id, edge| !edge.to.gone.load(Acquire) || registry.subscriptions.contains_key(id));
+        drop(registry);
         let edges = self.edges.borrow();
         self.breakers.borrow_mut().retain(|id, _| edges.contains_key(id));
         self.routes.borrow_mut().retain(|_, route| route.strong_count() > 0);
@@ -524,5 +529,52 @@ impl Future for Drain {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::Inner;
+    use crate::agent::{Agent, Subscription};
+    use crate::registry::Takes;
+    use crate::{Fabric, FabricConfig, Pattern, Priority};
+    use synod_platform::{task, testing};
+
+    /// One request, answered by an instance that ends after that.
+    async fn ask_once(asker: &Agent, mut instance: Subscription) {
+        let asking = asker.request("job", Priority::Normal, "x", Duration::from_secs(1));
+        let answering = async move {
+            let message = instance.recv().await.unwrap();
+            message.reply("y").unwrap();
+        };
+        let answering = task::spawn(answering);
+        asking.await.unwrap();
+        answering.await.unwrap();
+    }
+
+    fn known(inner: &Inner) -> (usize, usize) {
+        (inner.breakers.borrow().len(), inner.edges.borrow().len())
+    }
+
+    #[test]
+    fn instances_and_links_that_ended_leave_neither_breakers_nor_edges_behind() {
+        testing::run(1, || async {
+            let fabric = Fabric::new(FabricConfig::named("n"));
+            let (here, there) = (fabric.enter("here").unwrap(), fabric.enter("there").unwrap());
+            let asker = here.agent("asker").unwrap();
+            let server = there.agent("server").unwrap();
+            for _ in 0..20 {
+                ask_once(&asker, server.serve("job", 4).await.unwrap()).await;
+                let link = Subscription::of_link(&there, "node:far".into(), 4).unwrap();
+                let wants =
+                    BTreeMap::from([(Pattern::new("job").unwrap(), Takes { events: false, requests: true })]);
+                fabric.shared().list(&link.queue().entry, wants);
+                ask_once(&asker, link).await;
+                assert_eq!(known(here.inner()), (1, 1), "what ended is forgotten with the next route");
+            }
+        });
     }
 }
