@@ -29,6 +29,14 @@ pub enum CorpusError {
         /// What the regex engine says.
         source: Box<regex::Error>,
     },
+    /// A rule leaves out what its findings say or what it looks for.
+    #[error("rule `{rule}` of the corpus of secrets leaves `{field}` empty: every finding needs it")]
+    Empty {
+        /// Which rule.
+        rule: String,
+        /// Which of its fields.
+        field: &'static str,
+    },
 }
 
 #[derive(Deserialize)]
@@ -82,6 +90,26 @@ struct RuleText {
     allow: Vec<String>,
 }
 
+impl RuleText {
+    /// A rule without words gives findings that nobody understands; one without keywords never finds anything.
+    fn must_say_all(&self) -> Result<(), CorpusError> {
+        let said = [
+            ("id", !self.id.trim().is_empty()),
+            ("what", !self.what.trim().is_empty()),
+            (
+                "keywords",
+                !self.keywords.is_empty() && self.keywords.iter().all(|keyword| !keyword.is_empty()),
+            ),
+            ("pattern", !self.pattern.is_empty()),
+            ("advice", !self.advice.trim().is_empty()),
+        ];
+        match said.into_iter().find(|(_, said)| !said) {
+            Some((field, _)) => Err(CorpusError::Empty { rule: self.id.clone(), field }),
+            None => Ok(()),
+        }
+    }
+}
+
 struct Rule {
     text: RuleText,
     pattern: Regex,
@@ -111,6 +139,7 @@ impl Corpus {
         let mut rules = Vec::new();
         let mut keywords = Vec::new();
         for mut text in file.rule {
+            text.must_say_all()?;
             for keyword in &mut text.keywords {
                 keyword.make_ascii_lowercase();
                 keywords.push(escape(keyword));
@@ -263,6 +292,28 @@ fn escape(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_that_says_nothing_is_refused_by_its_empty_field() {
+        let rule = |advice: &str, keywords: &str| {
+            format!(
+                "[allow]\nwords = []\nlines = []\n[[rule]]\nid = \"token\"\nwhat = \"a token\"\nseverity = \"high\"\n\
+                 keywords = [{keywords}]\npattern = \"tok_[a-z]+\"\nentropy = 1.0\nadvice = \"{advice}\"\nsample = \"tok_a\"\n"
+            )
+        };
+        assert!(Corpus::parse(&rule("revoke it", "'tok_'")).is_ok());
+        for (text, field) in [
+            (rule("", "'tok_'"), "advice"),
+            (rule("revoke it", ""), "keywords"),
+            (rule("x", "''"), "keywords"),
+        ] {
+            let refused = Corpus::parse(&text).err().map(|error| error.to_string());
+            let says = format!(
+                "rule `token` of the corpus of secrets leaves `{field}` empty: every finding needs it"
+            );
+            assert_eq!(refused, Some(says));
+        }
+    }
 
     /// A small generator, so that each run plants the same made-up secrets.
     struct Draw(u64);
