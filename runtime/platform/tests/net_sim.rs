@@ -322,6 +322,44 @@ fn a_one_way_cut_lets_the_other_way_pass() {
 }
 
 #[test]
+fn a_reader_of_a_held_stream_sleeps_until_it_comes() {
+    world(21, || async {
+        let polls = Rc::new(std::cell::Cell::new(0_u32));
+        let counted = polls.clone();
+        let server = Node::create("server", ip(1), move || {
+            let counted = counted.clone();
+            async move {
+                let mut listener = Listener::bind(&at(1, 7000), &creds("server")).await.unwrap();
+                let (_sender, mut receiver) = listener.accept().await.unwrap().split();
+                let mut hearing = std::pin::pin!(receiver.recv());
+                // Something else that the same task waits for makes it look while the stream is held.
+                let mut nap = std::pin::pin!(time::sleep(1_000 * MS));
+                let mut asleep = true;
+                let heard = std::future::poll_fn(|cx| {
+                    counted.set(counted.get() + 1);
+                    asleep = asleep && nap.as_mut().poll(cx).is_pending();
+                    hearing.as_mut().poll(cx)
+                });
+                assert_eq!(heard.await, Ok(Some(Bytes::from_static(b"held"))));
+            }
+        });
+        let node = client(|mut connection| async move {
+            time::sleep(100 * MS).await;
+            connection.send(Bytes::from_static(b"held")).await.unwrap();
+            time::sleep(10_000 * MS).await;
+        })
+        .await;
+        time::sleep(50 * MS).await;
+        control::isolate(server.id(), Direction::Inbound, true);
+        time::sleep(5_000 * MS).await;
+        control::isolate(server.id(), Direction::Inbound, false);
+        finished(server).await;
+        finished(node).await;
+        assert!(polls.get() < 10, "polled {} times: the reader wakes itself", polls.get());
+    });
+}
+
+#[test]
 fn a_sender_is_not_acknowledged_while_the_way_back_is_cut() {
     world(8, || async {
         let server = echo_server(Log::default());
