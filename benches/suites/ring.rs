@@ -56,7 +56,7 @@ fn batch(c: &mut Criterion) {
                 for _ in 0..BATCH {
                     batch.push([1; 4], black_box(&payload)).expect("an empty ring is not full");
                 }
-                drop(batch);
+                batch.publish();
                 consumer.drain(BATCH, |record| {
                     black_box(record.payload());
                     Taken::Yes

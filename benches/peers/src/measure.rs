@@ -59,27 +59,29 @@ impl Idle {
     }
 }
 
+/// Something that shares no cache line, and no pair of lines, with its neighbours: what one thread polls must not lie beside
+/// what the other writes.
+#[repr(align(128))]
+struct Alone<T>(T);
+
 /// Between two looks at the clock.
 const BETWEEN_LOOKS: u64 = 1024;
 
 /// One sender as fast as it can to one receiver, in batches: millions of messages a second.
-pub fn throughput<S: Sender, R: Receiver>(
-    (mut sender, receiver): (S, R),
-    batch: usize,
-    plan: &Plan,
-) -> Reading {
+pub fn throughput<S: Sender, R: Receiver>((sender, receiver): (S, R), batch: usize, plan: &Plan) -> Reading {
     let start = Barrier::new(2);
-    let total = AtomicU64::new(u64::MAX);
+    let total = Alone(AtomicU64::new(u64::MAX));
+    let mut sender = Alone(sender);
     let (begun, received, ended) = std::thread::scope(|scope| {
         let (start, total) = (&start, &total);
         // Each end moves to the stack of its own thread: side by side on one they would share cache lines.
         let receiving = scope.spawn(move || {
-            let mut receiver = receiver;
+            let mut receiver = Alone(receiver);
             pin(plan.cores.receiver);
             start.wait();
             let (mut received, mut idle) = (0, Idle::default());
-            while received < total.load(Ordering::Acquire) {
-                match receiver.receive(received, batch) {
+            while received < total.0.load(Ordering::Acquire) {
+                match receiver.0.receive(received, batch) {
                     0 => idle.wait(),
                     count => {
                         received += count as u64;
@@ -88,7 +90,7 @@ pub fn throughput<S: Sender, R: Receiver>(
                 }
             }
             let ended = Instant::now();
-            assert_eq!(receiver.receive(received, batch), 0, "more arrived than was sent");
+            assert_eq!(receiver.0.receive(received, batch), 0, "more arrived than was sent");
             (received, ended)
         });
         pin(plan.cores.sender);
@@ -98,7 +100,7 @@ pub fn throughput<S: Sender, R: Receiver>(
         while begun.elapsed() < plan.slice {
             let until = sent + BETWEEN_LOOKS;
             while sent < until {
-                match sender.send(sent, batch) {
+                match sender.0.send(sent, batch) {
                     0 => idle.wait(),
                     count => {
                         sent += count as u64;
@@ -107,7 +109,7 @@ pub fn throughput<S: Sender, R: Receiver>(
                 }
             }
         }
-        total.store(sent, Ordering::Release);
+        total.0.store(sent, Ordering::Release);
         let (received, ended) = receiving.join().expect("the receiver checks what it gets");
         assert_eq!(received, sent, "sent is not received");
         (begun, received, ended)
@@ -117,22 +119,23 @@ pub fn throughput<S: Sender, R: Receiver>(
 
 /// There and back between two cores, one message at a time, both sides watching: nanoseconds.
 pub fn round_trip<S: Sender, R: Receiver>(ping: (S, R), pong: (S, R), plan: &Plan) -> Reading {
-    let ((mut ping, arrival), (pong, mut back)) = (ping, pong);
-    let stop = AtomicU64::new(u64::MAX);
+    let ((ping, arrival), (pong, back)) = (ping, pong);
+    let (mut ping, mut back) = (Alone(ping), Alone(back));
+    let stop = Alone(AtomicU64::new(u64::MAX));
     let start = Barrier::new(2);
     let mut samples: Vec<u32> = Vec::with_capacity(1 << 20);
     std::thread::scope(|scope| {
         let (start, stop) = (&start, &stop);
         // Each end moves to the stack of its own thread: side by side on one they would share cache lines.
         scope.spawn(move || {
-            let (mut arrival, mut pong) = (arrival, pong);
+            let (mut arrival, mut pong) = (Alone(arrival), Alone(pong));
             pin(plan.cores.receiver);
             start.wait();
             let mut number = 0;
             let mut idle = Idle::default();
-            while number < stop.load(Ordering::Relaxed) {
-                if arrival.receive(number, 1) == 1 {
-                    assert_eq!(pong.send(number, 1), 1, "an empty channel is not full");
+            while number < stop.0.load(Ordering::Relaxed) {
+                if arrival.0.receive(number, 1) == 1 {
+                    assert_eq!(pong.0.send(number, 1), 1, "an empty channel is not full");
                     number += 1;
                     idle.reset();
                 } else {
@@ -145,16 +148,16 @@ pub fn round_trip<S: Sender, R: Receiver>(ping: (S, R), pong: (S, R), plan: &Pla
         let begun = Instant::now();
         let (mut number, mut last) = (0, begun);
         while last - begun < plan.slice || samples.is_empty() {
-            assert_eq!(ping.send(number, 1), 1, "an empty channel is not full");
+            assert_eq!(ping.0.send(number, 1), 1, "an empty channel is not full");
             let mut idle = Idle::default();
-            while back.receive(number, 1) == 0 {
+            while back.0.receive(number, 1) == 0 {
                 idle.wait();
             }
             let now = Instant::now();
             samples.push((now - last).as_nanos().min(u128::from(u32::MAX)) as u32);
             (number, last) = (number + 1, now);
         }
-        stop.store(number, Ordering::Relaxed);
+        stop.0.store(number, Ordering::Relaxed);
     });
     quantiles(samples)
 }

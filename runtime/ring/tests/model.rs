@@ -86,7 +86,7 @@ proptest! {
                         queue.push_back((sequence, bytes));
                         sequence += 1;
                     }
-                    drop(batch);
+                    batch.publish();
                     published = sequence;
                 }
                 Action::Drain(most) => {

@@ -4,8 +4,9 @@
 use super::{CAPACITY_BYTES, PATTERN, check, fill, touch};
 use crate::measure::{Receiver, Sender};
 use synod_ring::spsc::{Waiters, heap};
-use synod_ring::{Claim, ClaimError, Consumer, Producer, Taken};
+use synod_ring::{ClaimError, Consumer, Producer, Taken};
 
+const TAG: synod_ring::Tag = [1, 0, 0, 0];
 const HEADER: usize = synod_ring::layout::HEADER;
 
 /// A ring whose N-byte messages include the header.
@@ -33,27 +34,36 @@ pub fn apart<const N: usize>() -> (Apart<Producer, N>, Apart<Consumer, N>) {
 
 #[inline(always)]
 fn send(producer: &mut Producer, count: usize, len: usize, mut write: impl FnMut(&mut [u8], u64)) -> usize {
-    let mut put = |claim: Result<Claim<'_>, ClaimError>, offset: u64| match claim {
-        Ok(mut claim) => {
-            write(claim.payload(), offset);
-            claim.commit([1, 0, 0, 0]);
-            true
-        }
-        Err(ClaimError::Full) => false,
-        Err(other) => panic!("{other}"),
-    };
     if count == 1 {
-        let sent = put(producer.claim(len), 0);
+        let mut claim = match producer.claim(len) {
+            Ok(claim) => claim,
+            Err(refused) => return full(refused),
+        };
+        write(claim.payload(), 0);
+        claim.commit(TAG);
         producer.publish();
-        return usize::from(sent);
+        return 1;
     }
     let mut batch = producer.batch();
-    for sent in 0..count {
-        if !put(batch.claim(len), sent as u64) {
-            return sent;
+    let mut sent = 0;
+    while sent < count {
+        match batch.write(TAG, len, |payload| write(payload, sent as u64)) {
+            Ok(_) => sent += 1,
+            Err(refused) => {
+                full(refused);
+                break;
+            }
         }
     }
-    count
+    batch.publish();
+    sent
+}
+
+/// Nothing more was taken, and that for the one good reason.
+#[cold]
+fn full(refused: ClaimError) -> usize {
+    assert_eq!(refused, ClaimError::Full);
+    0
 }
 
 #[inline(always)]

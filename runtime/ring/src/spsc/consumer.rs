@@ -19,24 +19,32 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use synod_probe::{plant, reach};
 
 /// The reading end of a ring whose producer lives in this process. Dropping it tells the producer that nobody reads.
+///
+/// What is stored for every record (head, sequence) has no such neighbour, for the reason given at [`Producer`](crate::Producer).
+#[repr(C)]
 pub struct Consumer<M: Memory = Hardware> {
     own: M,
     peer: M,
-    bell: Option<Bell<M>>,
+    /// As in [`Position`], as are `sequence`, `end`, `tail` and `stride`.
+    head: u64,
     capacity: u64,
-    at: Position,
-    /// Told to the producer up to here.
-    released: u64,
-    /// The head at which it is told again.
-    tell_at: u64,
+    sequence: u64,
     /// How far the tail may be ahead of the head; nothing once a rule was broken.
     allowed: u64,
+    end: u64,
+    /// Told to the producer up to here.
+    released: u64,
+    tail: u64,
+    /// The head at which it is told again.
+    tell_at: u64,
+    stride: u64,
+    bell: Option<Bell<M>>,
     sleeping: bool,
     broken: Option<Violation>,
     _one_thread: PhantomData<Cell<()>>,
 }
 
-/// Where the reading stands. A drain keeps its own copy, which stays in registers.
+/// Where the reading stands, in locals that stay in registers.
 #[derive(Clone, Copy)]
 struct Position {
     /// Freed up to here.
@@ -86,23 +94,42 @@ impl<M: Memory> Consumer<M> {
             bell: bell(&peer, WAITING, waiter),
             own,
             peer,
+            head: 0,
             capacity: capacity as u64,
-            at: Position { head: 0, end: 0, tail: 0, sequence: 0, stride: LINE as u64 },
-            released: 0,
-            tell_at: capacity as u64 / 8,
+            sequence: 0,
             allowed: capacity as u64,
+            end: 0,
+            released: 0,
+            tail: 0,
+            tell_at: capacity as u64 / 8,
+            stride: LINE as u64,
             sleeping: false,
             broken: None,
             _one_thread: PhantomData,
         })
     }
 
+    #[inline(always)]
+    fn position(&self) -> Position {
+        let Self { head, end, tail, sequence, stride, .. } = *self;
+        Position { head, end, tail, sequence, stride }
+    }
+
+    #[inline(always)]
+    fn stand_at(&mut self, at: Position) {
+        self.head = at.head;
+        self.end = at.end;
+        self.tail = at.tail;
+        self.sequence = at.sequence;
+        self.stride = at.stride;
+    }
+
     /// The oldest record that was published and not freed.
     #[inline]
     pub fn peek(&mut self) -> Result<Option<Peeked<'_, M>>, Violation> {
-        let mut at = self.at;
+        let mut at = self.position();
         let next = self.next(&mut at);
-        self.at = at;
+        self.stand_at(at);
         Ok(next?.map(|record| Peeked { consumer: self, record }))
     }
 
@@ -113,7 +140,7 @@ impl<M: Memory> Consumer<M> {
     where
         F: for<'a> FnMut(&Record<'a, M>) -> Taken,
     {
-        let mut drain = Drain { at: self.at, consumer: self };
+        let mut drain = Drain { at: self.position(), consumer: self };
         let mut taken = 0;
         while taken < most {
             let Some(record) = drain.consumer.next(&mut drain.at)? else {
@@ -242,7 +269,7 @@ impl<M: Memory> Consumer<M> {
     /// Tells the producer what was freed so far, and wakes it if it waits for space. Happens by itself at every eighth of
     /// the capacity and whenever the ring is found empty.
     pub fn release(&mut self) {
-        self.release_to(self.at.head);
+        self.release_to(self.head);
     }
 
     #[inline(never)]
@@ -270,7 +297,7 @@ impl<M: Memory> Consumer<M> {
     /// Whether something is there to be read (or to be called a violation).
     pub(crate) fn has_more(&self) -> bool {
         // SAFETY: the control words were checked at the start.
-        self.at.head != unsafe { self.peer.load(TAIL, Acquire) }
+        self.head != unsafe { self.peer.load(TAIL, Acquire) }
     }
 
     /// Says that this side is about to sleep. False: there is something (or the producer is gone), stay awake. True: sleep until
@@ -327,7 +354,7 @@ struct Drain<'a, M: Memory> {
 impl<M: Memory> Drop for Drain<'_, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.consumer.at = self.at;
+        self.consumer.stand_at(self.at);
     }
 }
 
@@ -382,9 +409,10 @@ impl<M: Memory> Peeked<'_, M> {
         let Self { consumer, record } = self;
         let total = record.header.total;
         drop(record);
-        // In place, word by word: a copy of the position is loaded wider than it was just stored, and stalls.
-        consumer.at.pass(total);
-        consumer.keep_told(consumer.at.head);
+        let mut at = consumer.position();
+        at.pass(total);
+        consumer.stand_at(at);
+        consumer.keep_told(at.head);
     }
 }
 

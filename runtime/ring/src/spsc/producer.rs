@@ -15,31 +15,29 @@ use synod_probe::{plant, reach};
 const AHEAD: usize = 512;
 
 /// The writing end of a ring. Dropping it publishes what was committed and tells the consumer that nothing follows.
+///
+/// What is stored for every record (tail, sequence) has no such neighbour: a compiler that copies both at once, as a batch ends,
+/// loads wider than was stored, and the processor then waits until every store before is out, contended lines and all.
+#[repr(C)]
 pub struct Producer<M: Memory = Hardware> {
     own: M,
     peer: M,
-    bell: Option<Bell<M>>,
+    /// Committed up to here.
+    tail: u64,
     capacity: u64,
+    /// The next record's sequence.
+    sequence: u64,
     largest: usize,
-    end: End,
+    /// What may be written without another look: up to the limit, or to the end of the tail's lap.
+    room: u64,
     /// Published up to here.
     published: u64,
     /// The consumer's head as last seen, and a capacity further: the tail must not pass that.
     limit: u64,
+    bell: Option<Bell<M>>,
     waiting: bool,
     broken: Option<Violation>,
     _one_thread: PhantomData<Cell<()>>,
-}
-
-/// Where the next record goes. A batch keeps its own copy, which stays in registers.
-#[derive(Clone, Copy)]
-struct End {
-    /// Committed up to here.
-    tail: u64,
-    /// What may be written without another look: up to the limit, or to the end of the tail's lap.
-    room: u64,
-    /// The next record's sequence.
-    sequence: u64,
 }
 
 /// Why a claim was refused.
@@ -83,12 +81,14 @@ impl<M: Memory> Producer<M> {
         Ok(Self {
             own,
             peer,
-            bell,
+            tail: 0,
             capacity: capacity as u64,
+            sequence: 0,
             largest: layout::largest_payload(capacity),
-            end: End { tail: 0, room: capacity as u64, sequence: 0 },
+            room: capacity as u64,
             published: 0,
             limit: capacity as u64,
+            bell,
             waiting: false,
             broken: None,
             _one_thread: PhantomData,
@@ -107,29 +107,29 @@ impl<M: Memory> Producer<M> {
 
     /// Bytes committed and not known to be freed: how full the ring is, at most.
     pub fn used(&self) -> usize {
-        (self.end.tail + self.capacity - self.limit) as usize
+        (self.tail + self.capacity - self.limit) as usize
     }
 
     /// The sequence number that the next committed record gets; the first gets 0.
     pub fn next_sequence(&self) -> u64 {
-        self.end.sequence
+        self.sequence
     }
 
     /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
     #[inline]
     pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
         let total = self.footprint(len)?;
-        if self.end.tail + total > self.end.room {
-            (self.end.tail, self.end.room) = self.make_room(self.end.tail, total)?;
+        if self.tail + total > self.room {
+            (self.tail, self.room) = self.make_room(self.tail, total)?;
         }
-        let bytes = self.borrow(self.end.tail, total);
-        Ok(Claim { end: &mut self.end, bytes, len, total })
+        let bytes = self.borrow(self.tail, total);
+        Ok(Claim { tail: &mut self.tail, sequence: &mut self.sequence, bytes, len, total })
     }
 
-    /// Many records in a row, published together when the batch is dropped: cheaper for each than claims of their own.
+    /// Many records in a row, published together: cheaper for each than claims of their own.
     #[inline]
     pub fn batch(&mut self) -> Batch<'_, M> {
-        Batch { end: self.end, producer: self }
+        Batch { tail: self.tail, room: self.room, sequence: self.sequence, producer: self }
     }
 
     /// Bytes that a record with `len` bytes of payload takes, if it can ever fit.
@@ -202,13 +202,13 @@ impl<M: Memory> Producer<M> {
     /// Makes every committed record visible to the consumer, and wakes it if it sleeps.
     #[inline]
     pub fn publish(&mut self) {
-        if self.published == self.end.tail {
+        if self.published == self.tail {
             return;
         }
         let order = if plant!("ring.relaxed-publish") { Relaxed } else { Release };
         // SAFETY: the control words were checked at the start.
-        unsafe { self.own.store(TAIL, self.end.tail, order) };
-        self.published = self.end.tail;
+        unsafe { self.own.store(TAIL, self.tail, order) };
+        self.published = self.tail;
         if let Some(bell) = &self.bell {
             bell.ring();
         }
@@ -271,45 +271,57 @@ impl<M: Memory> Drop for Producer<M> {
     }
 }
 
-/// Many records in a row. Dropping it publishes them, and whatever was committed before.
+/// Many records in a row, sent together by [`publish`](Self::publish) or not at all: dropped before that, nothing was sent.
+#[must_use = "a batch that is not published sends nothing"]
 pub struct Batch<'a, M: Memory = Hardware> {
-    end: End,
+    tail: u64,
+    room: u64,
+    sequence: u64,
     producer: &'a mut Producer<M>,
 }
 
 impl<M: Memory> Batch<'_, M> {
-    /// Space for a payload of `len` bytes, to be filled and committed. Dropping the claim gives the space back.
+    /// Adds a record with `len` bytes of payload, written in place by `fill`; returns its sequence number.
     #[inline(always)]
-    pub fn claim(&mut self, len: usize) -> Result<Claim<'_, M>, ClaimError> {
+    pub fn write(&mut self, tag: Tag, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<u64, ClaimError> {
         let total = self.producer.footprint(len)?;
-        if self.end.tail + total > self.end.room {
-            (self.end.tail, self.end.room) = self.producer.make_room(self.end.tail, total)?;
+        if self.tail + total > self.room {
+            (self.tail, self.room) = self.producer.make_room(self.tail, total)?;
         }
-        let bytes = self.producer.borrow(self.end.tail, total);
-        Ok(Claim { end: &mut self.end, bytes, len, total })
+        let mut bytes = self.producer.borrow(self.tail, total);
+        // SAFETY: the borrow covers the header and `len` bytes behind it; regions are initialised.
+        fill(unsafe { std::slice::from_raw_parts_mut(bytes.pointer().add(HEADER), len) });
+        let sequence = self.sequence;
+        // SAFETY: the header's sixteen bytes are borrowed; records are aligned to 64.
+        unsafe { write_header(bytes.pointer(), len as u32, tag, sequence) };
+        drop(bytes);
+        self.sequence = sequence + 1;
+        self.tail += total;
+        Ok(sequence)
     }
 
-    /// Copies `payload` into the ring and commits it; returns its sequence.
+    /// Adds a record with a copy of `payload`; returns its sequence number.
     #[inline(always)]
     pub fn push(&mut self, tag: Tag, payload: &[u8]) -> Result<u64, ClaimError> {
-        let mut claim = self.claim(payload.len())?;
-        claim.payload().copy_from_slice(payload);
-        Ok(claim.commit(tag))
+        self.write(tag, payload.len(), |place| place.copy_from_slice(payload))
     }
-}
 
-impl<M: Memory> Drop for Batch<'_, M> {
+    /// Publishes the batch, and whatever was committed before.
     #[inline(always)]
-    fn drop(&mut self) {
-        self.producer.end = self.end;
-        self.producer.publish();
+    pub fn publish(self) {
+        let Self { tail, room, sequence, producer } = self;
+        producer.tail = tail;
+        producer.room = room;
+        producer.sequence = sequence;
+        producer.publish();
     }
 }
 
 /// Claimed space, filled in place. Dropped without a commit, nothing was sent.
 #[must_use = "a claim that is not committed is given back"]
 pub struct Claim<'a, M: Memory = Hardware> {
-    end: &'a mut End,
+    tail: &'a mut u64,
+    sequence: &'a mut u64,
     bytes: M::Writing,
     len: usize,
     total: u64,
@@ -326,13 +338,13 @@ impl<M: Memory> Claim<'_, M> {
     /// Makes the record part of the next publish; returns its sequence number.
     #[inline(always)]
     pub fn commit(self, tag: Tag) -> u64 {
-        let Self { end, mut bytes, len, total } = self;
-        let sequence = end.sequence;
+        let Self { tail, sequence: next, mut bytes, len, total } = self;
+        let sequence = *next;
         // SAFETY: the header's sixteen bytes are borrowed by the claim; records are aligned to 64.
         unsafe { write_header(bytes.pointer(), len as u32, tag, sequence) };
         drop(bytes);
-        end.sequence = sequence + 1;
-        end.tail += total;
+        *next = sequence + 1;
+        *tail += total;
         sequence
     }
 }
