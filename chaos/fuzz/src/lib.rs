@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod config;
 pub mod fabric;
+pub mod platform;
 pub mod wire;
 
 /// A parser under test.
@@ -36,4 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "locks", run: agents::locks },
     Target { name: "lint", run: agents::lint },
     Target { name: "tools", run: agents::tools },
+    Target { name: "hello", run: platform::hello },
+    Target { name: "frames", run: platform::frames },
+    Target { name: "append", run: platform::append },
 ];

@@ -162,8 +162,9 @@ fn checksum(record: &[u8]) -> u32 {
     synod_wire::crc::append(crc, &record[8..])
 }
 
-/// The payloads of the whole records at the start, and where they end.
-fn scan(content: &[u8]) -> (Vec<Vec<u8>>, usize) {
+/// The payloads of the whole records at the start, and where they end. Open to the fuzzer and to nobody else.
+#[doc(hidden)]
+pub fn scan(content: &[u8]) -> (Vec<Vec<u8>>, usize) {
     let mut records = Vec::new();
     let mut end = 0;
     while let Some(record) = whole(&content[end..], records.len() as u64 + 1) {

@@ -67,7 +67,7 @@ impl Encoder {
 
 /// Bytes on their way in, cut into frames.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     buffer: BytesMut,
 }
 

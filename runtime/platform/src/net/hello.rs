@@ -13,13 +13,15 @@ pub(super) const HELLO_MAX: usize = MAGIC.len() + 2 + 2 * 255;
 
 /// Who a side says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hello {
+pub struct Hello {
+    /// Its own name.
     pub name: String,
     /// Who vouches for the name; empty where nobody does.
     pub authority: String,
 }
 
 impl Hello {
+    /// The frame that says it.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(HELLO_MAX);
         out.put_slice(MAGIC);
@@ -30,6 +32,7 @@ impl Hello {
         out.freeze()
     }
 
+    /// Reads a stranger's first frame; anything but a whole hello is `Untrusted`.
     pub fn decode(frame: &[u8]) -> Result<Self, NetError> {
         let stranger =
             || NetError::Untrusted { reason: "its first frame is no hello of this protocol".to_owned() };

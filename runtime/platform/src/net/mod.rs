@@ -38,6 +38,13 @@ pub use address::{Address, AddressError};
 pub use connection::{Connection, Receiver, Sender};
 pub use error::NetError;
 pub use frame::FRAME_MAX;
+
+/// The parsers of strangers' bytes, open to the fuzzer and to nobody else.
+#[doc(hidden)]
+pub mod foreign {
+    pub use super::frame::Decoder;
+    pub use super::hello::Hello;
+}
 pub use identity::{Credentials, CredentialsError, PeerIdentity, Proof};
 pub use listener::{HANDSHAKE_LIMIT, HANDSHAKES_MAX, Listener};
 
