@@ -26,6 +26,9 @@ pub fn heading(machine: &Machine, plan: &Plan, smoke: bool) {
     println!(
         "  messages   synod ring: 16 bytes of header and the rest payload; \"header apart\": all payload, header on top"
     );
+    println!(
+        "             a record takes whole lines: below 64 B a queue that packs its elements moves more of them"
+    );
     if smoke {
         println!("  SMOKE: shows that everything runs; the figures mean nothing");
     }
