@@ -57,6 +57,24 @@ fn what_the_engine_cannot_do_is_unsupported_and_never_skipped() {
 }
 
 #[test]
+fn a_fault_that_would_harm_nobody_is_unsupported() {
+    let text = format!(
+        "{HEAD}[network]\nduplicate = 0.1\nreorder = 0.0\n[[fault]]\nat = \"100ms\"\nlink = {{ reorder = 0.2 }}\n"
+    );
+    let file = Temporary::holding("datagrams", &text);
+    let output = sim(&["run", file.path()]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    let because = "no workload sends datagrams";
+    assert_eq!(
+        told,
+        format!(
+            "unsupported: network.duplicate ({because})\nunsupported: fault[0].link.reorder ({because})\n"
+        )
+    );
+    assert_eq!(output.status.code(), Some(14));
+}
+
+#[test]
 fn every_scenario_of_the_house_is_read_and_listed() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios");
     let output = sim(&["list", folder]);

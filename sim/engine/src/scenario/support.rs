@@ -1,7 +1,12 @@
 //! What the form knows and this engine cannot do yet: said by name, never skipped.
 
-use super::form::{Core, Engine, Fault, OnCrash, Scenario, SwarmKind, WorkloadKind};
+use synod_control::units::Probability;
+
+use super::form::{Core, Engine, Fault, KeepAlive, OnCrash, Scenario, SwarmKind, WorkloadKind};
 use crate::oracles;
+
+/// Faults of datagrams are accepted by the network, and would harm nobody: no workload sends any.
+const NO_DATAGRAMS: &str = "no workload sends datagrams";
 
 /// Everything in the scenario that this engine cannot do, each with the key that asks for it; empty if it can run.
 pub fn unsupported(s: &Scenario) -> Vec<String> {
@@ -14,7 +19,16 @@ pub fn unsupported(s: &Scenario) -> Vec<String> {
             list.push(format!("workload[{index}].kind: {:?}", work.kind).to_lowercase());
         }
     }
+    for (key, chance) in [("duplicate", s.network.duplicate), ("reorder", s.network.reorder)] {
+        list.extend(is_asked(chance).then(|| format!("network.{key} ({NO_DATAGRAMS})")));
+    }
     for (index, fault) in s.fault.iter().enumerate() {
+        let link = fault.link.as_ref();
+        for (key, chance) in
+            [("duplicate", link.and_then(|l| l.duplicate)), ("reorder", link.and_then(|l| l.reorder))]
+        {
+            list.extend(is_asked(chance).then(|| format!("fault[{index}].link.{key} ({NO_DATAGRAMS})")));
+        }
         list.extend(one_fault(fault).map(|what| format!("fault[{index}].{what}")));
     }
     if s.heal.as_ref().is_some_and(|heal| heal.core == Core::Majority) {
@@ -32,11 +46,23 @@ pub fn unsupported(s: &Scenario) -> Vec<String> {
     if let Some(swarm) = &s.swarm {
         for kind in &swarm.from {
             if *kind == SwarmKind::Reorder {
-                list.push("swarm.from: reorder (no workload sends datagrams)".to_owned());
+                list.push(format!("swarm.from: reorder ({NO_DATAGRAMS})"));
             }
+        }
+        // A swarm harms one node at a time, which is what both words promise in a large enough fleet.
+        let enough = match swarm.keep_alive {
+            KeepAlive::Majority => 3,
+            KeepAlive::AllButOne => 2,
+        };
+        if s.cluster.nodes < enough {
+            list.push(format!("swarm.keep_alive: needs at least {enough} nodes, as one is harmed at a time"));
         }
     }
     list
+}
+
+fn is_asked(chance: Option<Probability>) -> bool {
+    chance.is_some_and(|chance| chance.get() > 0.0)
 }
 
 fn one_fault(fault: &Fault) -> Option<String> {
