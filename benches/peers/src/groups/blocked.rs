@@ -32,7 +32,7 @@ pub fn groups() -> Vec<Group> {
             "std sync_channel",
             vec![
                 Subject::new("synod ring, doorbell", |plan: &Plan| asleep(ring(), ring(), plan)),
-                Subject::new("crossbeam", |plan: &Plan| asleep(crossbeam(), crossbeam(), plan)),
+                Subject::new("crossbeam, spins first", |plan: &Plan| asleep(crossbeam(), crossbeam(), plan)),
                 Subject::new("std sync_channel", |plan: &Plan| asleep(std_sync(), std_sync(), plan)),
             ],
         ),

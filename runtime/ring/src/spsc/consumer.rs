@@ -129,7 +129,7 @@ impl<M: Memory> Consumer<M> {
     pub fn peek(&mut self) -> Result<Option<Peeked<'_, M>>, Violation> {
         let mut at = self.position();
         let next = self.next(&mut at);
-        self.stand_at(at);
+        (self.head, self.end, self.tail) = (at.head, at.end, at.tail);
         Ok(next?.map(|record| Peeked { consumer: self, record }))
     }
 
@@ -411,7 +411,7 @@ impl<M: Memory> Peeked<'_, M> {
         drop(record);
         let mut at = consumer.position();
         at.pass(total);
-        consumer.stand_at(at);
+        (consumer.head, consumer.sequence, consumer.stride) = (at.head, at.sequence, at.stride);
         consumer.keep_told(at.head);
     }
 }
