@@ -247,10 +247,14 @@ fn compare(file: &Path, seed: u64, name: &str, folder: &Path) -> Result<u8, Comm
     match differs {
         None if codes[0] == codes[1] => {
             let length = std::fs::metadata(&traces[0]).map(|meta| meta.len()).unwrap_or(0);
+            let hash = std::fs::File::open(&traces[0])
+                .and_then(trace::hash_of)
+                .map_err(|error| CommandError::Read { file: traces[0].clone(), error })?;
             println!(
                 "same: {name} with seed {seed}: two processes, {length} bytes of trace, equal (both ended with status {})",
                 shown(codes[0])
             );
+            println!("  trace: {hash}");
             Ok(exit::PASS)
         }
         None => {

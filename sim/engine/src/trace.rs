@@ -94,12 +94,29 @@ impl Recorder {
         if let Some(out) = &mut self.out {
             out.flush()?;
         }
-        let mut hash = String::with_capacity(64);
-        for byte in self.hash.finalize() {
-            let _ = write!(hash, "{byte:02x}");
-        }
-        Ok(Summary { hash, events: self.events })
+        Ok(Summary { hash: hexadecimal(self.hash), events: self.events })
     }
+}
+
+/// The hash of a trace that was written down: the same as its recorder's.
+pub fn hash_of(mut trace: impl io::Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 64 << 10];
+    loop {
+        match trace.read(&mut part)? {
+            0 => return Ok(hexadecimal(hash)),
+            read => hash.update(&part[..read]),
+        }
+    }
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in hash.finalize() {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Where two traces part.
