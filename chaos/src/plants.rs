@@ -54,7 +54,7 @@ pub const ALL: &[Plant] = &[
         "breaker.late-success-closes",
         "the success of an earlier generation closes the breaker",
         &["fabric.breaker"],
-        "breaker-sick-instance",
+        "requests-under-loss",
     ),
     oracle(
         "disk.ack-before-sync",
@@ -78,7 +78,7 @@ pub const ALL: &[Plant] = &[
         "fabric.failover-repeats",
         "a request that must not be done twice is given to a second instance after the first had it",
         &["fabric.requests"],
-        "breaker-sick-instance",
+        "failover-busy",
     ),
     oracle(
         "fabric.full-drops-silently",
