@@ -42,12 +42,16 @@ proptest! {
 
     #[test]
     fn a_ring_is_a_queue(
+        paced: bool,
         (power, actions) in (8u32..13).prop_flat_map(|power| {
             (Just(power), prop::collection::vec(action((1 << power) / 2 - 16), 1..400))
         })
     ) {
         let capacity = 1usize << power;
         let (mut producer, mut consumer) = heap(capacity, Waiters::default()).unwrap();
+        if paced {
+            consumer = consumer.paced();
+        }
         let largest = producer.largest();
         let mut queue: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
         let (mut sequence, mut published) = (0u64, 0u64);

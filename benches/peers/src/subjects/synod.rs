@@ -20,16 +20,16 @@ pub fn ends(waiters: Waiters) -> (Producer, Consumer) {
     heap(CAPACITY_BYTES, waiters).expect("the capacity is a power of two")
 }
 
-/// A ring, headers included.
+/// A ring, headers included. Its reader does nothing but read, and says so.
 pub fn whole<const N: usize>() -> (Whole<Producer, N>, Whole<Consumer, N>) {
     let (producer, consumer) = ends(Waiters::default());
-    (Whole(producer), Whole(consumer))
+    (Whole(producer), Whole(consumer.paced()))
 }
 
 /// A ring, headers apart.
 pub fn apart<const N: usize>() -> (Apart<Producer, N>, Apart<Consumer, N>) {
     let (producer, consumer) = ends(Waiters::default());
-    (Apart(producer), Apart(consumer))
+    (Apart(producer), Apart(consumer.paced()))
 }
 
 #[inline(always)]

@@ -11,12 +11,17 @@ use crate::layout::{
 use crate::sync::{Bytes, Hardware, Memory};
 use crate::violation::Violation;
 use std::cell::Cell;
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use synod_probe::{plant, reach};
+
+/// Bytes read in a row, and not by fewer than four records, that a [paced](Consumer::paced) reader takes for a stream.
+const BURST: u64 = 512;
+/// How often it then pauses: measured, where 6 gained half as much and 24 no more.
+const PAUSES: u32 = 12;
 
 /// The reading end of a ring whose producer lives in this process. Dropping it tells the producer that nobody reads.
 ///
@@ -40,6 +45,8 @@ pub struct Consumer<M: Memory = Hardware> {
     stride: u64,
     bell: Option<Bell<M>>,
     sleeping: bool,
+    /// Whether an empty ring is left alone for a moment after a burst.
+    paced: bool,
     broken: Option<Violation>,
     _one_thread: PhantomData<Cell<()>>,
 }
@@ -103,10 +110,19 @@ impl<M: Memory> Consumer<M> {
             tail: 0,
             tell_at: capacity as u64 / 8,
             stride: LINE as u64,
+            paced: false,
             sleeping: false,
             broken: None,
             _one_thread: PhantomData,
         })
+    }
+
+    /// For a reader that watches this ring and does nothing else: when it has read a burst and finds the ring empty, it pauses
+    /// for about as long as a cache line takes there and back. Looking again at once would pull the tail away from a producer
+    /// that is about to move it, once for every batch; left alone, it moves the tail several times at the price of one.
+    pub fn paced(mut self) -> Self {
+        self.paced = true;
+        self
     }
 
     #[inline(always)]
@@ -222,6 +238,10 @@ impl<M: Memory> Consumer<M> {
             return Err(violation);
         }
         if tail == at.tail {
+            if self.paced && at.head - self.released >= BURST.max(4 * at.stride) {
+                reach!("ring.paced");
+                (0..PAUSES).for_each(|_| spin_loop());
+            }
             self.release_to(at.head);
             return Ok(());
         }
