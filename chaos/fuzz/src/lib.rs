@@ -13,7 +13,7 @@ pub mod wire;
 /// A parser under test.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name: of its folder under `corpus/` and of its binary under `libfuzzer/`.
+    /// Its name, as its folder under `corpus/` and `SYNOD_FUZZ` have it.
     pub name: &'static str,
     /// Runs it on one input; panics on a broken promise.
     pub run: fn(&[u8]),
