@@ -5,6 +5,7 @@
 //! `synod-platform` and talks over `synod-fabric`. The tree is read, never written, and none of its code is run.
 
 pub mod director;
+pub mod docgen;
 pub mod finding;
 pub mod folder;
 pub mod language;
@@ -19,6 +20,7 @@ pub mod shell;
 pub mod survey;
 pub mod task;
 pub mod tree;
+pub mod workflow;
 
 pub use finding::{Finding, Place, Severity, Tally};
 pub use review::{Review, ReviewError, Reviewed};
@@ -35,11 +37,14 @@ pub enum Role {
     Linter,
     /// Finds secrets, dangerous permissions, weak lock files.
     Security,
+    /// Writes the API reference and the changelog, and holds the README against the tree.
+    Docgen,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 4] = [Role::Director, Role::Orchestrator, Role::Linter, Role::Security];
+    pub const ALL: [Role; 5] =
+        [Role::Director, Role::Orchestrator, Role::Linter, Role::Security, Role::Docgen];
 
     /// The agent's name on the fabric.
     pub fn name(self) -> &'static str {
@@ -48,6 +53,7 @@ impl Role {
             Role::Orchestrator => task::ORCHESTRATOR,
             Role::Linter => task::LINTER,
             Role::Security => task::SECURITY,
+            Role::Docgen => task::DOCGEN,
         }
     }
 
@@ -58,6 +64,7 @@ impl Role {
             Role::Orchestrator => "reads the tree, and runs the plan in waves",
             Role::Linter => "finds what is broken or untidy",
             Role::Security => "finds secrets, dangerous permissions, weak lock files",
+            Role::Docgen => "writes the API reference and the changelog, checks the README",
         }
     }
 
@@ -73,6 +80,7 @@ impl Role {
             Role::Orchestrator => Box::pin(orchestrator::work(desk)).await,
             Role::Linter => Box::pin(linter::work::work(desk)).await,
             Role::Security => Box::pin(security::work::work(desk)).await,
+            Role::Docgen => Box::pin(docgen::work::work(desk)).await,
         }
     }
 }
