@@ -18,6 +18,8 @@ pub const ORCHESTRATOR: &str = "project_orchestrator";
 pub const LINTER: &str = "linter";
 /// The name of SECURITY on the fabric.
 pub const SECURITY: &str = "security";
+/// The name of DOCGEN on the fabric.
+pub const DOCGEN: &str = "docgen";
 
 /// The subject on which an agent takes tasks.
 pub fn task_subject(agent: &str) -> String {
