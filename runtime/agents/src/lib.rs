@@ -4,6 +4,7 @@
 //! gives the verdict. Each is a pure core (tested by itself) under a thin shell that touches the world through
 //! `synod-platform` and talks over `synod-fabric`. The tree is read, never written, and none of its code is run.
 
+pub mod architect;
 pub mod director;
 pub mod docgen;
 pub mod finding;

@@ -74,10 +74,20 @@ pub enum ReviewError {
     Answer(serde_json::Error),
 }
 
-/// Runs a review and tells its progress as it comes.
+/// Runs a review under an id of its own and tells its progress as it comes.
 pub async fn run(
     agent: &Agent,
     review: &Review,
+    tell: impl FnMut(Progress),
+) -> Result<Reviewed, ReviewError> {
+    run_as(agent, review, run_id(), tell).await
+}
+
+/// Runs a review under an id that the caller has from [`run_id`] and may have told to others before the run begins.
+pub async fn run_as(
+    agent: &Agent,
+    review: &Review,
+    run: String,
     mut tell: impl FnMut(Progress),
 ) -> Result<Reviewed, ReviewError> {
     let tree = files::canonical(&review.tree).await?;
@@ -86,7 +96,6 @@ pub async fn run(
     }
     outside(&review.out, &tree).await?;
     files::create_directories(&review.out).await?;
-    let run = run_id();
     let folder = files::canonical(&review.out).await?.join(&run);
     files::create_directories(&folder).await?;
 
@@ -147,7 +156,7 @@ async fn outside(out: &Path, tree: &Path) -> Result<(), ReviewError> {
 }
 
 /// A run's id: when it began (UTC) and a random part, in characters that a subject and a file name may have.
-fn run_id() -> String {
+pub fn run_id() -> String {
     let began: String = time::wall().to_string().chars().filter(char::is_ascii_digit).take(14).collect();
     format!("review-{began}-{:06x}", random::below(1 << 24))
 }

@@ -14,6 +14,8 @@ use crate::finding::Finding;
 pub const DIRECTOR: &str = "director";
 /// The name of PROJECT_ORCHESTRATOR on the fabric.
 pub const ORCHESTRATOR: &str = "project_orchestrator";
+/// The name of ARCHITECT on the fabric.
+pub const ARCHITECT: &str = "architect";
 /// The name of LINTER on the fabric.
 pub const LINTER: &str = "linter";
 /// The name of SECURITY on the fabric.
