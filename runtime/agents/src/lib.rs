@@ -7,6 +7,7 @@
 pub mod architect;
 pub mod director;
 pub mod docgen;
+pub mod external;
 pub mod finding;
 pub mod folder;
 pub mod language;
@@ -25,7 +26,7 @@ pub mod workflow;
 
 pub use finding::{Finding, Place, Severity, Tally};
 pub use review::{Review, ReviewError, Reviewed};
-pub use shell::{Desk, Phase, Post, PostError, WorkError};
+pub use shell::{Agent, Desk, Phase, Post, PostError, WorkError};
 
 /// The agents of this build, by role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
