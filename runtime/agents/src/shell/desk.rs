@@ -1,0 +1,127 @@
+//! What the work on one task has at hand: the task, its time, the run folder, and the other agents.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use synod_fabric::{Agent as Member, Priority, RequestOptions};
+use synod_platform::task;
+use synod_platform::time::{self, Mono};
+use synod_probe::reach;
+
+use super::WorkError;
+use crate::folder::RunFolder;
+use crate::task::{Handoff, Progress, Task, progress_subject, task_subject};
+
+/// How often waiting work looks whether it shall go on.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What an agent's work has at hand. Cheap to clone; stays on its context.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    name: &'static str,
+    agent: Member,
+    task: Rc<Task>,
+    deadline: Mono,
+    cancelled: Rc<Cell<bool>>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        name: &'static str,
+        agent: Member,
+        task: Task,
+        deadline: Mono,
+        cancelled: Rc<Cell<bool>>,
+    ) -> Self {
+        Desk { name, agent, task: Rc::new(task), deadline, cancelled }
+    }
+
+    /// The task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// An input of the task by name.
+    pub fn input(&self, name: &str) -> Result<&str, WorkError> {
+        let input = self.task.inputs.get(name);
+        input.map(String::as_str).ok_or_else(|| WorkError::Task(format!("it names no input `{name}`")))
+    }
+
+    /// The agent's own folder within the run folder.
+    pub fn folder(&self) -> RunFolder {
+        RunFolder::of(&self.task.folder, self.name)
+    }
+
+    /// The time that is left.
+    pub fn left(&self) -> Duration {
+        self.deadline.since(time::now())
+    }
+
+    /// Tells how far the work is. Nobody has to listen.
+    pub fn progress(&self, fraction: f32, sentence: impl Into<String>) {
+        let progress = Progress {
+            run: self.task.run.clone(),
+            agent: self.name.into(),
+            fraction: fraction.clamp(0.0, 1.0),
+            sentence: sentence.into(),
+        };
+        if let Ok(text) = serde_json::to_vec(&progress) {
+            // Progress is worth no waiting: a listener that is behind misses a sentence, the next one tells more.
+            if self.agent.publish(&progress_subject(&self.task.run), Priority::Low, text).is_err() {
+                reach!("agent.progress-refused");
+            }
+        }
+    }
+
+    /// Lets others run, then says whether the work shall go on. To be called between small pieces of work.
+    pub async fn breathe(&self) -> Result<(), WorkError> {
+        task::yield_now().await;
+        self.look()
+    }
+
+    /// Waits until the work shall not go on, and says why. To be raced with what has no breath to come up for.
+    pub async fn given_up(&self) -> WorkError {
+        loop {
+            if let Err(why) = self.look() {
+                return why;
+            }
+            time::sleep(LOOK.min(self.left())).await;
+        }
+    }
+
+    fn look(&self) -> Result<(), WorkError> {
+        if self.cancelled.get() {
+            return Err(WorkError::Cancelled);
+        }
+        if self.left().is_zero() {
+            return Err(WorkError::DeadlinePassed);
+        }
+        Ok(())
+    }
+
+    /// Gives a task to another agent and waits for its handoff.
+    pub async fn delegate(&self, agent: &str, mut task: Task) -> Result<Handoff, WorkError> {
+        let left = self.left();
+        task.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let text = serde_json::to_vec(&task).map_err(|error| WorkError::Task(error.to_string()))?;
+        let answer = self
+            .agent
+            .request_with(
+                &task_subject(agent),
+                task.priority.into(),
+                text,
+                RequestOptions::within(left).idempotent(),
+            )
+            .await
+            .map_err(|why| WorkError::Part { agent: agent.into(), why })?;
+        serde_json::from_slice(answer.payload()).map_err(|error| {
+            WorkError::Task(format!("{agent} answered with something that is no handoff: {error}"))
+        })
+    }
+
+    /// A handoff from this agent, to be filled in.
+    pub fn handoff(&self, to: &str) -> Handoff {
+        Handoff { from: self.name.into(), to: to.into(), task: self.task.id.clone(), ..Handoff::default() }
+    }
+}
