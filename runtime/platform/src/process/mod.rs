@@ -3,7 +3,10 @@
 //! A tool gets the environment it is given and no other, a process group of its own, and a bound on time and output; when the
 //! time is over, or nobody waits for it any more, its whole group is killed. Nothing here runs a shell. In simulation a
 //! node has the tools, and the tools give the answers, that the engine recorded for it.
+//!
+//! A tool that runs foreign code (a tree's own tests, build scripts, configuration that is code) runs in a [`Jail`].
 
+mod jail;
 #[cfg(not(madsim))]
 mod real;
 #[cfg(madsim)]
@@ -19,6 +22,8 @@ use sim as arm;
 #[cfg(madsim)]
 pub use sim::control;
 
+pub use jail::{Breach, Contained, Held, Jail, Measure};
+
 /// A tool to run: built with [`Tool::new`] and the methods that follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
@@ -29,6 +34,7 @@ pub struct Tool {
     input: Vec<u8>,
     time_limit: Duration,
     output_limit: usize,
+    jail: Option<Jail>,
 }
 
 impl Tool {
@@ -46,6 +52,7 @@ impl Tool {
             input: Vec::new(),
             time_limit: Duration::from_secs(60),
             output_limit: 1 << 20,
+            jail: None,
         }
     }
 
@@ -110,6 +117,13 @@ impl Tool {
         self
     }
 
+    /// Runs it in this jail: for every tool that runs code of the tree it looks at. What was really enforced is in [`Output::contained`].
+    #[must_use]
+    pub fn jail(mut self, jail: Jail) -> Self {
+        self.jail = Some(jail);
+        self
+    }
+
     /// The program and its arguments, for messages.
     pub fn line(&self) -> String {
         let mut line = self.program.display().to_string();
@@ -120,7 +134,7 @@ impl Tool {
         line
     }
 
-    /// Runs it to its end. Dropping the future kills it.
+    /// Runs it to its end. Dropping the future kills it. When this returns for a jailed tool, none of its descendants is left.
     pub async fn run(self) -> Result<Output, ToolError> {
         if !self.program.is_absolute() {
             return Err(ToolError::NotAbsolute { program: self.program });
@@ -138,6 +152,8 @@ pub enum End {
     Signal(i32),
     /// It was killed because its time was over.
     TimedOut,
+    /// It ran into a bound of its jail and was killed for it.
+    Breached(Breach),
 }
 
 /// What a tool left.
@@ -153,6 +169,10 @@ pub struct Output {
     pub truncated: bool,
     /// How long it took.
     pub took: Duration,
+    /// The bounds of its jail that it ran into, each once, in order; also those that it survived.
+    pub breaches: Vec<Breach>,
+    /// What of its jail was enforced; empty without a jail.
+    pub contained: Contained,
 }
 
 impl Output {
@@ -187,6 +207,11 @@ pub enum ToolError {
         /// Its words.
         reason: String,
     },
+}
+
+/// What a jail is worth here: how each measure stands for a tool that is jailed now. It runs `true` in a jail to find out.
+pub async fn containment() -> Result<Contained, ToolError> {
+    arm::containment().await
 }
 
 /// The absolute path of the executable file `name` in one of the directories of `PATH`, the first found.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use synod_probe::{event, reach};
 
-use super::{End, Output, Tool, ToolError};
+use super::{Breach, Contained, End, Held, Jail, Measure, Output, Tool, ToolError};
 use crate::simulation::{self, NodeId};
 use crate::time;
 
@@ -15,7 +15,7 @@ use crate::time;
 pub mod control {
     use std::time::Duration;
 
-    use super::{End, NodeId, Output, here};
+    use super::{Breach, Contained, End, Held, Measure, NodeId, Output, here};
 
     /// What a tool once answered.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub mod control {
         pub stderr: Vec<u8>,
         /// How long it took, in virtual time.
         pub took: Duration,
+        /// The bounds that it ran into, if it is run in a jail. The first that kills (any but [`Breach::LeftProcesses`]) ends it.
+        pub breaches: Vec<Breach>,
     }
 
     impl Transcript {
@@ -44,16 +46,22 @@ pub mod control {
                 stdout: stdout.into(),
                 stderr: Vec::new(),
                 took: Duration::from_millis(1),
+                breaches: Vec::new(),
             }
         }
 
-        pub(super) fn output(&self) -> Output {
+        pub(super) fn output(&self, contained: Option<Contained>) -> Output {
+            let jailed = contained.is_some();
+            let breaches = if jailed { self.breaches.clone() } else { Vec::new() };
+            let fatal = breaches.iter().copied().find(|breach| *breach != Breach::LeftProcesses);
             Output {
-                end: End::Code(self.status),
+                end: fatal.map_or(End::Code(self.status), End::Breached),
                 stdout: self.stdout.clone(),
                 stderr: self.stderr.clone(),
                 truncated: false,
                 took: self.took,
+                breaches,
+                contained: contained.unwrap_or_default(),
             }
         }
     }
@@ -65,6 +73,11 @@ pub mod control {
             answers.retain(|answer| answer.args != transcript.args);
             answers.push(transcript);
         });
+    }
+
+    /// Sets how a measure of every jail on this node stands from now on; each is enforced whole at first.
+    pub fn contain(node: NodeId, measure: Measure, held: Held) {
+        here(node, |machine| machine.holds.insert(measure, held));
     }
 
     /// Sets a variable of a node's environment.
@@ -79,6 +92,7 @@ use control::Transcript;
 struct Machine {
     tools: BTreeMap<String, Vec<Transcript>>,
     variables: BTreeMap<String, String>,
+    holds: BTreeMap<Measure, Held>,
 }
 
 #[derive(Default)]
@@ -103,7 +117,7 @@ pub(super) async fn run(tool: Tool) -> Result<Output, ToolError> {
             reason: format!("no answer was recorded for `{}`", tool.line()),
         })
     })?;
-    let mut output = answer.output();
+    let mut output = answer.output(tool.jail.as_ref().map(contained));
     for bytes in [&mut output.stdout, &mut output.stderr] {
         output.truncated |= bytes.len() > tool.output_limit;
         bytes.truncate(tool.output_limit);
@@ -111,13 +125,35 @@ pub(super) async fn run(tool: Tool) -> Result<Output, ToolError> {
     let took = simulation::slowed(answer.took);
     if took > tool.time_limit {
         reach!("process.tool_timed_out");
-        output =
-            Output { end: End::TimedOut, stdout: Vec::new(), stderr: Vec::new(), truncated: false, took };
+        output = Output {
+            end: End::TimedOut,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            truncated: false,
+            took,
+            breaches: Vec::new(),
+            contained: output.contained,
+        };
     }
     output.took = took.min(tool.time_limit);
     time::sleep(output.took).await;
     event!("process.tool", name = name, took_us = micros(output.took));
     Ok(output)
+}
+
+/// How the jails of this node stand, as the engine set it.
+fn contained(jail: &Jail) -> Contained {
+    here(simulation::current_node(), |machine| {
+        let held = |measure| match measure {
+            Measure::Network if jail.network => Held::Allowed,
+            _ => machine.holds.get(&measure).cloned().unwrap_or_else(|| Held::By("simulation".to_owned())),
+        };
+        Contained { measures: Measure::ALL.map(|measure| (measure, held(measure))).to_vec() }
+    })
+}
+
+pub(super) async fn containment() -> Result<Contained, ToolError> {
+    Ok(contained(&Jail::new("/")))
 }
 
 fn micros(duration: Duration) -> u64 {
