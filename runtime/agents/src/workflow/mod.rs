@@ -1,3 +1,4 @@
 //! The workflow engine: a plan of steps that a person can read, run so that a kill at any moment loses nothing.
 
 pub mod journal;
+pub mod plan;
