@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use synod_platform::files::{self, FilesError, Kind, WalkLimits};
+use synod_platform::files::{self, CopyLimits, FilesError, Kind, WalkLimits};
 use synod_platform::testing;
+use synod_platform::time::{Duration, timeout};
 
 /// An empty directory to work in, and a way to put links there, in either arm.
 struct Place {
@@ -239,10 +240,84 @@ fn a_walk_ends_at_its_bounds_and_says_so() {
     });
 }
 
+#[test]
+fn a_copy_has_what_the_tree_has_within_itself_and_names_the_rest() {
+    testing::run(9, || async {
+        let place = Place::new();
+        for (path, text) in
+            [("tree/.gitignore", "skip\n"), ("tree/skip/x", ""), ("tree/src/a", "one"), ("tree/run", "two!")]
+        {
+            place.put(path, text).await;
+        }
+        files::set_mode(&place.path("tree/run"), 0o4755).await.unwrap();
+        place.put("secret", "outside").await;
+        place.link("tree/src/near", "../run");
+        place.link("tree/far", "../secret");
+        let (from, to) = (place.path("tree"), place.path("copy/below"));
+        let copied = files::copy_tree(&from, &to, CopyLimits::default()).await.unwrap();
+        assert_eq!((copied.files, copied.bytes), (3, 12));
+        assert_eq!(
+            copied.left_out,
+            [(PathBuf::from("far"), "a link out of the tree, to ../secret".to_owned())]
+        );
+        assert_eq!(
+            walked(&to, WalkLimits::default()).await,
+            [".gitignore", "run", "src", "src/a", "src/near"]
+        );
+        assert_eq!(files::read(&to.join("src/near"), 10).await.unwrap(), b"two!");
+        assert_eq!(files::metadata(&to.join("run")).await.unwrap().mode, 0o755);
+        // What happens to the copy does not happen to the tree.
+        files::write(&to.join("src/a"), "changed").await.unwrap();
+        assert_eq!(files::read(&from.join("src/a"), 10).await.unwrap(), b"one");
+    });
+}
+
+#[test]
+fn a_tree_that_is_too_much_is_not_copied_in_part() {
+    testing::run(10, || async {
+        let place = Place::new();
+        place.put("tree/a", "12345").await;
+        place.put("tree/b", "67890").await;
+        let (from, to) = (place.path("tree"), place.path("copy"));
+        let copy = |bytes, entries| {
+            let walk = WalkLimits { entries, ..WalkLimits::default() };
+            files::copy_tree(&from, &to, CopyLimits { walk, bytes })
+        };
+        assert_eq!(copy(9, 2).await, Err(FilesError::TooLarge { path: from.clone(), limit: 9 }));
+        let refused = copy(10, 1).await.unwrap_err().to_string();
+        assert!(refused.contains("more than the 1 entries"), "{refused}");
+        assert_eq!(files::exists(&to).await, Ok(false));
+        assert_eq!(copy(10, 2).await.unwrap().bytes, 10);
+    });
+}
+
+#[test]
+fn a_scratch_folder_is_empty_at_first_and_gone_afterwards_and_not_swept_while_it_is_held() {
+    testing::run(11, || async {
+        let place = Place::new();
+        let parent = place.path("work");
+        assert_eq!(files::sweep_scratch(&parent).await, Ok(0));
+        let (one, two) = (files::scratch(&parent).await.unwrap(), files::scratch(&parent).await.unwrap());
+        assert_ne!(one.path(), two.path());
+        assert!(files::list(one.path()).await.unwrap().is_empty());
+        files::write(&one.path().join("a"), "x").await.unwrap();
+        assert_eq!(files::sweep_scratch(&parent).await, Ok(0));
+        one.remove().await.unwrap();
+        assert_eq!(files::list(&parent).await.unwrap().len(), 1);
+        drop(two);
+        // In production a thread of its own removes it.
+        let gone = async {
+            while !files::list(&parent).await.unwrap().is_empty() {
+                synod_platform::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), gone).await.unwrap();
+    });
+}
+
 #[cfg(not(madsim))]
 mod real {
     use super::*;
-    use synod_platform::time::{Duration, timeout};
 
     #[test]
     fn a_pipe_in_the_tree_is_told_and_reading_it_does_not_wait() {
@@ -263,6 +338,39 @@ mod real {
     }
 
     #[test]
+    fn a_scratch_folder_whose_holder_was_killed_is_swept() {
+        testing::run(3, || async {
+            let place = Place::new();
+            let left = place.path(".synod-scratch-0123456789abcdef");
+            files::create_directories(&left.join("a/b")).await.unwrap();
+            files::create_directories(&place.path("mine")).await.unwrap();
+            files::set_mode(&left.join("a/b"), 0).await.unwrap();
+            files::set_mode(&left, 0).await.unwrap();
+            assert_eq!(files::sweep_scratch(&place.path("")).await, Ok(1));
+            assert_eq!(files::list(&place.path("")).await.unwrap(), [OsString::from("mine")]);
+        });
+    }
+
+    #[test]
+    fn a_tree_deeper_than_any_path_is_long_and_without_permissions_is_removed() {
+        testing::run(4, || async {
+            use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+            let place = Place::new();
+            let mut at = openat(CWD, place.path(""), OFlags::DIRECTORY, Mode::empty()).unwrap();
+            for level in 0..5000 {
+                mkdirat(&at, "deep", Mode::RWXU).unwrap();
+                let below = openat(&at, "deep", OFlags::DIRECTORY, Mode::empty()).unwrap();
+                if level % 100 == 50 {
+                    mkdirat(&below, "shut", Mode::empty()).unwrap();
+                }
+                at = below;
+            }
+            files::remove_tree(&place.path("deep")).await.unwrap();
+            assert_eq!(files::exists(&place.path("deep")).await, Ok(false));
+        });
+    }
+
+    #[test]
     fn a_file_whose_length_lies_is_still_bounded() {
         testing::run(2, || async {
             let path = Path::new("/proc/self/status");
@@ -276,7 +384,7 @@ mod real {
 mod simulated {
     use super::*;
     use synod_platform::simulation::{self, Node};
-    use synod_platform::time::{Duration, sleep};
+    use synod_platform::time::sleep;
 
     #[test]
     fn what_may_not_be_read_is_reported_and_the_rest_is_walked() {
@@ -292,6 +400,26 @@ mod simulated {
             assert!(matches!(walk.unreadable[0].error, FilesError::Denied { .. }));
             assert!(matches!(files::read(&place.path("shut/b"), 1).await, Err(FilesError::Denied { .. })));
         });
+    }
+
+    #[test]
+    fn a_scratch_folder_whose_node_was_killed_is_swept_by_its_next_life() {
+        simulation::run(1, Duration::from_secs(60), || async {
+            let node = Node::create("a", [10, 0, 0, 1].into(), || async {
+                let before = files::sweep_scratch(Path::new("/work")).await.unwrap();
+                files::write(Path::new(&format!("/swept-{before}")), "").await.unwrap();
+                let _held = files::scratch(Path::new("/work")).await.unwrap();
+                std::future::pending::<()>().await;
+            });
+            sleep(Duration::from_millis(5)).await;
+            node.kill();
+            node.restart();
+            sleep(Duration::from_millis(5)).await;
+            let paths = files::tree(node.id()).paths();
+            assert!(paths.contains(&"/swept-0".into()) && paths.contains(&"/swept-1".into()), "{paths:?}");
+            assert_eq!(paths.iter().filter(|path| path.starts_with("/work")).count(), 2, "{paths:?}");
+        })
+        .unwrap();
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! what it could not read instead of failing. A file written by [`write()`] is there whole or not at all, also after a
 //! crash. In simulation each node has an in-memory tree that the engine fills.
 
+mod copy;
 mod error;
 #[cfg(not(madsim))]
 mod real;
+mod scratch;
 #[cfg(madsim)]
 mod sim;
 mod walk;
@@ -18,7 +20,9 @@ use real as arm;
 #[cfg(madsim)]
 use sim as arm;
 
+pub use copy::{Copied, CopyLimits};
 pub use error::FilesError;
+pub use scratch::{Scratch, scratch, sweep_scratch};
 #[cfg(madsim)]
 pub use sim::{Tree, tree};
 pub use walk::{Entry, Unreadable, Walk, WalkLimits};
@@ -120,6 +124,14 @@ pub async fn create_directories(path: &Path) -> Result<(), FilesError> {
     off_the_loop(path, arm::create_directories).await
 }
 
+/// Copies the tree `from` into the directory `to`, which is made, within `limits`. Regular files (sharing their blocks with the originals where the file
+/// system can), their times and permissions without set-user-id, directories, and links that stay inside; what is left out is named. What
+/// would pass the bounds is [`FilesError::TooLarge`], and what was copied until then stays. Nothing is written in `from`.
+pub async fn copy_tree(from: &Path, to: &Path, limits: CopyLimits) -> Result<Copied, FilesError> {
+    let to = to.to_owned();
+    off_the_loop(from, move |from| copy::copy_tree(from, &to, &limits)).await
+}
+
 /// Sets the permission bits of a file or directory.
 pub async fn set_mode(path: &Path, mode: u32) -> Result<(), FilesError> {
     off_the_loop(path, move |path| arm::set_mode(path, mode)).await
@@ -130,7 +142,8 @@ pub async fn remove_file(path: &Path) -> Result<(), FilesError> {
     off_the_loop(path, |path| arm::remove_file(path).or_else(FilesError::unless_not_found)).await
 }
 
-/// Removes a directory with all below it, following no link. What is not there is well.
+/// Removes a directory with all below it, following no link, also where its directories have lost their permissions or lie deeper than any path
+/// can say. What is not there is well.
 pub async fn remove_tree(path: &Path) -> Result<(), FilesError> {
     off_the_loop(path, |path| arm::remove_tree(path).or_else(FilesError::unless_not_found)).await
 }

@@ -1,13 +1,15 @@
 //! Real files, by blocking calls: always called from a pool beside the contexts.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CStr, CString, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat};
 
 use super::{FilesError, Kind, Metadata};
 
@@ -90,8 +92,12 @@ fn read_open(path: &Path, file: File, limit: u64) -> Result<Vec<u8>, FilesError>
     if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
-/// Opens one component after the other, none of them through a link, so that swapping one meanwhile leads nowhere.
 pub(super) fn read_below(root: &Path, relative: &Path, limit: u64) -> Result<Vec<u8>, FilesError> {
+    read_open(&root.join(relative), open_below(root, relative)?, limit)
+}
+
+/// Opens one component after the other, none of them through a link, so that swapping one meanwhile leads nowhere.
+fn open_below(root: &Path, relative: &Path) -> Result<File, FilesError> {
     let whole = root.join(relative);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let directory = OFlags::DIRECTORY;
@@ -112,7 +118,40 @@ pub(super) fn read_below(root: &Path, relative: &Path, limit: u64) -> Result<Vec
             refused(if link { rustix::io::Errno::LOOP } else { error })
         })?;
     }
-    read_open(&whole, File::from(at), limit)
+    Ok(File::from(at))
+}
+
+/// Copies a regular file of at most `limit` bytes to the new file `to`; gives its length.
+pub(super) fn copy_file(root: &Path, relative: &Path, to: &Path, limit: u64) -> Result<u64, FilesError> {
+    let path = root.join(relative);
+    let from = open_below(root, relative)?;
+    let metadata = from.metadata().map_err(told(&path))?;
+    if !metadata.is_file() {
+        return Err(FilesError::NotAFile { path });
+    }
+    let too_large = || FilesError::TooLarge { path: path.clone(), limit };
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    // Its owner must be able to work with it, and nobody gets another's rights by it.
+    let mode = metadata.permissions().mode() & 0o777 | 0o600;
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(mode).open(to).map_err(told(to))?;
+    let copied = match rustix::fs::ioctl_ficlone(&copy, &from) {
+        Ok(()) => copy.metadata().map_err(told(to))?.len(),
+        // Another file system, or one that cannot share blocks.
+        Err(_) => io::copy(&mut from.take(limit.saturating_add(1)), &mut copy).map_err(told(to))?,
+    };
+    if copied > limit {
+        return Err(too_large());
+    }
+    // Build systems compare times. A file system that keeps none is no reason to fail.
+    let _ = metadata.modified().and_then(|modified| copy.set_modified(modified));
+    Ok(copied)
+}
+
+/// Makes the link `path` with this text.
+pub(super) fn make_link(path: &Path, target: &Path) -> Result<(), FilesError> {
+    std::os::unix::fs::symlink(target, path).map_err(told(path))
 }
 
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
@@ -152,6 +191,114 @@ pub(super) fn remove_file(path: &Path) -> Result<(), FilesError> {
     fs::remove_file(path).map_err(told(path))
 }
 
+/// A lock on a directory, which goes with its descriptor.
+#[derive(Debug)]
+pub(super) struct Hold {
+    _directory: File,
+}
+
+/// Makes the directory `path` and locks it; `None` when somebody has taken it away meanwhile.
+pub(super) fn make_held(path: &Path) -> Result<Option<Hold>, FilesError> {
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(told(path))?;
+    take_over(path)
+}
+
+/// Locks the directory `path`; `None` when another holds it or it is gone.
+pub(super) fn take_over(path: &Path) -> Result<Option<Hold>, FilesError> {
+    use rustix::fs::{FlockOperation, flock};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || openat(CWD, path, flags, Mode::empty());
+    let directory = match open() {
+        Err(rustix::io::Errno::ACCESS) => {
+            // What ran in it may have shut it.
+            set_mode(path, 0o700)?;
+            open()
+        }
+        opened => opened,
+    };
+    let directory = match directory {
+        Ok(directory) => File::from(directory),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failed(path, &error.into())),
+    };
+    if flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(None);
+    }
+    let held = directory.metadata().map_err(told(path))?;
+    let same =
+        fs::symlink_metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino()));
+    Ok(same.then_some(Hold { _directory: directory }))
+}
+
+/// Removes a tree that nobody waits for, on a thread of its own. If that comes to nothing, the next sweep finds it.
+pub(super) fn remove_later(path: PathBuf, hold: Hold) {
+    let work = move || {
+        let _ = remove_tree(&path);
+        drop(hold);
+    };
+    let _ = std::thread::Builder::new().name("remove-scratch".into()).spawn(work);
+}
+
+/// Goes down and up by descriptors, never by a long path, and holds one of them at a time, so that no depth is too deep.
+/// A directory that may not be opened or changed is opened up first: its owner may.
 pub(super) fn remove_tree(path: &Path) -> Result<(), FilesError> {
-    fs::remove_dir_all(path).map_err(told(path))
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let error = |error: rustix::io::Errno| failed(path, &error.into());
+    let enter = |at: BorrowedFd<'_>, name: &CStr| {
+        let opened = openat(at, name, flags, Mode::empty());
+        let opened = match opened {
+            Err(rustix::io::Errno::ACCESS) => {
+                rustix::fs::chmodat(at, name, Mode::RWXU, AtFlags::empty())?;
+                openat(at, name, flags, Mode::empty())?
+            }
+            opened => opened?,
+        };
+        // Without the right to write, nothing in it could be removed.
+        if rustix::fs::fstat(&opened)?.st_mode & 0o700 != 0o700 {
+            rustix::fs::fchmod(&opened, Mode::RWXU)?;
+        }
+        Ok(opened)
+    };
+    let top = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| FilesError::NotFound { path: path.to_owned() })?;
+    let mut at = enter(CWD, &top).map_err(error)?;
+    let mut names: Vec<CString> = Vec::new();
+    loop {
+        let mut below = None;
+        // Anew from the start, as what was listed before has been removed.
+        let mut entries = rustix::fs::Dir::read_from(&at).map_err(error)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry.map_err(error)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            match rustix::fs::unlinkat(&at, name, AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {
+                    match rustix::fs::unlinkat(&at, name, AtFlags::REMOVEDIR) {
+                        Ok(()) => {}
+                        Err(_) => {
+                            below = Some(name.to_owned());
+                            break;
+                        }
+                    }
+                }
+                Err(other) => return Err(error(other)),
+            }
+        }
+        match below {
+            Some(name) => {
+                at = enter(at.as_fd(), &name).map_err(error)?;
+                names.push(name);
+            }
+            None => match names.pop() {
+                Some(name) => {
+                    at = openat(&at, c"..", flags, Mode::empty()).map_err(error)?;
+                    rustix::fs::unlinkat(&at, &name, AtFlags::REMOVEDIR).map_err(error)?;
+                }
+                None => return fs::remove_dir(path).map_err(told(path)),
+            },
+        }
+    }
 }

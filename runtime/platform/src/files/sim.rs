@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::{FilesError, Kind, Metadata};
-use crate::simulation::{self, NodeId};
+use crate::simulation::{self, Incarnation, NodeId};
 
 #[derive(Clone, Debug)]
 enum Item {
@@ -304,4 +304,59 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), FilesError> {
         content.items.retain(|below, _| !below.starts_with(&path) || below == Path::new("/"));
         Ok(())
     })
+}
+
+/// Copies a regular file of at most `limit` bytes to the new file `to`; gives its length.
+pub(super) fn copy_file(root: &Path, relative: &Path, to: &Path, limit: u64) -> Result<u64, FilesError> {
+    let bytes = read_below(root, relative, limit)?;
+    let mode = metadata(&root.join(relative))?.mode & 0o777 | 0o600;
+    write(to, &bytes)?;
+    set_mode(to, mode)?;
+    Ok(bytes.len() as u64)
+}
+
+/// Makes the link `path` with this text.
+pub(super) fn make_link(path: &Path, target: &Path) -> Result<(), FilesError> {
+    change(path, |content| {
+        let path = named(content, path)?;
+        content.items.insert(path, Item::Link(target.to_owned()));
+        Ok(())
+    })
+}
+
+#[derive(Default)]
+struct Holders(RefCell<BTreeMap<(NodeId, PathBuf), Incarnation>>);
+
+/// A lock on a directory, which goes with the life that has it.
+#[derive(Debug)]
+pub(super) struct Hold {
+    _path: PathBuf,
+}
+
+/// Makes the directory `path` and locks it.
+pub(super) fn make_held(path: &Path) -> Result<Option<Hold>, FilesError> {
+    create_directories(path)?;
+    take_over(path)
+}
+
+/// Locks the directory `path`; `None` when a life that is not over holds it or it is gone.
+pub(super) fn take_over(path: &Path) -> Result<Option<Hold>, FilesError> {
+    let life = simulation::current();
+    if matches!(metadata(path), Err(FilesError::NotFound { .. })) {
+        return Ok(None);
+    }
+    let holders = simulation::state::<Holders>();
+    let mut holders = holders.0.borrow_mut();
+    let key = (life.node, absolute(path));
+    if holders.get(&key).is_some_and(|holder| simulation::is_alive(*holder)) {
+        return Ok(None);
+    }
+    holders.insert(key, life);
+    Ok(Some(Hold { _path: path.to_owned() }))
+}
+
+/// Removes a tree that nobody waits for; a life that is over leaves it.
+pub(super) fn remove_later(path: PathBuf, hold: Hold) {
+    let _ = remove_tree(&path);
+    drop(hold);
 }
