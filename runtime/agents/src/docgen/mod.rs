@@ -5,4 +5,7 @@
 //! sure leaves a thing out rather than make it up.
 
 pub mod history;
+pub mod item;
+pub mod lexer;
+pub mod rust;
 pub mod work;
