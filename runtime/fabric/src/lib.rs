@@ -34,6 +34,7 @@
 //! taking grants away from a living sender comes with the guard.
 
 mod agent;
+mod block;
 mod config;
 mod context;
 mod edge;

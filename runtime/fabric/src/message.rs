@@ -1,12 +1,15 @@
 //! What is sent and what comes of it: payloads, messages, receipts.
 //!
 //! A receipt says *accepted*: the message has a place in that receiver's queue, or on the lane to it. It does not say delivered. Payloads up to
-//! [`INLINE_MAX`] bytes are kept in place, without an allocation; longer ones are shared, never copied again for another local receiver.
+//! [`INLINE_MAX`] bytes are kept in place, those up to 1 KiB in a buffer that is used again, both without an allocation; longer ones
+//! are shared, never copied again for another local receiver.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::block::Block;
 
 /// The longest payload kept in place, bytes.
 pub const INLINE_MAX: usize = 62;
@@ -18,6 +21,7 @@ pub struct Payload(Repr);
 #[derive(Clone)]
 enum Repr {
     Inline(u8, [u8; INLINE_MAX]),
+    Block(Block),
     Shared(Bytes),
 }
 
@@ -30,14 +34,18 @@ impl Payload {
             place[..bytes.len()].copy_from_slice(bytes);
             Self(Repr::Inline(bytes.len() as u8, place))
         } else {
-            Self(Repr::Shared(Bytes::copy_from_slice(bytes)))
+            match Block::copy_from(bytes) {
+                Some(block) => Self(Repr::Block(block)),
+                None => Self(Repr::Shared(Bytes::copy_from_slice(bytes))),
+            }
         }
     }
 
-    /// The bytes as a shared buffer; copies only what was kept in place.
+    /// The bytes as a shared buffer; copies only what was kept in place or in a buffer to be used again.
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
             Repr::Inline(len, place) => Bytes::copy_from_slice(&place[..usize::from(len)]),
+            Repr::Block(block) => Bytes::copy_from_slice(block.bytes()),
             Repr::Shared(bytes) => bytes,
         }
     }
@@ -50,6 +58,7 @@ impl std::ops::Deref for Payload {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline(len, place) => &place[..usize::from(*len)],
+            Repr::Block(block) => block.bytes(),
             Repr::Shared(bytes) => bytes,
         }
     }
