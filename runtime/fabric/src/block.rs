@@ -62,6 +62,8 @@ impl Drop for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synod_platform::task::Context;
+    use synod_platform::testing;
 
     #[test]
     fn a_buffer_comes_back_when_its_last_clone_is_dropped_and_not_before() {
@@ -90,11 +92,12 @@ mod tests {
     #[test]
     fn a_store_keeps_no_more_than_its_bound_and_takes_what_comes_from_other_threads() {
         let blocks: Vec<Block> = (0..2 * KEPT).filter_map(|_| Block::copy_from(&[1; 70])).collect();
-        std::thread::spawn(move || {
-            drop(blocks);
-            STORE.with(|store| assert_eq!(store.borrow()[0].len(), KEPT));
-        })
-        .join()
-        .expect("the bound is kept");
+        testing::run(1, || async move {
+            let other = Context::start("other", None, move || async move {
+                drop(blocks);
+                STORE.with(|store| store.borrow()[0].len())
+            });
+            assert_eq!(other.expect("a thread").join().await, Ok(KEPT));
+        });
     }
 }
