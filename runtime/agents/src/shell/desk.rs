@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use synod_fabric::{Agent as Member, Priority, RequestOptions};
+use synod_fabric::{Agent as Member, Priority, RequestOptions, Subscription};
 use synod_platform::task;
 use synod_platform::time::{self, Mono};
 use synod_probe::reach;
@@ -100,9 +100,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Gives a task to another agent and waits for its handoff.
+    /// Listens to a subject while the work lasts; up to `queue` messages of each priority may wait.
+    pub async fn listen(&self, subject: &str, queue: usize) -> Result<Subscription, WorkError> {
+        let refused = |why| WorkError::Task(format!("cannot listen to {subject}: {why}"));
+        self.agent.subscribe(subject, queue).await.map_err(refused)
+    }
+
+    /// Gives a task to another agent, for the time the task has and no longer than is left here, and waits for its handoff.
     pub async fn delegate(&self, agent: &str, mut task: Task) -> Result<Handoff, WorkError> {
-        let left = self.left();
+        let left = self.left().min(Duration::from_millis(task.within_ms));
         task.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let text = serde_json::to_vec(&task).map_err(|error| WorkError::Task(error.to_string()))?;
         let answer = self

@@ -16,11 +16,9 @@ pub const FILE: &str = "journal.jsonl";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Happened {
-    /// All it needs is there; it waits for its turn.
-    Ready,
     /// It was given to its agent.
     Started,
-    /// Its agent told how far it is.
+    /// Its agent told how far it is; told now and then, not every time.
     Progress,
     /// It is done; the line has the handoff.
     Done,
@@ -48,7 +46,6 @@ impl Happened {
     /// The lower-case word of the journal.
     pub fn word(self) -> &'static str {
         match self {
-            Happened::Ready => "ready",
             Happened::Started => "started",
             Happened::Progress => "progress",
             Happened::Done => "done",
