@@ -6,6 +6,7 @@
 //!
 //! A tool that runs foreign code (a tree's own tests, build scripts, configuration that is code) runs in a [`Jail`].
 
+pub mod child;
 mod jail;
 #[cfg(not(madsim))]
 mod real;
@@ -22,6 +23,7 @@ use sim as arm;
 #[cfg(madsim)]
 pub use sim::control;
 
+pub use child::Child;
 pub use jail::{Breach, Contained, Held, Jail, Measure};
 
 /// A tool to run: built with [`Tool::new`] and the methods that follow.
