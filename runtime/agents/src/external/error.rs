@@ -70,12 +70,14 @@ pub enum ExternalError {
     #[error("deaf: it did not read a line within {} ms", .0.as_millis())]
     Deaf(Duration),
     /// It ended by itself.
-    #[error("exited {when}: {}", ended(.end))]
+    #[error("exited {when}: {}{}", ended(.end), last(.said))]
     Exited {
         /// In which part of its life.
         when: &'static str,
         /// How; unknown if it only closed its output.
         end: Option<End>,
+        /// The last line of its standard error.
+        said: String,
     },
 }
 
@@ -85,4 +87,8 @@ fn ended(end: &Option<End>) -> String {
         Some(End::Signal(signal)) => format!("signal {signal}"),
         Some(_) | None => "it closed its standard output".into(),
     }
+}
+
+fn last(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("; its last words: {said}") }
 }

@@ -41,8 +41,6 @@ pub enum Told {
     Cancel {
         /// Which task.
         id: u64,
-        /// Why: `cancelled` or `stopped`.
-        why: String,
     },
     /// The program shall end.
     Stop {},
@@ -85,6 +83,9 @@ pub enum Said {
 pub struct Given {
     /// Which task.
     pub id: u64,
+    /// Who goes on with it; DIRECTOR, if nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// What was found; the node writes it to `findings.json`.
     #[serde(default)]
     pub findings: Vec<Finding>,
@@ -170,7 +171,7 @@ fn sentence_fits(name: &str, text: &str) -> Result<(), ExternalError> {
     Ok(())
 }
 
-fn finding_fits(finding: &Finding) -> Result<(), ExternalError> {
+pub(super) fn finding_fits(finding: &Finding) -> Result<(), ExternalError> {
     let wrong =
         |what: &str| Err(ExternalError::BadValue(format!("a finding of rule `{}` {what}", finding.rule)));
     let Place { path, line, column } = &finding.place;

@@ -1,11 +1,14 @@
 //! Agents that are programs of somebody else's: a role's work done over standard streams, a line of JSON at a time.
 //!
-//! `runtime/agents/EXTERNAL.md` is the protocol as its implementers read it. Here are its lines ([`line`]), the agent that
-//! speaks it, and a name for each way in which a program can break it.
+//! `runtime/agents/EXTERNAL.md` is the protocol as its implementers read it. Here are its lines ([`line`]), one program's life from
+//! `hello` to its end, the agent that puts it to work, and a name for each way in which a program can break the protocol.
 
+mod agent;
 mod error;
 pub mod line;
+mod session;
 
+pub use agent::External;
 pub use error::ExternalError;
 
 use std::path::PathBuf;
