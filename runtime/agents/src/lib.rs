@@ -15,6 +15,7 @@ pub mod linter;
 pub mod orchestrator;
 pub mod plan;
 pub mod reading;
+pub mod report;
 pub mod review;
 pub mod sarif;
 pub mod security;
