@@ -22,6 +22,7 @@ pub mod security;
 pub mod shell;
 pub mod survey;
 pub mod task;
+pub mod testbed;
 pub mod tree;
 pub mod workflow;
 
@@ -50,7 +51,7 @@ impl Role {
         [Role::Director, Role::Orchestrator, Role::Linter, Role::Security, Role::Docgen];
 
     /// The agent's name on the fabric.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Role::Director => task::DIRECTOR,
             Role::Orchestrator => task::ORCHESTRATOR,

@@ -11,4 +11,4 @@ pub mod supervise;
 
 pub use config::{NodeConfig, Settings};
 pub use node::{Drained, Node, Placement, StartNodeError};
-pub use supervise::{Intensity, Notice};
+pub use supervise::{Crash, Intensity, Notice, Roster, Standing};

@@ -4,9 +4,11 @@
 //! finish within its time; [`Node::stop`] does not wait. Everything goes through the platform, so a node runs in the simulator as
 //! it does in production.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use synod_agents::external::External;
 use synod_agents::{Phase, Post, PostError, Role};
 use synod_fabric::link::{LinkError, Links};
 use synod_fabric::{AttachError, Context, Fabric, FabricConfig};
@@ -18,8 +20,8 @@ use synod_platform::watch;
 use synod_probe::{event, reach};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::NodeConfig;
-use crate::supervise::{Intensity, Notice, supervise};
+use crate::config::{Affinity, NodeConfig, PostConfig};
+use crate::supervise::{Intensity, Notice, Roster, Supervisor};
 
 /// Notices that wait to be read.
 const NOTICES: usize = 256;
@@ -78,6 +80,7 @@ pub struct Node {
     phase: watch::Sender<Phase>,
     contexts: Vec<ContextHandle<()>>,
     links: Option<Links>,
+    roster: Roster,
     notices: mpsc::Receiver<Notice>,
 }
 
@@ -92,27 +95,37 @@ impl Node {
         let mut node = Node {
             fabric: fabric.clone(),
             home,
-            placements: Vec::new(),
+            placements: placements(&config),
             phase,
             contexts: Vec::new(),
             links: None,
+            roster: Roster::default(),
             notices: told,
         };
-        let count = config.contexts.clamp(1, config.agents.len().max(1));
-        let cores = if config.pin { Topology::detect()?.place(count) } else { vec![None; count] };
+        let mut names: Vec<String> = Vec::new();
+        for placement in &node.placements {
+            if !names.contains(&placement.context) {
+                names.push(placement.context.clone());
+            }
+        }
+        let cores = if config.pin { Topology::detect()?.place(names.len()) } else { vec![None; names.len()] };
         let mut waiting = Vec::new();
-        for (n, core) in cores.into_iter().enumerate() {
-            let name = format!("work-{n}");
-            let roles: Vec<Role> = config.agents.iter().copied().skip(n).step_by(count).collect();
-            node.placements
-                .extend(roles.iter().map(|agent| Placement { agent: *agent, context: name.clone() }));
+        for (name, core) in names.into_iter().zip(cores) {
+            let of = node.placements.iter().filter(|placement| placement.context == name);
+            let posts = of
+                .map(|placement| {
+                    let role = placement.agent;
+                    (role, config.posts.get(&role).cloned().unwrap_or_default())
+                })
+                .collect();
             let (ready, is_ready) = oneshot::channel();
             let work = Work {
                 fabric: fabric.clone(),
                 name: name.clone(),
-                roles,
+                posts,
                 restarts: config.restarts,
                 phase: node.phase.subscribe(),
+                roster: node.roster.clone(),
                 notices: notices.clone(),
             };
             node.contexts.push(task::Context::start(&name, core, move || work.run(ready))?);
@@ -141,6 +154,11 @@ impl Node {
     /// Which agent runs where.
     pub fn placements(&self) -> &[Placement] {
         &self.placements
+    }
+
+    /// How the agents stand, to be looked at for as long as anyone likes.
+    pub fn roster(&self) -> Roster {
+        self.roster.clone()
     }
 
     /// The links to other nodes, if any are configured.
@@ -199,13 +217,30 @@ impl Node {
     }
 }
 
+/// Which agent goes where: as its configuration asks, else by turns into the contexts `work-0`, `work-1` and so on.
+pub fn placements(config: &NodeConfig) -> Vec<Placement> {
+    let spread = |role: &Role| config.posts.get(role).is_none_or(|post| post.affinity == Affinity::Spread);
+    let count = config.contexts.clamp(1, config.agents.iter().filter(|role| spread(role)).count().max(1));
+    let mut turn = (0..count).cycle();
+    let place = |agent: &Role| {
+        let context = match config.posts.get(agent).map(|post| &post.affinity) {
+            Some(Affinity::Named(name)) => name.clone(),
+            Some(Affinity::Own) => agent.name().to_owned(),
+            Some(Affinity::Spread) | None => format!("work-{}", turn.next().unwrap_or_default()),
+        };
+        Placement { agent: *agent, context }
+    };
+    config.agents.iter().map(place).collect()
+}
+
 /// What one context does: carries its agents until the phase ends them.
 struct Work {
     fabric: Fabric,
     name: String,
-    roles: Vec<Role>,
+    posts: Vec<(Role, PostConfig)>,
     restarts: Intensity,
     phase: watch::Receiver<Phase>,
+    roster: Roster,
     notices: mpsc::Sender<Notice>,
 }
 
@@ -216,32 +251,43 @@ impl Work {
             Err(error) => return drop(ready.send(Err(error.into()))),
         };
         let mut posts = Vec::new();
-        for role in &self.roles {
-            match Post::open(&context, *role).await {
-                Ok(post) => posts.push((*role, post)),
+        for (role, config) in &self.posts {
+            match self.open(&context, *role, config).await {
+                Ok(post) => posts.push((*role, config, post)),
                 Err(error) => return drop(ready.send(Err(error.into()))),
             }
         }
         if ready.send(Ok(())).is_err() {
             return;
         }
-        let (context, work) = (&context, &self);
-        join_all(posts.into_iter().map(|(role, post)| {
-            let mut first = Some(post);
-            async move {
-                supervise(role.name(), work.restarts, &work.notices, || {
-                    let (opened, phase) = (first.take(), work.phase.clone());
-                    async move {
-                        let post = match opened {
-                            Some(post) => post,
-                            None => Post::open(context, role).await?,
-                        };
-                        post.run(phase).await
-                    }
-                })
-                .await;
+        join_all(posts.into_iter().map(|(role, config, post)| self.keep(role, config, post))).await;
+    }
+
+    async fn open(&self, context: &Context, role: Role, config: &PostConfig) -> Result<Post, PostError> {
+        let post = match config.program.clone() {
+            None => Post::open(context, role).await?,
+            Some(program) => {
+                let make = move || -> Rc<dyn synod_agents::Agent> {
+                    Rc::new(External::new(role.name(), program.clone()))
+                };
+                Post::open_agent(context, role.name(), Rc::new(make)).await?
             }
-        }))
-        .await;
+        };
+        let program = config.program.as_ref().map(|program| program.exec.join(" "));
+        self.roster.add(role.name(), &self.name, program, post.counts());
+        Ok(post)
+    }
+
+    /// Keeps an agent alive; when that is given up, its requesters hear why.
+    async fn keep(&self, role: Role, config: &PostConfig, mut post: Post) {
+        let supervisor = Supervisor {
+            agent: role.name(),
+            intensity: Intensity { max: config.restarts.unwrap_or(self.restarts.max), ..self.restarts },
+            notices: &self.notices,
+            roster: &self.roster,
+        };
+        if let Err(last) = supervisor.run(async || post.live(self.phase.clone()).await).await {
+            post.mourn(&last, self.phase.clone()).await;
+        }
     }
 }
