@@ -5,7 +5,7 @@
 //! crashed is remembered in the [`Roster`].
 
 use std::collections::VecDeque;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +73,15 @@ pub enum Notice {
         /// Its last words.
         why: String,
     },
+}
+
+impl Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Restarted { agent, why } => write!(f, "{agent} was restarted: {why}"),
+            Notice::GivenUp { agent, why } => write!(f, "{agent} was given up, it crashes too often: {why}"),
+        }
+    }
 }
 
 /// A crash, as it is remembered.

@@ -55,8 +55,8 @@ pub enum Command {
     Selftest(OutputOptions),
     /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools
     Doctor(OutputOptions),
-    /// List the agents of this build
-    Agents,
+    /// List the agents: what each does, where it runs, who does its work
+    Agents(AgentsOptions),
 }
 
 /// The jobs.
@@ -102,6 +102,9 @@ pub struct ReviewOptions {
     /// List findings of severity info one by one, too
     #[arg(long)]
     pub all: bool,
+    /// The configuration of the node that does it, as `synod up` takes it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Forms of output.
@@ -125,6 +128,17 @@ pub struct UpOptions {
     /// Read the configuration, say whether it is right, and end
     #[arg(long)]
     pub check: bool,
+}
+
+/// Options of `agents`.
+#[derive(Debug, Args)]
+pub struct AgentsOptions {
+    /// The configuration of the node that is meant
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of commands that only print.

@@ -5,6 +5,7 @@
 
 mod agents;
 mod arguments;
+mod configuration;
 mod doctor;
 mod problem;
 mod progress;
@@ -52,7 +53,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
         Command::Up(options) => up::main(&options),
         Command::Selftest(options) => selftest::main(&options),
         Command::Doctor(options) => doctor::main(&options),
-        Command::Agents => agents::main(),
+        Command::Agents(options) => agents::main(&options),
     };
     let exit = outcome.unwrap_or_else(|problem: Problem| {
         problem.print();

@@ -13,7 +13,7 @@ use synod_platform::{process, task, time};
 
 use super::arguments::{Format, ReviewOptions};
 use super::progress::Teller;
-use super::{Exit, Problem, text};
+use super::{Exit, Problem, configuration, text};
 use crate::{Node, NodeConfig};
 
 pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
@@ -26,7 +26,14 @@ pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
         fail_on: options.fail_on,
         within: options.within.get(),
     };
-    match task::block_on(run(&review))? {
+    let work = async {
+        let mut config = configuration::read(options.config.as_deref()).await?;
+        if options.config.is_none() {
+            config.name = "review".into();
+        }
+        run(&review, config).await
+    };
+    match task::block_on(work)? {
         Ended::Reviewed(reviewed, seconds) => {
             match options.format {
                 Format::Text => text::print(&told(&reviewed, seconds, options.all))?,
@@ -74,22 +81,24 @@ fn runs() -> Result<PathBuf, Problem> {
     })
 }
 
-async fn run(review: &Review) -> Result<Ended, Problem> {
+async fn run(review: &Review, config: NodeConfig) -> Result<Ended, Problem> {
     let begin = time::now();
     let mut signals = Signals::listen().map_err(|error| Problem::failed(error.to_string()))?;
-    let node =
-        Node::start(NodeConfig::named("review")).await.map_err(|error| Problem::failed(error.to_string()))?;
+    let mut node = Node::start(config).await.map_err(|error| Problem::failed(error.to_string()))?;
     let client = node.context().agent("client").map_err(|error| Problem::failed(error.to_string()))?;
     let mut teller = Teller::new();
     let ended = {
         let mut work =
             std::pin::pin!(synod_agents::review::run(&client, review, |progress| teller.tell(progress)));
-        tokio::select! {
-            biased;
-            signal = signals.next() => Ok(Ended::Cancelled(signal)),
-            reviewed = &mut work => reviewed
-                .map(|reviewed| Ended::Reviewed(Box::new(reviewed), time::now().since(begin).as_secs_f64()))
-                .map_err(problem),
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => break Ok(Ended::Cancelled(signal)),
+                Some(notice) = node.notice() => eprintln!("{notice}"),
+                reviewed = &mut work => break reviewed
+                    .map(|reviewed| Ended::Reviewed(Box::new(reviewed), time::now().since(begin).as_secs_f64()))
+                    .map_err(problem),
+            }
         }
     };
     teller.end();

@@ -1,19 +1,14 @@
 //! `synod up`: starts a node, says what is ready, serves, drains at the first signal and stops at the second.
 
-use std::path::Path;
-
-use synod_platform::net::Credentials;
 use synod_platform::signals::Signals;
+use synod_platform::task;
 use synod_platform::time::{self, Duration};
-use synod_platform::{files, task};
 
 use super::arguments::UpOptions;
-use super::{Exit, Problem, text};
-use crate::config::{self, Identity, NodeConfig};
-use crate::{Drained, Node, Notice};
+use super::{Exit, Problem, configuration, text};
+use crate::config::{self, NodeConfig};
+use crate::{Drained, Node};
 
-/// Largest configuration or key file that is read, in bytes.
-const FILE_MAX: u64 = 1 << 20;
 /// How often links are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -22,51 +17,12 @@ pub fn main(options: &UpOptions) -> Result<Exit, Problem> {
         return text::print(config::EXAMPLE);
     }
     task::block_on(async {
-        let config = read(options.config.as_deref()).await?;
+        let config = configuration::read(options.config.as_deref()).await?;
         if options.check {
             return text::print("the configuration is right\n");
         }
         serve(config).await
     })
-}
-
-async fn read(path: Option<&Path>) -> Result<NodeConfig, Problem> {
-    let (text, name) = match path {
-        Some(path) => (file(path).await?, path.display().to_string()),
-        None => (Vec::new(), "no file".into()),
-    };
-    let text = String::from_utf8(text)
-        .map_err(|_| Problem::usage(format!("{name}: not UTF-8"), "TOML is written in UTF-8"))?;
-    let settings = config::parse(&text, &name).map_err(|error| Problem::config(&error, text.clone()))?;
-    let mut node = settings.node;
-    if let (Some(links), Some(identity)) = (&mut node.links, &settings.identity) {
-        links.credentials = credentials(identity).await?;
-        if links.credentials.name() != node.name {
-            return Err(Problem::usage(
-                format!(
-                    "{name}: node.name is `{}`, but the certificate says `{}`",
-                    node.name,
-                    links.credentials.name()
-                ),
-                "peers know a node by the name in its certificate: make both equal",
-            ));
-        }
-    }
-    Ok(node)
-}
-
-async fn credentials(identity: &Identity) -> Result<Credentials, Problem> {
-    let certificate = file(Path::new(&identity.certificate)).await?;
-    let key = file(Path::new(&identity.key)).await?;
-    let authority = file(Path::new(&identity.authority)).await?;
-    Credentials::from_pem(&certificate, &key, &authority)
-        .map_err(|error| Problem::usage(error.to_string(), "links.identity names three PEM files"))
-}
-
-async fn file(path: &Path) -> Result<Vec<u8>, Problem> {
-    files::read(path, FILE_MAX)
-        .await
-        .map_err(|error| Problem::usage(error.to_string(), "name a file that can be read"))
 }
 
 async fn serve(config: NodeConfig) -> Result<Exit, Problem> {
@@ -83,8 +39,7 @@ async fn serve(config: NodeConfig) -> Result<Exit, Problem> {
             biased;
             signal = signals.next() => break signal,
             notice = node.notice(), if tells => match notice {
-                Some(Notice::Restarted { agent, why }) => eprintln!("{agent} was restarted: {why}"),
-                Some(Notice::GivenUp { agent, why }) => eprintln!("{agent} was given up, it crashes too often: {why}"),
+                Some(notice) => eprintln!("{notice}"),
                 None => tells = false,
             },
             _ = look.tick(), if node.links().is_some() => {
