@@ -1,7 +1,15 @@
-//! Real tools: child processes in groups of their own.
+//! Real tools: child processes in groups of their own, or in jails.
 //!
 //! The group is killed while its leader is dead or alive but not yet waited for, so that its number cannot have gone to
-//! somebody else. Children of the tool that leave its group are beyond reach, and we say so.
+//! somebody else. Children of the tool that leave its group are beyond reach without a jail.
+
+mod cgroup;
+mod family;
+mod fence;
+mod jailed;
+mod keeper;
+mod layout;
+mod measures;
 
 use std::cell::RefCell;
 use std::io;
@@ -20,7 +28,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
-use super::{Contained, End, Output, Tool, ToolError};
+use super::{Contained, End, Jail, Output, Tool, ToolError};
+use crate::files;
 use crate::task::{self, JoinHandle};
 use crate::time;
 
@@ -79,78 +88,126 @@ async fn capture(mut from: impl AsyncRead + Unpin, limit: usize, into: Rc<RefCel
 }
 
 pub(super) async fn run(tool: Tool) -> Result<Output, ToolError> {
-    let Tool { program, args, directory, environment, input, time_limit, output_limit, jail: _ } = tool;
+    if let Some(jail) = tool.jail.clone() {
+        return jailed::run(tool, jail).await;
+    }
     let start = time::now();
-    let refused = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            ToolError::NotFound { program: program.clone(), directory: directory.clone() }
-        }
-        _ => ToolError::Refused { program: program.clone(), reason: error.to_string() },
-    };
-    let mut command = Command::new(&program);
-    command
-        .args(&args)
-        .current_dir(&directory)
-        .env_clear()
-        .envs(environment)
-        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    let child = command.spawn().map_err(&refused)?;
+    let mut command = command(&tool);
+    let child = command.process_group(0).spawn().map_err(|error| refused(&tool, &error))?;
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let mut running = Running { child, group };
+    let streams = Streams::of(&mut running.child, tool.output_limit, tool.input.clone());
 
-    let (stdout, stderr) = (Rc::<RefCell<Captured>>::default(), Rc::<RefCell<Captured>>::default());
-    let mut helpers = Vec::new();
-    if let Some(pipe) = running.child.stdout.take() {
-        helpers.push(Helper(task::spawn(capture(pipe, output_limit, stdout.clone()))));
-    }
-    if let Some(pipe) = running.child.stderr.take() {
-        helpers.push(Helper(task::spawn(capture(pipe, output_limit, stderr.clone()))));
-    }
-    // A tool need not read all its input, so nobody waits for this one.
-    let _feeder = running.child.stdin.take().map(|mut pipe| {
-        Helper(task::spawn(async move {
-            // A tool that does not read on closes the pipe: its affair.
-            let _ = pipe.write_all(&input).await;
-        }))
-    });
-
-    let in_time = time::timeout(time_limit, ended(group)).await;
+    let in_time = time::timeout(tool.time_limit, ended(group)).await;
     if in_time.is_err() {
         reach!("process.tool_timed_out");
     }
     running.kill();
-    let drained = async {
-        for helper in &mut helpers {
-            // The reader ends at the pipe's end; how is in what it captured.
-            let _ = (&mut helper.0).await;
-        }
-    };
-    let lingering = time::timeout(LINGER, drained).await.is_err();
+    let drained = streams.drain().await;
     // Waited for from here on: its number is no longer ours to kill.
     running.group = None;
-    let status = running.child.wait().await.map_err(&refused)?;
+    let status = running.child.wait().await.map_err(|error| refused(&tool, &error))?;
     let end = match (in_time, status.code(), status.signal()) {
         (Err(time::Elapsed), _, _) => End::TimedOut,
         (Ok(()), Some(code), _) => End::Code(code),
         (Ok(()), None, signal) => End::Signal(signal.unwrap_or_default()),
     };
-    let (stdout, stderr) = (stdout.take(), stderr.take());
-    Ok(Output {
-        end,
-        truncated: stdout.truncated || stderr.truncated || lingering,
-        stdout: stdout.bytes,
-        stderr: stderr.bytes,
-        took: time::now().since(start),
-        breaches: Vec::new(),
-        contained: Contained::default(),
-    })
+    Ok(drained.output(end, start))
+}
+
+fn command(tool: &Tool) -> Command {
+    let mut command = Command::new(&tool.program);
+    command
+        .args(&tool.args)
+        .current_dir(&tool.directory)
+        .env_clear()
+        .envs(tool.environment.iter().cloned())
+        .stdin(if tool.input.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn refused(tool: &Tool, error: &io::Error) -> ToolError {
+    let program = tool.program.clone();
+    match error.kind() {
+        io::ErrorKind::NotFound => ToolError::NotFound { program, directory: tool.directory.clone() },
+        _ => ToolError::Refused { program, reason: error.to_string() },
+    }
+}
+
+/// What a tool reads and writes, while it runs.
+struct Streams {
+    stdout: Rc<RefCell<Captured>>,
+    stderr: Rc<RefCell<Captured>>,
+    readers: Vec<Helper>,
+    _feeder: Option<Helper>,
+}
+
+impl Streams {
+    fn of(child: &mut Child, limit: usize, input: Vec<u8>) -> Self {
+        let (stdout, stderr) = (Rc::<RefCell<Captured>>::default(), Rc::<RefCell<Captured>>::default());
+        let mut readers = Vec::new();
+        if let Some(pipe) = child.stdout.take() {
+            readers.push(Helper(task::spawn(capture(pipe, limit, stdout.clone()))));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            readers.push(Helper(task::spawn(capture(pipe, limit, stderr.clone()))));
+        }
+        // A tool need not read all its input, so nobody waits for this one.
+        let feeder = child.stdin.take().map(|mut pipe| {
+            Helper(task::spawn(async move {
+                // A tool that does not read on closes the pipe: its affair.
+                let _ = pipe.write_all(&input).await;
+            }))
+        });
+        Self { stdout, stderr, readers, _feeder: feeder }
+    }
+
+    /// Reads what is left, once the tool has ended.
+    async fn drain(mut self) -> Drained {
+        let drained = async {
+            for reader in &mut self.readers {
+                // The reader ends at the pipe's end; how is in what it captured.
+                let _ = (&mut reader.0).await;
+            }
+        };
+        let lingering = time::timeout(LINGER, drained).await.is_err();
+        Drained { stdout: self.stdout.take(), stderr: self.stderr.take(), lingering }
+    }
+}
+
+/// What a tool wrote.
+struct Drained {
+    stdout: Captured,
+    stderr: Captured,
+    lingering: bool,
+}
+
+impl Drained {
+    fn output(self, end: End, start: time::Mono) -> Output {
+        Output {
+            end,
+            truncated: self.stdout.truncated || self.stderr.truncated || self.lingering,
+            stdout: self.stdout.bytes,
+            stderr: self.stderr.bytes,
+            took: time::now().since(start),
+            breaches: Vec::new(),
+            contained: Contained::default(),
+        }
+    }
 }
 
 pub(super) async fn containment() -> Result<Contained, ToolError> {
-    Ok(Contained::default())
+    let program = || PathBuf::from("/usr/bin/true");
+    let scratch = files::scratch(&std::env::temp_dir())
+        .await
+        .map_err(|error| ToolError::Refused { program: program(), reason: error.to_string() })?;
+    let tool = Tool::new(which("true").unwrap_or_else(program)).jail(Jail::new(scratch.path()));
+    let output = tool.run().await;
+    // If it stays, a sweep of that directory finds it.
+    let _ = scratch.remove().await;
+    Ok(output?.contained)
 }
 
 /// Waits until the process has ended, without waiting *for* it: it stays a zombie, and its number its own.
