@@ -1,4 +1,4 @@
-//! The run folder: `<run>/<agent>/<file>`, and `manifest.json` with the SHA-256 of every file.
+//! The run folder: `<run>/<agent>/<file>`, and `manifest.json` with the SHA-256 of every file but the journal.
 //!
 //! Files are written whole or not at all. Outputs are named relative to the run folder, so that it can be moved. The tree
 //! under review is never written: the folder lies elsewhere, which whoever starts a run makes sure of.
@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use synod_platform::files::{self, FilesError, Kind, WalkLimits};
+
+use crate::workflow::journal;
 
 /// Largest file of a run folder that is read back, in bytes.
 const READ_MAX: u64 = 256 << 20;
@@ -87,7 +89,8 @@ impl RunFolder {
         let mut listed = Vec::new();
         for entry in walk.entries.iter().filter(|entry| entry.kind == Kind::File) {
             let path = entry.path.to_string_lossy().into_owned();
-            if path == "manifest.json" {
+            // The journal grows until the run has ended, which is after this.
+            if path == "manifest.json" || path == journal::FILE {
                 continue;
             }
             let bytes = self.read(&path).await?;

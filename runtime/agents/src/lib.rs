@@ -13,7 +13,6 @@ pub mod folder;
 pub mod language;
 pub mod linter;
 pub mod orchestrator;
-pub mod plan;
 pub mod reading;
 pub mod report;
 pub mod review;

@@ -7,16 +7,29 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use synod_fabric::{Agent, AttachError, Priority, RequestError};
+use synod_control::ConfigError;
+use synod_fabric::{Agent, AttachError, Message, Priority, RequestError};
 use synod_platform::files::{self, FilesError};
 use synod_platform::{random, time};
+use synod_probe::reach;
 
+use crate::Role;
+use crate::director::THRESHOLD;
 use crate::director::Verdict;
-use crate::director::work::THRESHOLD;
+use crate::director::work::TESTS;
 use crate::finding::Severity;
 use crate::folder::{FolderError, RunFolder};
+use crate::report;
 use crate::survey::Survey;
 use crate::task::{self, Handoff, Progress, Task, Urgency};
+use crate::workflow::plan::{self, Plan};
+
+/// How often DIRECTOR is asked before it is given up.
+const ASKED_MAX: u32 = 5;
+/// The pause before it is asked again, which grows with each time.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest plan that is read, in bytes.
+const PLAN_MAX: u64 = 16 << 20;
 
 /// What is to be reviewed, and how.
 #[derive(Debug, Clone)]
@@ -29,6 +42,8 @@ pub struct Review {
     pub fail_on: Severity,
     /// How long it may take.
     pub within: Duration,
+    /// Whether the tree's own tests are run, on a copy and in a jail.
+    pub tests: bool,
 }
 
 /// A review that came to its end.
@@ -60,6 +75,12 @@ pub enum ReviewError {
     /// The run folder would lie in the tree, which is never written.
     #[error("{}: lies within the tree under review, which is never written; name another folder with --out", .0.display())]
     OutWithinTree(PathBuf),
+    /// There is nothing to go on with.
+    #[error("{}: no run that can be resumed: it has no plan.toml, so nothing was begun; run it anew", .0.display())]
+    NoPlan(PathBuf),
+    /// The plan is wrong.
+    #[error(transparent)]
+    Plan(#[from] ConfigError),
     /// The client cannot take its place on the fabric.
     #[error("the client cannot take its place on the fabric: {0}")]
     Attach(#[from] AttachError),
@@ -72,6 +93,9 @@ pub enum ReviewError {
     /// DIRECTOR's answer is no handoff.
     #[error("director answered with something that is no handoff: {0}")]
     Answer(serde_json::Error),
+    /// The report could not be made.
+    #[error("no report: {0}")]
+    Report(#[from] report::ReportError),
 }
 
 /// Runs a review under an id of its own and tells its progress as it comes.
@@ -88,7 +112,7 @@ pub async fn run_as(
     agent: &Agent,
     review: &Review,
     run: String,
-    mut tell: impl FnMut(Progress),
+    tell: impl FnMut(Progress),
 ) -> Result<Reviewed, ReviewError> {
     let tree = files::canonical(&review.tree).await?;
     if files::metadata(&tree).await?.kind != files::Kind::Directory {
@@ -99,21 +123,87 @@ pub async fn run_as(
     let folder = files::canonical(&review.out).await?.join(&run);
     files::create_directories(&folder).await?;
 
-    let order = Task {
+    let mut inputs = BTreeMap::from([(THRESHOLD.to_string(), review.fail_on.word().to_string())]);
+    if !review.tests {
+        inputs.insert(TESTS.into(), "no".into());
+    }
+    let goal = format!("review the source tree {}", tree.display());
+    follow(agent, order(goal, run, &tree, &folder, review.within, inputs), tell).await
+}
+
+/// Runs a plan, which a person may have edited, under an id that the caller has from [`run_id`].
+pub async fn run_plan(
+    agent: &Agent,
+    plan: &Plan,
+    out: &Path,
+    run: String,
+    tell: impl FnMut(Progress),
+) -> Result<Reviewed, ReviewError> {
+    let tree = files::canonical(Path::new(&plan.tree)).await?;
+    if files::metadata(&tree).await?.kind != files::Kind::Directory {
+        return Err(ReviewError::NoTree(plan.tree.clone().into()));
+    }
+    outside(out, &tree).await?;
+    files::create_directories(out).await?;
+    let folder = files::canonical(out).await?.join(&run);
+    files::create_directories(&folder).await?;
+    let plan = Plan { tree: tree.to_string_lossy().into_owned(), ..plan.clone() };
+    files::write(&folder.join(plan::FILE), plan.to_toml()).await?;
+    let order = order(plan.goal.clone(), run, &tree, &folder, plan.within.get(), BTreeMap::new());
+    follow(agent, order, tell).await
+}
+
+/// Goes on with the run in `folder` where it was interrupted. One that has ended gives its result again.
+pub async fn resume(
+    agent: &Agent,
+    folder: &Path,
+    tell: impl FnMut(Progress),
+) -> Result<Reviewed, ReviewError> {
+    let folder = files::canonical(folder).await?;
+    let file = folder.join(plan::FILE);
+    if !files::exists(&file).await? {
+        return Err(ReviewError::NoPlan(folder));
+    }
+    let text = String::from_utf8_lossy(&files::read(&file, PLAN_MAX).await?).into_owned();
+    let plan = Plan::read(&text, &file.to_string_lossy(), &Role::ALL.map(Role::name))?;
+    let run = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let tree = PathBuf::from(&plan.tree);
+    let order = order(plan.goal.clone(), run, &tree, &folder, plan.within.get(), BTreeMap::new());
+    follow(agent, order, tell).await
+}
+
+fn order(
+    goal: String,
+    run: String,
+    tree: &Path,
+    folder: &Path,
+    within: Duration,
+    inputs: BTreeMap<String, String>,
+) -> Task {
+    Task {
         id: "review".into(),
-        run: run.clone(),
-        goal: format!("review the source tree {}", tree.display()),
+        run,
+        goal,
         tree: tree.to_string_lossy().into_owned(),
         folder: folder.to_string_lossy().into_owned(),
-        inputs: BTreeMap::from([(THRESHOLD.to_string(), review.fail_on.word().to_string())]),
-        within_ms: u64::try_from(review.within.as_millis()).unwrap_or(u64::MAX),
+        inputs,
+        within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
         priority: Urgency::Normal,
-    };
+    }
+}
+
+/// Gives DIRECTOR the order, tells progress as it comes, and reads the result. A DIRECTOR that crashed goes on when it is
+/// asked again.
+async fn follow(agent: &Agent, order: Task, mut tell: impl FnMut(Progress)) -> Result<Reviewed, ReviewError> {
+    let (run, tree, folder) = (order.run.clone(), PathBuf::from(&order.tree), PathBuf::from(&order.folder));
+    let within = Duration::from_millis(order.within_ms);
     let text = serde_json::to_vec(&order).map_err(ReviewError::Answer)?;
     let mut progress = agent.subscribe(&task::progress_subject(&run), 1024).await?;
     let subject = task::task_subject(task::DIRECTOR);
+    let fabric = agent.context().fabric();
+    let before = fabric.snapshot();
     let answer = {
-        let mut request = std::pin::pin!(agent.request(&subject, Priority::Normal, text, review.within));
+        let mut request = std::pin::pin!(ask(agent, &subject, text, within));
         loop {
             tokio::select! {
                 biased;
@@ -134,8 +224,40 @@ pub async fn run_as(
     let handoff: Handoff = serde_json::from_slice(answer.payload()).map_err(ReviewError::Answer)?;
     let written = RunFolder::of(&folder, "client");
     let verdict = written.read_json("director/verdict.json").await?;
-    let survey = written.read_json("project_orchestrator/survey.json").await?;
+    // A plan need not have a survey, nor a survey an end.
+    let survey = match written.read_json("project_orchestrator/survey.json").await {
+        Err(FolderError::Files(FilesError::NotFound { .. })) => Survey::default(),
+        survey => survey?,
+    };
+    let messages = report::traffic::between(&before, &fabric.snapshot());
+    report::write(&folder, Some(&messages)).await?;
     Ok(Reviewed { run, folder, tree, verdict, survey, handoff })
+}
+
+/// Asks DIRECTOR, and again if it crashed over the work: what was done by then is in the run's journal.
+async fn ask(agent: &Agent, subject: &str, text: Vec<u8>, within: Duration) -> Result<Message, RequestError> {
+    let until = time::now() + within;
+    let mut asked = 1;
+    loop {
+        let left = until.since(time::now());
+        let error = match agent.request(subject, Priority::Normal, text.clone(), left).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let crashed = match &error {
+            RequestError::Failed { reason, .. } => reason.starts_with("the work panicked"),
+            RequestError::Abandoned(_) => true,
+            // It is being started anew.
+            RequestError::NobodyListens(_) => asked > 1,
+            _ => false,
+        };
+        if !crashed || asked == ASKED_MAX || until <= time::now() {
+            return Err(error);
+        }
+        reach!("review.director-again");
+        time::sleep(PAUSE * asked).await;
+        asked += 1;
+    }
 }
 
 /// Refuses a folder for runs that lies in the tree. It need not exist yet: what exists of its path decides.

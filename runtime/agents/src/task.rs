@@ -38,6 +38,24 @@ pub fn cancel_subject(run: &str) -> String {
     format!("cancel.{run}")
 }
 
+/// The subject on which the outputs of a run's steps are vetoed.
+pub fn veto_subject(run: &str) -> String {
+    format!("veto.{run}")
+}
+
+/// A veto on what a step has put out, or its lifting. What depends on it does not run meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Veto {
+    /// The step whose output is meant, by its id in the plan.
+    pub step: String,
+    /// Why, in words.
+    pub why: String,
+    /// Whether the veto is lifted.
+    #[serde(default)]
+    pub lifted: bool,
+}
+
 /// Work for one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -51,7 +51,7 @@ async fn reviewed(
 ) -> (Result<Reviewed, review::ReviewError>, usize) {
     let node = Node::start(NodeConfig::named("test")).await.expect("a node");
     let client = node.context().agent("client").expect("free");
-    let order = Review { tree: tree.into(), out: out.into(), fail_on: Severity::High, within };
+    let order = Review { tree: tree.into(), out: out.into(), fail_on: Severity::High, within, tests: false };
     let mut told = 0;
     let end = review::run(&client, &order, |_| told += 1).await;
     drop(client);
@@ -207,6 +207,7 @@ fn a_step_that_fails_is_tried_again_and_an_agent_of_one_s_own_can_stand_in() {
                 out: base.join("runs"),
                 fail_on: Severity::High,
                 within: Duration::from_secs(60),
+                tests: false,
             };
             let end = review::run(&client, &order, |_| ()).await.expect("a verdict");
             assert_eq!((end.verdict.outcome, tries.get()), (outcome, 3), "{}", end.verdict.because);
@@ -232,6 +233,7 @@ fn agents_that_are_not_on_board_make_the_review_fail_by_name() {
             out: base.join("runs"),
             fail_on: Severity::High,
             within: Duration::from_secs(60),
+            tests: false,
         };
         let end = review::run(&client, &order, |_| ()).await.expect("a verdict all the same");
         assert_eq!(end.verdict.outcome, Outcome::Incomplete);

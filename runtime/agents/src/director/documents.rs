@@ -4,31 +4,40 @@
 
 use std::fmt::Write as _;
 
-use super::{Plan, Verdict};
+use super::Verdict;
 use crate::finding::{Finding, Severity};
+use crate::workflow::plan::Plan;
 
 /// `STRATEGIC_PLAN.md`.
 pub fn strategic_plan(plan: &Plan) -> String {
     let mut out = format!(
-        "# Plan\n\nGoal: {}.\n\nBudget: {} s in all; a failed step is tried {} times more.\n",
+        "# Plan\n\nGoal: {}.\n\nBudget: {} in all; {}, {} steps at a time at most.\n",
         plan.goal,
-        plan.budget_ms / 1000,
-        plan.retries
+        plan.within,
+        plan.strategy.word(),
+        plan.limit
     );
-    out.push_str("\n## Steps\n\n| wave | step | owner | goal | needs |\n|---|---|---|---|---|\n");
+    out.push_str(
+        "\n## Steps\n\n| wave | step | owner | goal | needs | within | retries |\n|---|---|---|---|---|---|---|\n",
+    );
     for (number, wave) in (1..).zip(plan.waves().unwrap_or_default()) {
-        for step in plan.steps.iter().filter(|step| wave.contains(&step.id)) {
+        for step in wave.into_iter().map(|at| &plan.steps[at]) {
             let needs = if step.needs.is_empty() { "–".to_string() } else { step.needs.join(", ") };
             let _ = writeln!(
                 out,
-                "| {number} | {} | {} | {} | {needs} |",
+                "| {number} | {}{} | {} | {} | {needs} | {} | {} |",
                 step.id,
+                if step.essential { "" } else { " (optional)" },
                 step.agent.to_uppercase(),
-                step.goal
+                step.goal,
+                step.within,
+                step.retries
             );
         }
     }
-    out.push_str("\n## Risks\n\n");
+    if !plan.risks.is_empty() {
+        out.push_str("\n## Risks\n\n");
+    }
     for risk in &plan.risks {
         let _ = writeln!(out, "- {}: {}.", capital(&risk.what), risk.answer);
     }
@@ -38,22 +47,25 @@ pub fn strategic_plan(plan: &Plan) -> String {
 /// `resource_matrix.yaml`: who does what in which wave, within which time.
 pub fn resource_matrix(plan: &Plan) -> String {
     let mut out = format!(
-        "goal: {}\nbudget_ms: {}\nretries: {}\nwaves:\n",
+        "goal: {}\nwithin_ms: {}\nstrategy: {}\nlimit: {}\nwaves:\n",
         quoted(&plan.goal),
-        plan.budget_ms,
-        plan.retries
+        plan.within.get().as_millis(),
+        plan.strategy.word(),
+        plan.limit
     );
     for wave in plan.waves().unwrap_or_default() {
         out.push_str("  -");
-        for (n, step) in plan.steps.iter().filter(|step| wave.contains(&step.id)).enumerate() {
+        for (n, step) in wave.into_iter().map(|at| &plan.steps[at]).enumerate() {
             let needs: Vec<String> = step.needs.iter().map(|need| quoted(need)).collect();
             let indent = if n == 0 { " " } else { "    " };
             let _ = writeln!(
                 out,
-                "{indent}- step: {}\n      agent: {}\n      needs: [{}]",
+                "{indent}- step: {}\n      agent: {}\n      needs: [{}]\n      within_ms: {}\n      retries: {}",
                 quoted(&step.id),
                 quoted(&step.agent),
-                needs.join(", ")
+                needs.join(", "),
+                step.within.get().as_millis(),
+                step.retries
             );
         }
     }
@@ -107,24 +119,37 @@ fn capital(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::director;
     use crate::finding::Place;
-    use crate::task::Report;
+    use crate::task::{self, Report};
+
+    fn plan(tree: &str) -> Plan {
+        let agents = [task::LINTER, task::SECURITY];
+        let within = Duration::from_secs(60);
+        let wish = director::Wish { tree: tree.into(), fail_on: Severity::High, within, tests: true };
+        director::review(&wish, &agents)
+    }
 
     #[test]
     fn the_plan_names_every_step_with_its_owner() {
-        let text = strategic_plan(&director::review("/t", 60_000));
-        for part in ["Budget: 60 s", "| 2 | lint | LINTER |", "| 3 | verdict | DIRECTOR |", "## Risks"] {
+        let text = strategic_plan(&plan("/t"));
+        for part in ["Budget: 1m in all", "| 2 | lint | LINTER |", "| 3 | verdict | DIRECTOR |", "## Risks"] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
 
     #[test]
     fn the_matrix_is_yaml_with_one_list_a_wave() {
-        let text = resource_matrix(&director::review("/a \"b\"", 1));
-        assert!(text.starts_with("goal: \"review the source tree /a \\\"b\\\"\"\nbudget_ms: 1\n"));
-        assert!(text.contains("  - - step: \"lint\"\n      agent: \"linter\"\n      needs: [\"survey\"]\n    - step: \"security\""), "{text}");
+        let text = resource_matrix(&plan("/a \"b\""));
+        assert!(
+            text.starts_with("goal: \"review the source tree /a \\\"b\\\"\"\nwithin_ms: 60000\n"),
+            "{text}"
+        );
+        let wave = "  - - step: \"lint\"\n      agent: \"linter\"\n      needs: [\"survey\"]\n      within_ms: 60000\n      retries: 2\n    - step: \"secure\"";
+        assert!(text.contains(wave), "{text}");
     }
 
     #[test]

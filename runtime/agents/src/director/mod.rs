@@ -1,101 +1,141 @@
 //! DIRECTOR's pure core: a goal becomes a plan with owners, budget and risks; reports become a verdict.
 //!
-//! The plan is data that reloads; the documents beside it are for people. The verdict never passes what was not seen.
+//! The plan is a file that is edited and read again; the documents beside it are for people. The verdict never passes what was not seen.
 
 pub mod documents;
 pub mod work;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use synod_control::units;
 
 use crate::finding::{Finding, Severity, Tally, arrange};
-use crate::plan::{self, PlanError, Step};
 use crate::task::{self, Report};
+use crate::workflow::plan::{Plan, Risk, Step};
 
-/// A goal turned into steps.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// The goal in words.
-    pub goal: String,
-    /// The steps, each with its owner.
-    pub steps: Vec<Step>,
-    /// The whole time, in milliseconds.
-    pub budget_ms: u64,
-    /// How often a failed step is tried again before DIRECTOR plans anew.
-    pub retries: u32,
-    /// What may go wrong, and what is then done.
-    pub risks: Vec<Risk>,
+/// The input that holds the severity from which on findings fail a review.
+pub const THRESHOLD: &str = "fail_on";
+
+/// The agents whose part in a review is to look at what the survey found, and not to look at each other's outputs.
+struct Reviewer {
+    step: &'static str,
+    agent: &'static str,
+    goal: &'static str,
+    /// Minutes for one attempt.
+    minutes: u64,
+    retries: u32,
+    /// Whether a verdict without it is none.
+    essential: bool,
 }
 
-/// Something that may go wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Risk {
-    /// What.
-    pub what: String,
-    /// What is done about it.
-    pub answer: String,
+const REVIEWERS: [Reviewer; 5] = [
+    Reviewer {
+        step: "lint",
+        agent: task::LINTER,
+        goal: "find what is broken or untidy, by own checks and the linters that fit",
+        minutes: 4,
+        retries: 2,
+        essential: true,
+    },
+    Reviewer {
+        step: "secure",
+        agent: task::SECURITY,
+        goal: "find secrets, dangerous permissions, weak lock files",
+        minutes: 3,
+        retries: 2,
+        essential: true,
+    },
+    Reviewer {
+        step: "architect",
+        agent: "architect",
+        goal: "draw how the parts depend on each other, and find knots",
+        minutes: 2,
+        retries: 1,
+        essential: false,
+    },
+    Reviewer {
+        step: "testbed",
+        agent: TESTBED,
+        goal: "run the tree's own tests on a copy, in a jail",
+        minutes: 6,
+        retries: 1,
+        essential: true,
+    },
+    Reviewer {
+        step: "docgen",
+        agent: "docgen",
+        goal: "list what is public, hold the documentation against it",
+        minutes: 2,
+        retries: 1,
+        essential: false,
+    },
+];
+
+/// The agent that runs a tree's own code, and is left out where that is not wanted.
+const TESTBED: &str = "testbed";
+
+/// What is asked of a review.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The tree, as an absolute path.
+    pub tree: String,
+    /// The severity from which on findings fail it.
+    pub fail_on: Severity,
+    /// The whole time.
+    pub within: Duration,
+    /// Whether the tree's own tests are run.
+    pub tests: bool,
 }
 
-/// The plan of a review.
-pub fn review(tree: &str, budget_ms: u64) -> Plan {
-    let step = |id: &str, agent: &str, goal: &str, needs: &[&str]| Step {
-        id: id.into(),
-        agent: agent.into(),
-        goal: goal.into(),
-        needs: needs.iter().map(ToString::to_string).collect(),
+/// The plan of a review, with the agents of these names that a review has work for.
+pub fn review(wish: &Wish, agents: &[&str]) -> Plan {
+    let at_most =
+        |minutes: u64| Duration::from_secs(minutes * 60).min(wish.within.max(Duration::from_secs(1)));
+    let reviewers = || {
+        REVIEWERS
+            .iter()
+            .filter(|reviewer| agents.contains(&reviewer.agent) && (wish.tests || reviewer.agent != TESTBED))
     };
+    let mut steps = vec![
+        Step::new("survey", task::ORCHESTRATOR, "read the tree: languages, manifests, gaps", &[])
+            .within(at_most(2)),
+    ];
+    steps.extend(reviewers().map(|reviewer| {
+        let mut step = Step::new(reviewer.step, reviewer.agent, reviewer.goal, &["survey"])
+            .within(at_most(reviewer.minutes))
+            .retries(reviewer.retries);
+        step.essential = reviewer.essential;
+        step
+    }));
+    let needs: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();
+    let verdict = Step::new("verdict", task::DIRECTOR, "weigh all findings and decide", &needs)
+        .within(at_most(1))
+        .input(THRESHOLD, wish.fail_on.word());
+    steps.push(verdict);
     let risk = |what: &str, answer: &str| Risk { what: what.into(), answer: answer.into() };
     Plan {
-        goal: format!("review the source tree {tree}"),
-        steps: vec![
-            step("survey", task::ORCHESTRATOR, "read the tree: languages, manifests, gaps", &[]),
-            step(
-                "lint",
-                task::LINTER,
-                "find what is broken or untidy, by own checks and tools that only parse",
-                &["survey"],
-            ),
-            step(
-                "security",
-                task::SECURITY,
-                "find secrets, dangerous permissions, weak lock files",
-                &["survey"],
-            ),
-            step("verdict", task::DIRECTOR, "weigh all findings and decide", &["survey", "lint", "security"]),
-        ],
-        budget_ms,
-        retries: 2,
+        within: units::Duration(wish.within),
         risks: vec![
             risk(
                 "a tool is missing on this machine",
                 "its check is told as unavailable, once; the others go on",
             ),
-            risk("a step fails", "it is tried twice more, then left out; the verdict then is `incomplete`"),
+            risk(
+                "a step fails",
+                "it is tried again, then left out; without an essential step the verdict is `incomplete`",
+            ),
             risk(
                 "the tree is larger than the bounds of the walk",
                 "what was not seen is told, and no absence is claimed",
             ),
             risk(
                 "the tree is hostile",
-                "it is read and never written; none of its code is run; links are not followed",
+                "it is read and never written; links are not followed; its own code runs on a copy, in a jail, if at all",
             ),
+            risk("this process is killed", "the run is resumed, and repeats no finished step"),
         ],
-    }
-}
-
-impl Plan {
-    /// The steps in waves.
-    pub fn waves(&self) -> Result<Vec<Vec<String>>, PlanError> {
-        plan::waves(&self.steps)
-    }
-
-    /// The plan without a step that failed for good: nobody waits for it any more.
-    pub fn without(&self, failed: &str) -> Plan {
-        let mut plan = self.clone();
-        plan.steps.retain(|step| step.id != failed);
-        for step in &mut plan.steps {
-            step.needs.retain(|need| need != failed);
-        }
-        plan
+        ..Plan::new(format!("review the source tree {}", wish.tree), wish.tree.clone(), steps)
     }
 }
 
@@ -200,20 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_of_a_review_is_three_waves_and_reloads() {
-        let plan = review("/t", 1000);
-        assert_eq!(
-            plan.waves().expect("a plan"),
-            [vec!["survey"], vec!["lint", "security"], vec!["verdict"]]
-        );
-        let text = serde_json::to_string(&plan).expect("plain data");
-        assert_eq!(serde_json::from_str::<Plan>(&text).expect("its own form"), plan);
+    fn the_plan_of_a_review_takes_those_who_are_there_and_runs_no_tests_unless_wished() {
+        let agents = [task::ORCHESTRATOR, task::LINTER, task::SECURITY, TESTBED, task::DIRECTOR];
+        let ids = |tests: bool| {
+            let wish = Wish { tests, ..wish() };
+            let plan = review(&wish, &agents);
+            plan.check(&agents).expect("a plan");
+            plan.steps.into_iter().map(|step| step.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(true), ["survey", "lint", "secure", "testbed", "verdict"]);
+        assert_eq!(ids(false), ["survey", "lint", "secure", "verdict"]);
     }
 
-    #[test]
-    fn a_step_that_failed_for_good_is_planned_around() {
-        let plan = review("/t", 1000).without("lint");
-        assert_eq!(plan.waves().expect("still a plan"), [vec!["survey"], vec!["security"], vec!["verdict"]]);
+    fn wish() -> Wish {
+        let within = Duration::from_secs(60);
+        Wish { tree: "/t".into(), fail_on: Severity::High, within, tests: true }
     }
 
     #[test]

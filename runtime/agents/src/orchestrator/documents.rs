@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::director::Plan;
 use crate::survey::Survey;
 use crate::tree::Tree;
+use crate::workflow::plan::Plan;
 
 /// `AGENT_PLAN.md`: what the tree is, and who does what in which wave.
 pub fn agent_plan(plan: &Plan, survey: &Survey) -> String {
@@ -25,7 +25,7 @@ pub fn agent_plan(plan: &Plan, survey: &Survey) -> String {
     }
     out.push_str("\n## Waves\n\n");
     for (number, wave) in (1..).zip(plan.waves().unwrap_or_default()) {
-        for step in plan.steps.iter().filter(|step| wave.contains(&step.id)) {
+        for step in wave.into_iter().map(|at| &plan.steps[at]) {
             let _ = writeln!(out, "{number}. {} ({}): {}", step.id, step.agent.to_uppercase(), step.goal);
         }
     }
@@ -72,13 +72,17 @@ pub fn checklist(survey: &Survey, tree: &Tree) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::director;
+    use crate::workflow::plan::Step;
 
     #[test]
     fn the_documents_fit_the_tree() {
         let mut survey = Survey::default();
         survey.file("a.sh", b"echo\n");
-        let plan = agent_plan(&director::review("/t", 1), &survey);
+        let steps = vec![
+            Step::new("survey", "project_orchestrator", "", &[]),
+            Step::new("lint", "linter", "", &["survey"]),
+        ];
+        let plan = agent_plan(&Plan::new("", "/t", steps), &survey);
         assert!(plan.contains("| Shell | 1 | 1 |") && plan.contains("2. lint (LINTER)"), "{plan}");
         let checklist = checklist(&survey, &Tree::default());
         assert!(checklist.contains("path with a blank") && !checklist.contains("unsafe"), "{checklist}");

@@ -1,39 +1,75 @@
-//! PROJECT_ORCHESTRATOR: reads the tree, writes down what it is and what it lacks, and runs the plan in waves.
+//! PROJECT_ORCHESTRATOR: reads the tree, writes down what it is and what it lacks, and runs the plan.
 //!
-//! The reading's core is [`crate::survey`], the ordering's [`crate::plan`]. Steps of one wave run side by side; a step that fails
-//! is tried again as often as the plan says, and then left to DIRECTOR. What became of them is written to `steps.json`.
+//! The reading's core is [`crate::survey`], the running's [`crate::workflow`]. The survey is a step of the plan as any other; DIRECTOR's
+//! own steps come after all others and are left to DIRECTOR. What became of the steps is written to `steps.json`.
 
 mod documents;
 
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use synod_probe::{event, reach};
 
-use crate::director::{Failure, Plan};
-use crate::plan::Step;
+use crate::director::Failure;
+use crate::folder::RunFolder;
 use crate::shell::{Desk, WorkError};
 use crate::survey::Survey;
-use crate::task::{self, Handoff, Report, Task};
+use crate::task::{self, Handoff, Report};
 use crate::tree::Tree;
+use crate::workflow::plan::{self, Plan, Step};
+use crate::workflow::run;
 use crate::{finding, linter, reading};
+
+/// Where it stands in the run folder what became of the steps.
+pub const STEPS: &str = "project_orchestrator/steps.json";
 
 /// What became of the steps, as it stands in `steps.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Steps {
     /// Handoffs of the steps that were done, in the order of their ends.
     pub done: Vec<Handoff>,
-    /// Steps that were not done.
+    /// Essential steps that were not done.
     pub failed: Vec<Failure>,
+    /// Other steps that were not done.
+    #[serde(default)]
+    pub dropped: Vec<Failure>,
 }
 
-/// Does PROJECT_ORCHESTRATOR's part.
+/// Does PROJECT_ORCHESTRATOR's part: runs the plan of the run folder.
 pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let folder = desk.folder();
-    let plan: Plan = folder.read_json(desk.input("plan")?).await?;
-    let waves = plan.waves().map_err(|error| WorkError::Task(error.to_string()))?;
-
-    let (tree, survey, warnings) = survey(desk).await?;
+    let Some(plan) = run::load(&folder).await? else {
+        return Err(WorkError::Task(format!("the run folder has no {}", plan::FILE)));
+    };
+    let part = without_director(&plan)?;
+    let ran = run::run(desk, &part, |step| Box::pin(survey_step(desk, step))).await?;
     let mut handoff = desk.handoff(task::DIRECTOR);
+    handoff.metrics.insert("steps_done".into(), ran.done.len() as f64);
+    handoff.metrics.insert("steps_failed".into(), ran.failed.len() as f64);
+    let steps = Steps { done: ran.done, failed: ran.failed, dropped: ran.dropped };
+    handoff.outputs.push(folder.write_json("steps.json", &steps).await?);
+    desk.progress(1.0, format!("{} of {} steps done", steps.done.len(), part.steps.len()));
+    handoff.next_actions.push("weigh the findings".into());
+    Ok(handoff)
+}
+
+/// The plan without DIRECTOR's steps: DIRECTOR waits for this run, so nothing in it may wait for DIRECTOR.
+fn without_director(plan: &Plan) -> Result<Plan, WorkError> {
+    let mut part = plan.clone();
+    part.steps.retain(|step| step.agent != task::DIRECTOR);
+    for step in &part.steps {
+        if let Some(need) = step.needs.iter().find(|need| part.step(need).is_none()) {
+            return Err(WorkError::Task(format!(
+                "step `{}` needs `{need}`, which is DIRECTOR's: DIRECTOR's steps come last",
+                step.id
+            )));
+        }
+    }
+    Ok(part)
+}
+
+/// The survey, as a step of the plan.
+async fn survey_step(desk: &Desk, step: Step) -> Result<Handoff, WorkError> {
+    let folder = desk.folder();
+    let (tree, survey, warnings) = survey(desk).await?;
+    let mut handoff = Handoff { task: step.id, ..desk.handoff(task::DIRECTOR) };
     let mut findings = survey.gaps(&tree);
     finding::arrange(&mut findings);
     let report = Report { agent: task::ORCHESTRATOR.into(), findings, warnings: warnings.clone() };
@@ -41,66 +77,20 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         folder.write_json("tree.json", &tree).await?,
         folder.write_json("survey.json", &survey).await?,
         folder.write_json("findings.json", &report).await?,
-        folder.write("AGENT_PLAN.md", documents::agent_plan(&plan, &survey).as_bytes()).await?,
-        folder.write("REVIEW_CHECKLIST.md", documents::checklist(&survey, &tree).as_bytes()).await?,
     ];
+    handoff.outputs.extend(documents_of(&folder, &survey, &tree).await?);
     handoff.warnings = warnings;
     handoff.metrics.insert("files".into(), survey.files as f64);
     handoff.metrics.insert("code_lines".into(), survey.code_lines() as f64);
-
-    let mut steps = Steps::default();
-    let tree_file = handoff.outputs[0].clone();
-    for wave in waves {
-        let running: Vec<&Step> = plan
-            .steps
-            .iter()
-            .filter(|step| wave.contains(&step.id))
-            .filter(|step| step.agent != task::ORCHESTRATOR && step.agent != task::DIRECTOR)
-            .collect();
-        if running.is_empty() {
-            continue;
-        }
-        let names: Vec<&str> = running.iter().map(|step| step.id.as_str()).collect();
-        desk.progress(1.0, format!("waiting for {}", names.join(" and ")));
-        // Futures of this task, not tasks of their own: if this work is given up, so are they.
-        let ends = join_all(running.iter().map(|step| persist(desk, step, &tree_file, plan.retries))).await;
-        desk.breathe().await?;
-        for (step, end) in running.iter().zip(ends) {
-            match end {
-                Ok(done) => steps.done.push(done),
-                Err(error) => steps.failed.push(Failure { step: step.id.clone(), why: error.to_string() }),
-            }
-        }
-    }
-    handoff.outputs.push(folder.write_json("steps.json", &steps).await?);
-    desk.progress(
-        1.0,
-        format!("{} of {} steps done", steps.done.len(), steps.done.len() + steps.failed.len()),
-    );
-    handoff.next_actions.push("weigh the findings".into());
     Ok(handoff)
 }
 
-/// Does a step, and does it again if it fails, as often as the plan allows.
-async fn persist(desk: &Desk, step: &Step, tree_file: &str, retries: u32) -> Result<Handoff, WorkError> {
-    let mut tried = 0;
-    loop {
-        let mut order = Task { id: step.id.clone(), goal: step.goal.clone(), ..desk.task().clone() };
-        order.inputs.clear();
-        order.inputs.insert("tree".into(), tree_file.into());
-        let error = match desk.delegate(&step.agent, order).await {
-            Ok(handoff) => return Ok(handoff),
-            Err(error) => error,
-        };
-        desk.breathe().await?;
-        if tried == retries {
-            reach!("review.step-given-up");
-            return Err(error);
-        }
-        tried += 1;
-        event!("review.step-again", step = step.id.as_str(), tried = tried);
-        reach!("review.step-again");
-    }
+async fn documents_of(folder: &RunFolder, survey: &Survey, tree: &Tree) -> Result<Vec<String>, WorkError> {
+    let plan = run::load(folder).await?.unwrap_or_else(|| Plan::new("", "", Vec::new()));
+    Ok(vec![
+        folder.write("AGENT_PLAN.md", documents::agent_plan(&plan, survey).as_bytes()).await?,
+        folder.write("REVIEW_CHECKLIST.md", documents::checklist(survey, tree).as_bytes()).await?,
+    ])
 }
 
 /// Reads the whole tree once: its entries, its languages.

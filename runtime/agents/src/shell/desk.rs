@@ -37,6 +37,11 @@ impl Desk {
         Desk { name, agent, task: Rc::new(task), deadline, cancelled }
     }
 
+    /// The name of the agent that sits here.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The task.
     pub fn task(&self) -> &Task {
         &self.task

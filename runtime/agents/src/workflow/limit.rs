@@ -13,7 +13,7 @@ const CROWDED: f64 = 2.0;
 /// How much of the smoothed ratio one measurement changes.
 const WEIGHT: f64 = 0.25;
 /// By how much the best time of an agent is forgotten with each measurement.
-const FORGET: f64 = 1.01;
+const FORGET: f64 = 1.001;
 
 /// How many steps may run at a time.
 #[derive(Debug, Clone)]

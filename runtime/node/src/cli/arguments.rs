@@ -17,6 +17,7 @@ Exit codes:
 const EXAMPLES: &str = "\
 Examples:
   synod run review --path .            review this source tree
+  synod runs                           what was run here, and what it came to
   synod up                             start a node with all agents on board
   synod up --example-config > node.toml && synod up --config node.toml
   synod selftest                       two agents, six priorities, payloads up to 16 MiB
@@ -49,6 +50,9 @@ pub enum Command {
     /// Run a job with an embedded node
     #[command(subcommand)]
     Run(Run),
+    /// List the runs of this machine, show one, compare two, make room again
+    #[command(after_help = RUNS_EXAMPLES)]
+    Runs(RunsOptions),
     /// Start a node and serve until SIGINT or SIGTERM
     Up(UpOptions),
     /// Check that messages arrive: two agents, six priorities, payloads up to 16 MiB
@@ -97,14 +101,101 @@ pub struct ReviewOptions {
     #[arg(long, value_name = "SEVERITY", default_value = "high")]
     pub fail_on: Severity,
     /// How long it may take
-    #[arg(long, value_name = "TIME", default_value = "10m")]
+    #[arg(long, value_name = "TIME", default_value = "9m")]
     pub within: units::Duration,
+    /// Do not run the tree's own tests
+    #[arg(long)]
+    pub no_tests: bool,
     /// List findings of severity info one by one, too
     #[arg(long)]
     pub all: bool,
     /// The configuration of the node that does it, as `synod up` takes it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+const RUNS_EXAMPLES: &str = "\
+Examples:
+  synod runs                           all runs, the newest first
+  synod runs show last                 the newest one again
+  synod runs show 3f21 --open          where the report lies of the run whose id ends with 3f21…
+  synod runs compare 3f21 last         what is new since then, what is gone, what became slower
+  synod runs clean --keep 20 --older-than 30d --dry-run
+
+A RUN is the beginning of an id or of its last part, or `last`.
+Ends with 0 if it was done, 2 if there is no such run, 3 if it could not be read.";
+
+/// Options of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsOptions {
+    /// Where the run folders stand [default: $XDG_STATE_HOME/synod/runs]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do; without it, all are listed
+    #[command(subcommand)]
+    pub command: Option<Runs>,
+}
+
+/// What can be done with runs.
+#[derive(Debug, Subcommand)]
+pub enum Runs {
+    /// Show one run: verdict, findings, what was not done
+    Show(ShowOptions),
+    /// Compare two runs: findings that are new or gone, steps that became slower
+    Compare(CompareOptions),
+    /// Remove old runs
+    Clean(CleanOptions),
+}
+
+/// Options of `runs show`.
+#[derive(Debug, Args)]
+pub struct ShowOptions {
+    /// Which run
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Print where its report.html lies, for a browser
+    #[arg(long)]
+    pub open: bool,
+    /// List findings of severity info one by one, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Options of `runs compare`.
+#[derive(Debug, Args)]
+pub struct CompareOptions {
+    /// The earlier run
+    #[arg(value_name = "BEFORE")]
+    pub before: String,
+    /// The later run
+    #[arg(value_name = "AFTER", default_value = "last")]
+    pub after: String,
+}
+
+/// Options of `runs clean`. A run goes if all that is said of it here holds; one that is under way never goes.
+#[derive(Debug, Args)]
+pub struct CleanOptions {
+    /// Runs that began longer ago than this, as in 30d or 12h
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub older_than: Option<units::Duration>,
+    /// Runs but the newest so many
+    #[arg(long, value_name = "COUNT")]
+    pub keep: Option<usize>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A length of time that may be told in days.
+fn age(text: &str) -> Result<units::Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+    match days.and_then(|days| days.checked_mul(86_400)) {
+        Some(seconds) => Ok(units::Duration(std::time::Duration::from_secs(seconds))),
+        None => text.parse().map_err(|error| format!("{error}, or days as in \"30d\"")),
+    }
 }
 
 /// Forms of output.
@@ -157,6 +248,15 @@ mod tests {
     #[test]
     fn the_command_line_is_put_together_right() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn an_age_may_be_told_in_days() {
+        assert_eq!(age("30d").expect("days").get().as_secs(), 30 * 86_400);
+        assert_eq!(age("12h").expect("hours").get().as_secs(), 12 * 3600);
+        for wrong in ["", "d", "-1d", "30 days", "99999999999999999999d"] {
+            assert!(age(wrong).is_err_and(|told| told.contains("30d")), "{wrong}");
+        }
     }
 
     #[test]
