@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use crate::docgen::markdown::plain;
+
 /// Commits read at most; the document says so when there are more.
 pub const COMMITS_MAX: usize = 20_000;
 
@@ -227,18 +229,6 @@ fn section(out: &mut String, commits: &[Commit]) {
             }
         }
     }
-}
-
-/// Text in which no character is read as Markdown.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if matches!(character, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|') {
-            out.push('\\');
-        }
-        out.push(if character.is_control() { ' ' } else { character });
-    }
-    out
 }
 
 #[cfg(test)]

@@ -94,8 +94,6 @@ pub struct Package {
     pub items: Vec<Item>,
     /// What could not be read for sure, as sentences without a full stop.
     pub notes: Vec<String>,
-    /// Whether what is public is known, rather than taken to be.
-    pub certain: bool,
 }
 
 /// How much of what is public is documented.
