@@ -36,6 +36,8 @@ pub enum Role {
     Director,
     /// Reads the tree, and runs the plan.
     Orchestrator,
+    /// Finds the parts of the tree, who uses whom, and where that runs in circles.
+    Architect,
     /// Finds what is broken or untidy.
     Linter,
     /// Finds secrets, dangerous permissions, weak lock files.
@@ -46,14 +48,15 @@ pub enum Role {
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 5] =
-        [Role::Director, Role::Orchestrator, Role::Linter, Role::Security, Role::Docgen];
+    pub const ALL: [Role; 6] =
+        [Role::Director, Role::Orchestrator, Role::Architect, Role::Linter, Role::Security, Role::Docgen];
 
     /// The agent's name on the fabric.
     pub const fn name(self) -> &'static str {
         match self {
             Role::Director => task::DIRECTOR,
             Role::Orchestrator => task::ORCHESTRATOR,
+            Role::Architect => task::ARCHITECT,
             Role::Linter => task::LINTER,
             Role::Security => task::SECURITY,
             Role::Docgen => task::DOCGEN,
@@ -65,6 +68,7 @@ impl Role {
         match self {
             Role::Director => "plans, and gives the verdict",
             Role::Orchestrator => "reads the tree, and runs the plan in waves",
+            Role::Architect => "draws the parts of the tree, who uses whom, and where that runs in circles",
             Role::Linter => "finds what is broken or untidy",
             Role::Security => "finds secrets, dangerous permissions, weak lock files",
             Role::Docgen => "writes the API reference and the changelog, checks the README",
@@ -81,6 +85,7 @@ impl Role {
         match self {
             Role::Director => Box::pin(director::work::work(desk)).await,
             Role::Orchestrator => Box::pin(orchestrator::work(desk)).await,
+            Role::Architect => Box::pin(architect::work::work(desk)).await,
             Role::Linter => Box::pin(linter::work::work(desk)).await,
             Role::Security => Box::pin(security::work::work(desk)).await,
             Role::Docgen => Box::pin(docgen::work::work(desk)).await,
