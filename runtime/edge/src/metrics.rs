@@ -166,13 +166,20 @@ impl fmt::Debug for Table {
     }
 }
 
+fn write(row: &mut MetricEncoder, kind: MetricType, value: f64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => row.encode_counter::<NoLabelSet, _, u64>(&(value as u64), None),
+        _ => row.encode_gauge(&value),
+    }
+}
+
 impl EncodeMetric for Table {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         for (labels, value) in &self.rows {
-            let mut row = encoder.encode_family(labels)?;
-            match self.kind {
-                MetricType::Counter => row.encode_counter::<NoLabelSet, _, u64>(&(*value as u64), None)?,
-                _ => row.encode_gauge(value)?,
+            if labels.is_empty() {
+                write(&mut encoder, self.kind, *value)?;
+            } else {
+                write(&mut encoder.encode_family(labels)?, self.kind, *value)?;
             }
         }
         Ok(())
@@ -190,7 +197,7 @@ struct Durations(Vec<(Labels, Steps)>);
 impl EncodeMetric for Durations {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         for (labels, steps) in &self.0 {
-            let bounds = BUCKETS.into_iter().chain([f64::MAX]);
+            let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = bounds.zip(steps.buckets).collect();
             encoder.encode_family(labels)?.encode_histogram::<NoLabelSet>(
                 steps.sum,
@@ -281,17 +288,17 @@ fn messages(fabric: &Snapshot) -> Vec<(Labels, f64)> {
     pairs.entry(("(ended)", "(ended)")).or_default().push(fabric.ended);
     let mut rows = Vec::new();
     for ((from, to), counts) in pairs {
-        let fates: [(&str, fn(&Counts) -> u64); 6] = [
-            ("accepted", |c| c.accepted),
-            ("delivered", |c| c.delivered),
-            ("refused", |c| c.refused),
-            ("expired", |c| c.expired),
-            ("cancelled", |c| c.cancelled),
-            ("lost", |c| c.lost),
-        ];
-        for (fate, of) in fates {
+        let sum = |of: fn(&Counts) -> u64| counts.iter().map(of).sum::<u64>();
+        for (fate, count) in [
+            ("accepted", sum(|c| c.accepted)),
+            ("delivered", sum(|c| c.delivered)),
+            ("refused", sum(|c| c.refused)),
+            ("expired", sum(|c| c.expired)),
+            ("cancelled", sum(|c| c.cancelled)),
+            ("lost", sum(|c| c.lost)),
+        ] {
             let labels = vec![("from", from.to_string()), ("to", to.to_string()), ("fate", fate.to_string())];
-            rows.push((labels, counts.iter().map(of).sum::<u64>() as f64));
+            rows.push((labels, count as f64));
         }
     }
     rows

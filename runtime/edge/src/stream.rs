@@ -44,7 +44,7 @@ impl Events {
     }
 
     /// The next whole event; comments are left out.
-    pub fn next(&mut self) -> Result<Option<Event>, StreamError> {
+    pub fn take(&mut self) -> Result<Option<Event>, StreamError> {
         while let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") {
             let block: Vec<u8> = self.pending.drain(..end + 2).collect();
             let text = String::from_utf8(block).map_err(|_| StreamError("an event is not UTF-8"))?;
@@ -104,7 +104,7 @@ impl Messages {
     }
 
     /// The next whole message. Empty lines between messages keep the connection alive and mean nothing.
-    pub fn next(&mut self) -> Result<Option<(Header, Vec<u8>)>, StreamError> {
+    pub fn take(&mut self) -> Result<Option<(Header, Vec<u8>)>, StreamError> {
         let blank = self.pending.iter().take_while(|byte| **byte == b'\n').count();
         self.pending.drain(..blank);
         let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') else {
@@ -144,7 +144,7 @@ mod tests {
             let (mut reader, mut read) = (Events::default(), Vec::new());
             for part in text.as_bytes().chunks(size) {
                 reader.feed(part);
-                while let Some(event) = reader.next().expect("right") {
+                while let Some(event) = reader.take().expect("right") {
                     read.push(event);
                 }
             }
@@ -163,7 +163,7 @@ mod tests {
             let (mut reader, mut read) = (Messages::default(), Vec::new());
             for part in wire.chunks(size) {
                 reader.feed(part);
-                while let Some((header, payload)) = reader.next().expect("right") {
+                while let Some((header, payload)) = reader.take().expect("right") {
                     assert_eq!(header.bytes, payload.len());
                     read.push(payload);
                 }
@@ -176,12 +176,12 @@ mod tests {
     fn what_is_no_stream_of_messages_is_refused() {
         let mut reader = Messages::default();
         reader.feed(b"HTTP/1.1 200 OK\n");
-        assert!(reader.next().is_err());
+        assert!(reader.take().is_err());
         let mut reader = Messages::default();
         reader.feed(
             format!("{{\"subject\":\"a\",\"source\":\"b\",\"priority\":\"low\",\"bytes\":{}}}\n", usize::MAX)
                 .as_bytes(),
         );
-        assert!(reader.next().is_err());
+        assert!(reader.take().is_err());
     }
 }

@@ -15,6 +15,7 @@ use synod_control::{ConfigError, strict, units};
 use synod_fabric::link::{LinkConfig, Peer};
 use synod_platform::net::{Address, Credentials};
 
+use crate::http::{HttpConfig, HttpTable};
 use crate::supervise::Intensity;
 
 /// The documented example, as `synod up --example-config` prints it. It is what a node does without any file.
@@ -39,6 +40,8 @@ pub struct NodeConfig {
     pub drain: Duration,
     /// Links to other nodes, if there are any.
     pub links: Option<LinkConfig>,
+    /// How it is asked over HTTP; `synod up` serves it.
+    pub http: HttpConfig,
 }
 
 impl NodeConfig {
@@ -53,6 +56,7 @@ impl NodeConfig {
             posts: BTreeMap::new(),
             drain: Duration::from_secs(10),
             links: None,
+            http: HttpConfig::default(),
         }
     }
 }
@@ -107,6 +111,7 @@ struct File {
     node: NodeTable,
     agents: AgentsTable,
     links: LinksTable,
+    http: HttpTable,
     peer: Vec<PeerTable>,
 }
 
@@ -367,6 +372,7 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, ConfigError> {
             "reaches beyond this machine: give it an identity (certificate, key, authority)",
         ));
     }
+    let http = read.http.read().map_err(|(key, problem)| refuse(&format!("http.{key}"), &problem))?;
     Ok(Settings {
         node: NodeConfig {
             name: read.node.name,
@@ -377,6 +383,7 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, ConfigError> {
             posts,
             drain: read.node.drain.get(),
             links: wants_links.then_some(links),
+            http,
         },
         identity: read.links.identity,
     })
@@ -466,6 +473,9 @@ mod tests {
                 "not on board",
             ),
             ("[links]\nlisten = \"nowhere\"\n", "node.toml:2:", "links.listen"),
+            ("[http]\nlisten = \"of\"\n", "node.toml:2:", "did you mean \"off\""),
+            ("[http]\nlisten = \"0.0.0.0:7677\"\n", "node.toml:2:", "http.token"),
+            ("[http]\nlissen = \"off\"\n", "node.toml:2:", "did you mean `listen`"),
             ("[node]\ndrain = \"soon\"\n", "node.toml:2:", "drain"),
             ("[links]\nlisten = \"192.0.2.1:7400\"\n", "node.toml:1:", "identity"),
             ("[[peer]]\nname = \"synod\"\naddress = \"127.0.0.1:1\"\n", "node.toml:2:", "own name"),

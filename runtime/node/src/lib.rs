@@ -5,10 +5,12 @@
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod http;
 pub mod node;
 pub mod selftest;
 pub mod supervise;
 
 pub use config::{NodeConfig, Settings};
+pub use http::HttpConfig;
 pub use node::{Drained, Node, Placement, StartNodeError};
 pub use supervise::{Crash, Intensity, Notice, Roster, Standing};

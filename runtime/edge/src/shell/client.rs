@@ -179,7 +179,7 @@ impl Client {
         let mut events = Events::default();
         while let Some(part) = reply.next().await? {
             events.feed(&part);
-            while let Some(event) = events.next()? {
+            while let Some(event) = events.take()? {
                 match event.name.as_str() {
                     "progress" => tell(read(event.data.as_bytes())?),
                     "end" => return read(event.data.as_bytes()),
@@ -253,7 +253,7 @@ impl Subscribed {
     /// The next message; `None` when as many came as were asked for, or the node ends.
     pub async fn next(&mut self) -> Result<Option<(Header, Vec<u8>)>, ClientError> {
         loop {
-            if let Some(message) = self.messages.next()? {
+            if let Some(message) = self.messages.take()? {
                 return Ok(Some(message));
             }
             match self.reply.next().await? {

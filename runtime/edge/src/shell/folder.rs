@@ -85,7 +85,7 @@ mod tests {
         let base = tempfile::tempdir().expect("a temporary folder");
         let folder = base.path().join("run");
         prepare(&folder).expect("it is made");
-        assert_eq!(fs::metadata(&folder).expect("there").permissions().mode() & 0o777, 0o700);
+        assert_eq!(folder.symlink_metadata().expect("there").mode() & 0o777, 0o700);
         prepare(&folder).expect("it is there");
         fs::set_permissions(&folder, Permissions::from_mode(0o777)).expect("our own");
         assert!(matches!(prepare(&folder), Err(FolderError::Shared(_))));

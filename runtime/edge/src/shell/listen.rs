@@ -2,6 +2,11 @@
 //!
 //! The Unix socket is guarded by a lock beside it, which the system lets go when its holder dies: whoever has the lock may replace a stale
 //! socket. It comes to its name by a rename, when its mode is 0600 already, and goes when the node ends.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a shell owns its sockets; they are bound before there is an executor"
+)]
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
