@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
 /// The newest interface that we know how to use: what it can fence is all that we ask for.
@@ -43,10 +43,8 @@ pub(super) fn make(
     let told = |error: RulesetError| format!("landlock: {error}");
     let known = ABI::from(abi.min(NEWEST as i32));
     let (read, write) = (AccessFs::from_read(known), AccessFs::from_all(known));
-    let mut rules = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(write)
-        .map_err(told)?;
+    let mut rules =
+        Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(write).map_err(told)?;
     let scope = Scope::from_all(known);
     if !scope.is_empty() {
         rules = rules.scope(scope).map_err(told)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -80,9 +80,7 @@ pub(super) async fn run(mut tool: Tool, jail: Jail) -> Result<Output, ToolError>
     let mut facts =
         Facts { landlock: Some(landlock), is_root: rustix::process::geteuid().is_root(), ..Facts::default() };
     // All that was said before the program ran is in the pipe by now.
-    while let Some(Ok(record)) = try_record(&records) {
-        facts.steps.push(record);
-    }
+    facts.steps.extend(waiting_records(&records));
     if !facts.did(Word::Cgroup) {
         cgroup.disown();
     }
@@ -91,7 +89,14 @@ pub(super) async fn run(mut tool: Tool, jail: Jail) -> Result<Output, ToolError>
     let streams = Streams::of(&mut running.child, tool.output_limit, tool.input.clone());
 
     let keeper = running.number();
-    let watch = Watch(Arc::new(Watched { jail: jail.clone(), cgroup, keeper, roots, used_before }));
+    let watch = Watch(Arc::new(Watched {
+        jail: jail.clone(),
+        cgroup,
+        keeper,
+        roots,
+        used_before,
+        refuses_in_silence: facts.did(Word::UserNamespace) && !facts.is_root,
+    }));
     let cause = {
         let told = async {
             while facts.value(Word::Ended).is_none() {
@@ -113,9 +118,7 @@ pub(super) async fn run(mut tool: Tool, jail: Jail) -> Result<Output, ToolError>
         reach!("process.tool_timed_out");
     }
     let running = running.end().await;
-    while let Some(Ok(record)) = try_record(&records) {
-        facts.steps.push(record);
-    }
+    facts.steps.extend(waiting_records(&records));
     let drained = streams.drain().await;
 
     let breaches = task::blocking(move || watch.last_look()).await.unwrap_or_default();
@@ -155,14 +158,15 @@ fn end(status: Option<i32>, ran_out_of_memory: bool) -> End {
     }
 }
 
-fn try_record(records: &Receiver) -> Option<io::Result<(Word, i32)>> {
+/// The records that are in the pipe now. It is asked itself: the event loop knows of them only after a turn.
+fn waiting_records(records: impl AsFd) -> Vec<(Word, i32)> {
+    let mut found = Vec::new();
     let mut record = [0; RECORD];
     // Records are written whole, so none is read in part.
-    match records.try_read(&mut record) {
-        Ok(RECORD) => parse(record).map(Ok),
-        Ok(_) => None,
-        Err(error) => Some(Err(error)),
+    while let Ok(RECORD) = rustix::io::read(&records, &mut record) {
+        found.extend(parse(record));
     }
+    found
 }
 
 fn get_ready(program: &Path, directory: &Path, jail: &Jail, parent: i32) -> io::Result<Ready> {
@@ -201,7 +205,8 @@ fn get_ready(program: &Path, directory: &Path, jail: &Jail, parent: i32) -> io::
             // First a signal that names the reason, then the end.
             (libc::RLIMIT_CPU as i32, seconds, seconds + 5),
         ],
-        processes: jail.processes,
+        // The keeper and the first process count too.
+        processes: jail.processes.saturating_add(2),
         fence: None,
     };
     let (landlock, fence) = match fence {
@@ -289,6 +294,8 @@ struct Watched {
     keeper: Option<u32>,
     roots: Vec<PathBuf>,
     used_before: u64,
+    /// Whether the kernel refuses more processes without telling us: then all that may be are too many.
+    refuses_in_silence: bool,
 }
 
 impl Watch {
@@ -338,7 +345,8 @@ impl Watched {
         };
         let usage = family::usage(keeper);
         // The first process is ours.
-        if !self.cgroup.has_pids() && usage.threads > self.jail.processes.saturating_add(1) {
+        let most = self.jail.processes.saturating_add(u64::from(!self.refuses_in_silence));
+        if !self.cgroup.has_pids() && usage.threads > most {
             Some(Breach::Processes)
         } else if !self.cgroup.has_memory() && usage.memory > self.jail.memory {
             Some(Breach::Memory)
