@@ -104,6 +104,21 @@ pub fn join(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_string() } else { format!("{directory}/{name}") }
 }
 
+/// The path from the root that `target` names as seen from `directory`; nothing if it leads out of the tree.
+pub fn resolve(directory: &str, target: &str) -> Option<String> {
+    let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
 /// The directory itself and all above it, nearest first, ending with the root (empty).
 pub fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(directory), |d| if d.is_empty() { None } else { Some(parent(d)) })
@@ -225,6 +240,8 @@ mod tests {
         );
         assert_eq!((join("", "x"), join("a", "x")), ("x".to_string(), "a/x".to_string()));
         assert_eq!(ancestors("a/b").collect::<Vec<_>>(), ["a/b", "a", ""]);
+        assert_eq!(resolve("a/b", "../c/./d"), Some("a/c/d".into()));
+        assert_eq!(resolve("a", "../../c"), None);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl<'m> Crate<'m> {
                 self.add(body, file, Some(here), below, files, depth + 1)
             } else {
                 let candidates = match &item.path {
-                    Some(path) => vec![resolve(tree::parent(file), path)],
+                    Some(path) => tree::resolve(tree::parent(file), path).into_iter().collect(),
                     None => vec![format!("{below}.rs"), format!("{below}/mod.rs")],
                 };
                 let Some((path, module)) = candidates.iter().find_map(|path| files.get_key_value(path))
@@ -198,20 +198,6 @@ impl<'m> Crate<'m> {
         }
         methods
     }
-}
-
-fn resolve(folder: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 struct Writer<'c, 'm> {
@@ -323,6 +309,16 @@ impl<'c, 'm> Writer<'c, 'm> {
             }
             Some(Target::Item(to, i)) if !glob => {
                 let item = self.krate.item(to, i);
+                // Handed on from a public module that has it from a private one: it stands there.
+                let through = path.split_last().and_then(|(_, above)| self.krate.target(n, above));
+                if let Some(Target::Module(through)) = through
+                    && through != n
+                    && through != to
+                    && self.public.contains_key(&through)
+                {
+                    self.line(n, one, name);
+                    return;
+                }
                 if self.public.contains_key(&to) && item.public || self.told.contains(&Target::Item(to, i)) {
                     self.line(n, one, name);
                 } else if item.public {
@@ -466,6 +462,27 @@ mod tests {
             ]
         );
         assert_eq!(Coverage::of(&package.items), Coverage { documented: 4, public: 14 });
+    }
+
+    #[test]
+    fn an_item_stands_in_the_public_module_that_hands_it_on_first() {
+        let package = krate(&[
+            ("src/lib.rs", "pub mod buf;\npub use crate::buf::Buf;\n"),
+            ("src/buf/mod.rs", "mod inner;\npub use self::inner::Buf;\n"),
+            ("src/buf/inner.rs", "pub trait Buf { fn chunk(&self); }\n"),
+        ]);
+        let names: Vec<_> =
+            package.items.iter().map(|item| format!("{} {}", item.kind.word(), item.name)).collect();
+        assert_eq!(
+            names,
+            [
+                "module my_house",
+                "re-export my_house::Buf",
+                "module my_house::buf",
+                "trait my_house::buf::Buf",
+                "method my_house::buf::Buf::chunk",
+            ]
+        );
     }
 
     #[test]

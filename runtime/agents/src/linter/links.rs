@@ -19,7 +19,7 @@ pub const RULE: &str = "lint.broken-link";
 
 /// The path from the root that a link in `file` to `target` names, if only a file of the tree can satisfy it.
 pub fn target_path(file: &str, target: &str) -> Option<String> {
-    resolve(tree::parent(file), &file_target(target)?)
+    tree::resolve(tree::parent(file), &file_target(target)?)
 }
 
 /// Finds links to nothing. `exists` takes a path relative to the root of the tree.
@@ -183,21 +183,6 @@ fn decode(path: &str) -> Option<String> {
         }
     }
     String::from_utf8(out).ok()
-}
-
-/// The target as a path from the root; nothing if it leads out of the tree.
-fn resolve(directory: &str, target: &str) -> Option<String> {
-    let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
 }
 
 #[cfg(test)]

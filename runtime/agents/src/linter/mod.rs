@@ -1,12 +1,17 @@
 //! LINTER's own checks: what can be said of a file with certainty by reading it.
 //!
-//! Each check is a small pure file of its own. Tools that fit the tree are called by the shell and read by [`tools`].
-//! A check that cannot be sure stays silent; whatever lies among test data is told as `info`.
+//! Each check is a small pure file of its own. Tools that fit the tree are called by the shell ([`calls`], and in a jail [`foreign`]) and
+//! read by [`tools`], [`clippy`], [`gcc`] and [`eslint`]. A check that cannot be sure stays silent; whatever lies among test data is told as
+//! `info`.
 
 pub mod bulk;
 pub mod calls;
+pub mod clippy;
 pub mod conflict;
+pub mod eslint;
+pub mod foreign;
 pub mod format;
+pub mod gcc;
 pub mod links;
 pub mod structured;
 pub mod tools;

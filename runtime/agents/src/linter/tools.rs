@@ -1,6 +1,6 @@
 //! The outside tools LINTER may call, and how their output is read.
 //!
-//! Only tools that parse: none of them runs, imports or builds anything of the tree. This file is pure: it says what
+//! Only tools that parse: none of these runs, imports or builds anything of the tree. This file is pure: it says what
 //! to call for which files and turns output into findings; the shell calls. A missing tool is told once by name.
 
 use serde::Deserialize;

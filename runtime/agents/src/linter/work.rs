@@ -1,6 +1,8 @@
 //! LINTER at work: reads every file of the tree, calls the tools that fit it, writes `lint_report.json`,
 //! `lint_report.sarif` and `findings.json`.
 
+use serde::Serialize;
+
 use crate::finding::{Finding, arrange};
 use crate::linter::{self, bulk, calls};
 use crate::shell::{Desk, WorkError};
@@ -10,6 +12,14 @@ use crate::{reading, sarif};
 
 /// The share of the work that is reading, as told in progress; the rest is tools.
 const READING: f32 = 0.6;
+
+/// What stands in `lint_report.json`: the report, and the tools that were called with their versions and times.
+#[derive(Serialize)]
+struct WithTools<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    tools: &'r [calls::Used],
+}
 
 /// Does LINTER's part.
 pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
@@ -60,7 +70,8 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         warnings
             .push(format!("{large} files above {} MiB were not checked by content", linter::READ_MAX >> 20));
     }
-    let told = calls::all(desk, &shebangs, READING).await?;
+    let mut told = calls::all(desk, &shebangs, READING).await?;
+    told.used.retain(|used| used.calls > 0);
     findings.extend(told.findings);
     warnings.extend(told.warnings);
     arrange(&mut findings);
@@ -69,10 +80,14 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     handoff.metrics.insert("files_checked".into(), read as f64);
     handoff.metrics.insert("findings".into(), findings.len() as f64);
     let log = sarif::log("synod-linter", &findings);
+    for used in &told.used {
+        handoff.metrics.insert(format!("{}_ms", used.tool), used.took_ms as f64);
+    }
     let report = Report { agent: task::LINTER.into(), findings, warnings: warnings.clone() };
+    let with_tools = WithTools { report: &report, tools: &told.used };
     handoff.outputs = vec![
         folder.write_json("findings.json", &report).await?,
-        folder.write_json("lint_report.json", &report).await?,
+        folder.write_json("lint_report.json", &with_tools).await?,
         folder.write_json("lint_report.sarif", &log).await?,
     ];
     handoff.warnings = warnings;
