@@ -83,7 +83,10 @@ mod real {
             let output = tool.jail(jail).run().await.unwrap();
             assert_eq!(self.survivors(), Vec::<String>::new(), "what ran in the jail is gone");
             assert_eq!(fs::read_to_string(self.path("tree/original")).unwrap(), "as it was");
-            assert_eq!(fs::metadata(self.path("tree/original")).unwrap().permissions().mode() & 0o777, 0o644);
+            if output.contained.holds(Measure::Writes) {
+                let mode = fs::metadata(self.path("tree/original")).unwrap().permissions().mode() & 0o777;
+                assert_eq!(mode, 0o644);
+            }
             output
         }
     }
@@ -145,7 +148,9 @@ mod real {
                 "{:?}",
                 output.end
             );
-            assert_eq!(output.breaches[0], Breach::Processes);
+            // Where the kernel refuses without counting, the shell is the one to say so.
+            let said = text(&output.stderr);
+            assert!(output.breaches.contains(&Breach::Processes) || said.contains("fork"), "{said}");
             assert!(now().since(before) < Duration::from_secs(15));
         });
     }
@@ -265,6 +270,11 @@ mod real {
             };
             let output = place.run(tool(), place.jail()).await;
             let said = text(&output.stdout);
+            if !output.contained.holds(Measure::Network) {
+                // A kernel or container that gives no namespaces: the gap is told, and what landlock can do is done.
+                assert!(output.contained.gaps().iter().any(|gap| gap.contains("network")));
+                return;
+            }
             assert!(output.is_success(), "{said}{}", text(&output.stderr));
             assert!(said.contains("tcp: Connection refused") && said.contains("own: reached"), "{said}");
             assert!(!said.contains("tcp: reached") && !said.contains("file: reached"), "{said}");
