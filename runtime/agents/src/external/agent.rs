@@ -52,20 +52,34 @@ impl External {
     /// The program, running and idle.
     async fn session(&self) -> Result<Session, WorkError> {
         let kept = self.session.take();
-        if let Some(mut session) = kept
-            && session.is_idle().await?
-        {
-            return Ok(session);
+        if let Some(mut session) = kept {
+            if session.is_idle().await? {
+                return Ok(session);
+            }
+            self.left(session).await?;
         }
         reach!("external.started-with-a-task");
         Ok(self.begin().await?)
+    }
+
+    /// A program whose output ended between two tasks: with status 0 it may be started again.
+    async fn left(&self, session: Session) -> Result<(), ExternalError> {
+        match session.exited("between two tasks").await.0 {
+            error if error.is_good_exit() => Ok(()),
+            error => Err(error),
+        }
     }
 
     async fn task(&self, desk: &Desk) -> Result<Handoff, WorkError> {
         let folder = PathBuf::from(&desk.task().folder).join(self.name);
         files::create_directories(&folder).await.map_err(FolderError::from)?;
         let mut session = self.session().await?;
-        let outcome = session.task(desk, &folder, self.program.within).await;
+        let mut outcome = session.task(desk, &folder, self.program.within).await;
+        if matches!(outcome, Err(Broken::Gone)) && session.may_have_left_before() {
+            self.left(session).await?;
+            session = self.begin().await?;
+            outcome = session.task(desk, &folder, self.program.within).await;
+        }
         let (log, outcome) = match outcome {
             Ok(outcome) => {
                 let log = session.take_log();

@@ -81,6 +81,13 @@ pub enum ExternalError {
     },
 }
 
+impl ExternalError {
+    /// Whether this is an exit with status 0.
+    pub(super) fn is_good_exit(&self) -> bool {
+        matches!(self, ExternalError::Exited { end: Some(End::Code(0)), .. })
+    }
+}
+
 fn ended(end: &Option<End>) -> String {
     match end {
         Some(End::Code(code)) => format!("status {code}"),

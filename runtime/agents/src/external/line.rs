@@ -119,7 +119,7 @@ impl Said {
             return Err(ExternalError::Oversize { max: LINE_MAX });
         }
         let said: Said = serde_json::from_slice(line)
-            .map_err(|error| ExternalError::BadLine(format!("{error}, in `{}`", excerpt(line))))?;
+            .map_err(|error| ExternalError::BadLine(plain(&format!("{error}, in `{}`", excerpt(line)))))?;
         match &said {
             Said::Progress { fraction, sentence, .. } => {
                 if !(0.0..=1.0).contains(fraction) {
@@ -134,7 +134,7 @@ impl Said {
                 given.findings.iter().try_for_each(finding_fits)?;
                 given.outputs.iter().try_for_each(|path| {
                     within(path)
-                        .map_err(|why| ExternalError::BadOutput { path: path.clone(), why: why.into() })
+                        .map_err(|why| ExternalError::BadOutput { path: plain(path), why: why.into() })
                 })?;
             }
             Said::Hello { .. } | Said::Ready {} => {}
@@ -168,12 +168,17 @@ fn sentence_fits(name: &str, text: &str) -> Result<(), ExternalError> {
         let problem = format!("`{name}` is {} bytes long, more than {SENTENCE_MAX}", text.len());
         return Err(ExternalError::BadValue(problem));
     }
+    if text.contains(char::is_control) {
+        return Err(ExternalError::BadValue(format!("`{name}` is more than one line of plain text")));
+    }
     Ok(())
 }
 
 pub(super) fn finding_fits(finding: &Finding) -> Result<(), ExternalError> {
-    let wrong =
-        |what: &str| Err(ExternalError::BadValue(format!("a finding of rule `{}` {what}", finding.rule)));
+    let wrong = |what: &str| {
+        let problem = format!("a finding of rule `{}` {what}", finding.rule);
+        Err(ExternalError::BadValue(plain(&problem)))
+    };
     let Place { path, line, column } = &finding.place;
     if finding.rule.is_empty() || finding.message.is_empty() {
         return wrong("lacks its rule or its message");
@@ -203,12 +208,16 @@ fn within(path: &str) -> Result<(), &'static str> {
 
 /// The begin of a line, for messages.
 fn excerpt(line: &[u8]) -> String {
-    const SHOWN: usize = 80;
-    let mut text: String = String::from_utf8_lossy(line).chars().take(SHOWN).collect();
-    if line.len() > SHOWN {
-        text.push('…');
-    }
-    text.escape_debug().to_string()
+    let text = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
+    if line.len() > 80 { text + "…" } else { text }
+}
+
+/// A foreign text as a piece of one line, of a length that can be read.
+fn plain(text: &str) -> String {
+    const SHOWN: usize = 300;
+    let shown: String =
+        text.chars().take(SHOWN).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(SHOWN).is_some() { shown + "…" } else { shown }
 }
 
 #[cfg(test)]
@@ -253,6 +262,7 @@ mod tests {
             (finding(r#"{"path":"a","line":0}"#), "from 0"),
             (finding(r#"{"path":"a","column":1}"#), "without a line"),
             (format!(r#"{{"type":"failed","id":1,"why":"{}"}}"#, "x".repeat(SENTENCE_MAX + 1)), "bytes long"),
+            (r#"{"type":"failed","id":1,"why":"two\nlines"}"#.into(), "one line"),
             (" ".repeat(LINE_MAX + 1), "oversize"),
         ] {
             let error = Said::read(line.as_bytes()).expect_err(&line).to_string();

@@ -58,6 +58,8 @@ impl From<ExternalError> for Broken {
 pub(super) struct Session {
     child: Child,
     next: u64,
+    /// Whether it has said anything of its present task.
+    heard: bool,
 }
 
 /// The program's path: as it stands, seen from its directory, or as `PATH` leads to it.
@@ -79,7 +81,7 @@ impl Session {
             .inherit(&inherit)
             .output_limit(LOG_MAX)
             .spawn()?;
-        let mut session = Session { child, next: 1 };
+        let mut session = Session { child, next: 1, heard: false };
         let greeted = time::timeout(program.ready_within, session.greet(agent)).await;
         match greeted {
             Ok(Ok(())) => Ok(session),
@@ -102,6 +104,11 @@ impl Session {
         }
     }
 
+    /// Whether it has done a task and has said nothing of the one after it: then it may have ended before it was told of that.
+    pub(super) fn may_have_left_before(&self) -> bool {
+        self.next > 2 && !self.heard
+    }
+
     /// Whether it still runs and has said nothing since its last task.
     pub(super) async fn is_idle(&mut self) -> Result<bool, ExternalError> {
         match time::timeout(SETTLE, self.hear()).await {
@@ -121,6 +128,7 @@ impl Session {
     ) -> Result<Outcome, Broken> {
         let id = self.next;
         self.next += 1;
+        self.heard = false;
         let begin = time::now();
         let limit = within.map_or(desk.left(), |within| within.min(desk.left()));
         let told =
@@ -147,6 +155,7 @@ impl Session {
     async fn listen(&mut self, desk: &Desk, id: u64) -> Result<Outcome, Broken> {
         for _ in 0..LINES_MAX {
             let said = self.hear().await?;
+            self.heard = true;
             if let Some(told) = said.id().filter(|told| *told != id) {
                 return Err(ExternalError::WrongId { told, expected: id }.into());
             }

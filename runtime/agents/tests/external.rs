@@ -1,0 +1,373 @@
+//! An agent whose work a program does: well, badly in each way that has a name, and cut short.
+//!
+//! The same bodies run against a Python program and, in the simulator, against a script that does the same.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use synod_agents::external::{External, Program};
+use synod_agents::task::{Handoff, Report, Task, Urgency, cancel_subject, progress_subject, task_subject};
+use synod_agents::{Agent, Phase, Post};
+use synod_fabric::{Agent as Member, Fabric, FabricConfig, Priority, RequestError};
+use synod_platform::{files, process, random, task, testing, time, watch};
+
+const WITHIN: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(400);
+
+/// In simulation, gives the node a Python that knows `program.py`.
+fn with_python() {
+    #[cfg(madsim)]
+    synod_platform::process::child::control::program(
+        synod_platform::simulation::current_node(),
+        "python3",
+        simulated::program,
+    );
+}
+
+struct Stage {
+    client: Member,
+    folder: PathBuf,
+    /// What ended each life of the agent.
+    ends: Rc<RefCell<Vec<String>>>,
+    phase: watch::Sender<Phase>,
+    post: task::JoinHandle<()>,
+}
+
+impl Stage {
+    async fn new(mode: &str) -> Self {
+        with_python();
+        let fabric = Fabric::new(FabricConfig::named("test"));
+        let context = fabric.enter("home").expect("the first context");
+        let base = process::variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        let folder = base.join(format!("synod-external-{:016x}", random::u64()));
+        files::create_directories(&folder).await.expect("a temporary folder");
+        let program = Program {
+            exec: vec!["python3".into(), "program.py".into(), mode.into()],
+            directory: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/external"),
+            inherit: Vec::new(),
+            ready_within: if mode == "never-ready" { SHORT } else { Duration::from_secs(30) },
+            within: (mode == "silent").then_some(SHORT),
+        };
+        let make = move || -> Rc<dyn Agent> { Rc::new(External::new("worker", program.clone())) };
+        let mut post = Post::open_agent(&context, "worker", Rc::new(make)).await.expect("its place is free");
+        let (phase, follow) = watch::channel(Phase::Serve);
+        let ends = Rc::new(RefCell::new(Vec::new()));
+        let (told, client) = (ends.clone(), context.agent("client").expect("free"));
+        let post = task::spawn(async move {
+            for _ in 0..3 {
+                match post.live(follow.clone()).await {
+                    Ok(()) => return,
+                    Err(error) => told.borrow_mut().push(error.to_string()),
+                }
+            }
+            post.mourn("three lives are enough", follow).await;
+        });
+        Stage { client, folder, ends, phase, post }
+    }
+
+    async fn ask(&self) -> Result<Handoff, RequestError> {
+        let task = Task {
+            id: "t".into(),
+            run: "r".into(),
+            goal: "try".into(),
+            tree: "/".into(),
+            folder: self.folder.to_string_lossy().into_owned(),
+            inputs: BTreeMap::new(),
+            within_ms: 60_000,
+            priority: Urgency::Normal,
+        };
+        let payload = serde_json::to_vec(&task).expect("plain data");
+        let answer = self.client.request(&task_subject("worker"), Priority::Normal, payload, WITHIN).await?;
+        Ok(serde_json::from_slice(answer.payload()).expect("a handoff"))
+    }
+
+    async fn file(&self, path: &str) -> String {
+        let bytes = files::read(&self.folder.join(path), 1 << 20).await.expect(path);
+        String::from_utf8(bytes).expect("text")
+    }
+
+    /// Ends the agent in good order and gives what ended its earlier lives.
+    async fn end(self) -> Vec<String> {
+        self.phase.send_replace(Phase::Drain);
+        time::timeout(WITHIN, self.post).await.expect("it drains").expect("no panic");
+        files::remove_tree(&self.folder).await.expect("our own folder");
+        self.ends.take()
+    }
+}
+
+#[test]
+fn a_program_does_a_task_and_the_node_writes_what_every_agent_writes() {
+    testing::run(1, || async {
+        let stage = Stage::new("good").await;
+        for _ in 0..2 {
+            let handoff = stage.ask().await.expect("a handoff");
+            assert_eq!((handoff.from.as_str(), handoff.to.as_str()), ("worker", "director"));
+            assert_eq!(handoff.outputs, ["worker/findings.json", "worker/program.log"]);
+            assert_eq!((handoff.metrics["lines"], handoff.metrics["findings"]), (3.0, 1.0));
+            assert_eq!(handoff.warnings, ["none was left out"]);
+            let report: Report =
+                serde_json::from_str(&stage.file("worker/findings.json").await).expect("a report");
+            assert_eq!((report.agent.as_str(), report.findings.len()), ("worker", 1));
+            assert_eq!(stage.file("worker/program.log").await, "a word to the log\n");
+        }
+        assert!(stage.end().await.is_empty(), "one life was enough");
+    });
+}
+
+#[test]
+fn findings_that_a_program_wrote_itself_are_taken_as_they_stand() {
+    testing::run(2, || async {
+        let stage = Stage::new("own-findings").await;
+        let handoff = stage.ask().await.expect("a handoff");
+        assert_eq!(
+            (handoff.outputs, handoff.metrics["findings"]),
+            (vec!["worker/findings.json".into()], 2.0)
+        );
+        assert!(stage.end().await.is_empty());
+    });
+}
+
+#[test]
+fn a_program_that_says_it_failed_is_well() {
+    testing::run(3, || async {
+        let stage = Stage::new("fails").await;
+        for _ in 0..2 {
+            let error = stage.ask().await.expect_err("no handoff").to_string();
+            assert!(error.contains("there is no compiler here"), "{error}");
+        }
+        assert!(stage.end().await.is_empty(), "that is no crash");
+    });
+}
+
+#[test]
+fn each_way_of_breaking_the_protocol_has_a_name_and_costs_the_program_its_life() {
+    for (mode, name) in [
+        ("oversize", "oversize line: longer than 1048576 bytes"),
+        ("no-json", "bad line: "),
+        ("wrong-id", "wrong id: it speaks of task 2, but does task 1"),
+        ("after-handoff", "out of turn: `handoff` after the task had ended"),
+        ("exits", "exited during a task: status 7; its last words: out of memory"),
+        ("torn", "bad line: the output ended within a line"),
+        ("no-such-output", "bad output: `nowhere.txt`"),
+        ("silent", "silent past the deadline: neither `handoff` nor `failed` within 400 ms"),
+    ] {
+        testing::run(4, move || async move {
+            let stage = Stage::new(mode).await;
+            let error = stage.ask().await.expect_err("no handoff").to_string();
+            assert!(error.contains(name), "{mode}: {error}");
+            let again = stage.ask().await.expect_err("the next life is no better").to_string();
+            assert!(again.contains(name), "{mode}: {again}");
+            let ends = stage.end().await;
+            assert_eq!(ends.len(), 2, "{mode}: {ends:?}");
+            assert!(ends.iter().all(|end| end.starts_with("worker failed in work: ")), "{ends:?}");
+        });
+    }
+}
+
+#[test]
+fn a_program_that_does_not_come_up_is_told_by_name_and_given_up_at_last() {
+    for (mode, name) in [
+        ("exits-at-once", "exited before it was ready: status 7; its last words: no licence"),
+        ("never-ready", "not ready: it said no `hello` and `ready` within 400 ms"),
+        ("wrong-version", "wrong version: it speaks protocol 2"),
+    ] {
+        testing::run(5, move || async move {
+            let stage = Stage::new(mode).await;
+            let error = stage.ask().await.expect_err("nobody works").to_string();
+            assert!(error.contains("worker was given up: three lives are enough"), "{error}");
+            let ends = stage.end().await;
+            assert_eq!(ends.len(), 3, "{mode}: {ends:?}");
+            assert!(
+                ends.iter().all(|end| end.contains("in start") && end.contains(name)),
+                "{mode}: {ends:?}"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told_before_anything_is_started() {
+    testing::run(6, || async {
+        let program = Program {
+            exec: vec!["no-such-program-anywhere".into()],
+            directory: "/".into(),
+            inherit: Vec::new(),
+            ready_within: SHORT,
+            within: None,
+        };
+        let fabric = Fabric::new(FabricConfig::named("test"));
+        let context = fabric.enter("home").expect("the first context");
+        let make = move || -> Rc<dyn Agent> { Rc::new(External::new("worker", program.clone())) };
+        let mut post = Post::open_agent(&context, "worker", Rc::new(make)).await.expect("its place is free");
+        let (_phase, follow) = watch::channel(Phase::Serve);
+        let error = post.live(follow).await.expect_err("it is not there").to_string();
+        assert!(
+            error.contains("in init") && error.contains("not found: `no-such-program-anywhere`"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn what_a_program_says_between_two_tasks_is_held_against_it_at_the_second() {
+    testing::run(7, || async {
+        let stage = Stage::new("later").await;
+        stage.ask().await.expect("a handoff");
+        let said = stage.folder.join("worker/said");
+        let spoken = async {
+            while !files::exists(&said).await.expect("our own folder") {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(WITHIN, spoken).await.expect("it speaks");
+        let error = stage.ask().await.expect_err("it has spoken").to_string();
+        assert!(error.contains("out of turn: `progress` between two tasks"), "{error}");
+        assert_eq!(stage.end().await.len(), 1);
+    });
+}
+
+#[test]
+fn a_program_that_ends_between_two_tasks_is_started_again_and_that_is_no_crash() {
+    testing::run(8, || async {
+        let stage = Stage::new("exits-afterwards").await;
+        for _ in 0..5 {
+            stage.ask().await.expect("a handoff");
+        }
+        assert!(stage.end().await.is_empty());
+    });
+}
+
+#[test]
+fn a_cancelled_task_ends_soon_whether_the_program_heeds_it_or_not() {
+    for (mode, at_most) in [("heeds", Duration::from_secs(1)), ("silent-to-cancels", Duration::from_secs(5))]
+    {
+        testing::run(9, move || async move {
+            let stage = Stage::new(mode).await;
+            let cancels = stage.client.clone();
+            let mut progress = cancels.subscribe(&progress_subject("r"), 8).await.expect("a subject");
+            let cancel = task::spawn(async move {
+                progress.recv().await.expect("it begins");
+                cancels.publish(&cancel_subject("r"), Priority::High, Vec::new()).expect("somebody listens");
+                time::now()
+            });
+            let error = stage.ask().await.expect_err("cancelled").to_string();
+            let took = time::now().since(cancel.await.expect("it was sent"));
+            assert!(error.contains("cancelled"), "{error}");
+            assert!(took < at_most, "{mode}: {took:?}");
+            assert!(stage.end().await.is_empty(), "that is no crash");
+        });
+    }
+}
+
+/// What `program.py` does, for the simulator.
+#[cfg(madsim)]
+mod simulated {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use synod_platform::process::child::control::Streams;
+    use synod_platform::{files, time};
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    pub async fn program(mut streams: Streams) -> i32 {
+        let mode = streams.args[1].clone();
+        let say = |streams: &Streams, line: Value| streams.write(format!("{line}\n"));
+        match mode.as_str() {
+            "exits-at-once" => {
+                streams.complain(b"no licence\n");
+                return 7;
+            }
+            "never-ready" => time::sleep(LONG).await,
+            _ => {}
+        }
+        let finding = json!({"rule": "r", "severity": "low", "place": {"path": "a", "line": 1},
+                             "message": "m", "advice": "a"});
+        while let Some(line) = streams.line().await {
+            let told: Value = serde_json::from_slice(&line).expect("the node speaks JSON");
+            let id = told["id"].as_u64().unwrap_or_default();
+            let handoff = json!({"type": "handoff", "id": id});
+            match told["type"].as_str() {
+                Some("hello") => {
+                    let protocol = if mode == "wrong-version" { 2 } else { 1 };
+                    say(&streams, json!({"type": "hello", "protocol": protocol}));
+                    say(&streams, json!({"type": "ready"}));
+                    continue;
+                }
+                Some("cancel") => say(&streams, json!({"type": "failed", "id": id, "why": "cancelled"})),
+                Some("task") => {}
+                _ => continue,
+            }
+            if told["type"] != "task" {
+                continue;
+            }
+            match mode.as_str() {
+                "good" => {
+                    say(&streams, json!({"type": "progress", "id": id, "fraction": 0.5, "sentence": "half"}));
+                    streams.complain(b"a word to the log\n");
+                    say(
+                        &streams,
+                        json!({"type": "handoff", "id": id, "findings": [finding], "metrics": {"lines": 3},
+                               "warnings": ["none was left out"]}),
+                    );
+                }
+                "own-findings" => {
+                    let folder = told["folder"].as_str().expect("its folder");
+                    let report = json!({"agent": "worker", "findings": [finding, finding], "warnings": []})
+                        .to_string();
+                    let path = Path::new(folder).join("findings.json");
+                    files::write(&path, report.into_bytes()).await.expect("its own folder");
+                    say(&streams, json!({"type": "handoff", "id": id, "outputs": ["findings.json"]}));
+                }
+                "fails" => {
+                    say(&streams, json!({"type": "failed", "id": id, "why": "there is no compiler here"}));
+                }
+                "oversize" => {
+                    say(&streams, json!({"type": "failed", "id": id, "why": "x".repeat(2 << 20)}));
+                }
+                "no-json" => streams.write("Traceback\n"),
+                "wrong-id" => say(&streams, json!({"type": "handoff", "id": id + 1})),
+                "after-handoff" => streams.write(format!("{handoff}\n{handoff}\n")),
+                "later" => {
+                    say(&streams, handoff);
+                    time::sleep(Duration::from_millis(100)).await;
+                    say(
+                        &streams,
+                        json!({"type": "progress", "id": id, "fraction": 1.0, "sentence": "still here"}),
+                    );
+                    let path = Path::new(told["folder"].as_str().expect("its folder")).join("said");
+                    files::write(&path, Vec::new()).await.expect("its own folder");
+                }
+                "exits" => {
+                    streams.complain(b"out of memory\n");
+                    return 7;
+                }
+                "exits-afterwards" => {
+                    say(&streams, handoff);
+                    return 0;
+                }
+                "torn" => {
+                    streams.write("{\"type\":\"hand");
+                    return 0;
+                }
+                "no-such-output" => {
+                    say(&streams, json!({"type": "handoff", "id": id, "outputs": ["nowhere.txt"]}));
+                }
+                _ => {
+                    say(
+                        &streams,
+                        json!({"type": "progress", "id": id, "fraction": 0.0, "sentence": "begun"}),
+                    );
+                    if mode != "heeds" {
+                        time::sleep(LONG).await;
+                    }
+                }
+            }
+        }
+        0
+    }
+}
