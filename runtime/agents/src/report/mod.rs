@@ -9,6 +9,7 @@ pub mod figures;
 pub mod html;
 mod read;
 pub mod safe;
+pub mod shelf;
 pub mod text;
 pub mod traffic;
 mod write;

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use synod_platform::disk::{DiskError, Failure, File, OpenOptions};
 use synod_platform::files::{self, FilesError, Kind, WalkLimits};
 
 use super::build::{self, Parts, Planned};
 use super::{Edge, FileResult, MESSAGES, PAGE, RESULT, RunResult, SARIF};
 use crate::folder::{FolderError, RunFolder};
 use crate::task::Report;
-use crate::workflow::journal::{self, Line};
+use crate::workflow::journal::{self, JournalError, Line};
 use crate::workflow::plan;
 
 /// The most files of a run folder that are listed.
 const FILES_MAX: usize = 20_000;
+/// Largest journal that is read, in bytes.
+const JOURNAL_MAX: u64 = 1 << 30;
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -31,16 +34,12 @@ pub enum ReportError {
     /// It is no run folder.
     #[error("{}: no run folder, for it has neither a plan nor a journal nor a result", .0.display())]
     NoRun(PathBuf),
-    /// A line of the journal is damaged.
-    #[error("run folder: {path}:{line} is no line of a journal: {why}")]
-    Journal {
-        /// The journal.
-        path: &'static str,
-        /// Which line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        why: serde_json::Error,
-    },
+    /// The journal is damaged.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal could not be read.
+    #[error("the journal of the run: {0}")]
+    Disk(#[from] DiskError),
     /// The plan is damaged.
     #[error("run folder: {path} is no plan: {why}")]
     Plan {
@@ -65,7 +64,7 @@ pub async fn result_of(folder: &Path) -> Result<RunResult, ReportError> {
     let run = RunFolder::of(folder, "client");
     let mut parts = Parts {
         run: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        journal: journal(&run).await?,
+        journal: journal(folder).await?,
         verdict: json(&run, "director/verdict.json").await?,
         survey: json(&run, "project_orchestrator/survey.json").await?,
         messages: json::<Vec<Edge>>(&run, MESSAGES).await?.unwrap_or_default(),
@@ -103,15 +102,19 @@ fn optional<T>(read: Result<T, FolderError>) -> Result<Option<T>, ReportError> {
     }
 }
 
-async fn journal(run: &RunFolder) -> Result<Vec<Line>, ReportError> {
-    let bytes = optional(run.read(journal::FILE).await)?.unwrap_or_default();
-    let mut lines = Vec::new();
-    for (n, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        // A line without its end is one that a crash tore, or that is being written this moment.
-        let Some(whole) = line.strip_suffix(b"\n") else { break };
-        let why = |why| ReportError::Journal { path: journal::FILE, line: n + 1, why };
-        lines.push(serde_json::from_slice(whole).map_err(why)?);
-    }
+async fn journal(folder: &Path) -> Result<Vec<Line>, ReportError> {
+    let path = folder.join(journal::FILE);
+    let file = match File::open(&path, OpenOptions::READ).await {
+        Ok(file) => file,
+        Err(error) if error.failure == Failure::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let content = file.read_all(JOURNAL_MAX).await;
+    // Read only, so nothing can be lost by a close that fails.
+    let _ = file.close().await;
+    // A last line without its end is one that a crash tore, or that is being written this moment.
+    let (lines, _) =
+        journal::parse(&content?).map_err(|(line, why)| JournalError::Damaged { path, line, why })?;
     Ok(lines)
 }
 

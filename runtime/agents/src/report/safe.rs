@@ -38,6 +38,20 @@ pub fn html(text: &str) -> String {
     out
 }
 
+/// A sentence to stand in HTML; what it has between backticks is set as code.
+pub fn prose(text: &str) -> String {
+    let parts: Vec<String> = text.split('`').map(html).collect();
+    if parts.len().is_multiple_of(2) {
+        // A backtick without its fellow quotes nothing.
+        return html(text);
+    }
+    let set = |(n, part): (usize, &String)| match n % 2 {
+        0 => part.clone(),
+        _ => format!("<code>{part}</code>"),
+    };
+    parts.iter().enumerate().map(set).collect()
+}
+
 /// A link to a file beside the page, by its path: relative whatever the path looks like.
 pub fn link(path: &str) -> String {
     let mut out = String::from("./");
@@ -60,6 +74,13 @@ mod tests {
         assert_eq!(html("<script>\"a\" & 'b'"), "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;");
         assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\nd\u{9b}"), "a\\u{1b}[2Jb\\u{202e}c d\\u{9b}");
         assert_eq!(visible("größer 漢字 👩‍🔬"), "größer 漢字 👩‍🔬");
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_no_more_than_that() {
+        assert_eq!(prose("`<a>` is not `b`"), "<code>&lt;a&gt;</code> is not <code>b</code>");
+        assert_eq!(prose("one ` alone"), "one ` alone");
+        assert_eq!(prose("``"), "<code></code>");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::safe::html;
+use super::super::safe::{html, prose};
 use super::super::{Attributed, RESULT, RunResult, State, figures};
 use crate::finding::Severity;
 
@@ -101,8 +101,8 @@ fn row(one: &Attributed) -> String {
         finding.severity,
         html(&one.agent),
         html(&finding.place.path),
-        html(&finding.message),
-        html(&finding.advice),
+        prose(&finding.message),
+        prose(&finding.advice),
         html(&finding.rule),
     )
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use synod_platform::time::Wall;
 
-use super::safe::{html, link};
+use super::safe::{html, link, prose};
 use super::{AgentResult, RESULT, RunResult, SARIF, State, StepState, figures};
 use crate::director::Outcome;
 use crate::finding::Severity;
@@ -99,7 +99,8 @@ fn verdict(result: &RunResult) -> String {
         let began = Wall::from_nanos(result.began_ms.saturating_mul(1_000_000)).to_string();
         let told = format!("{} {} UTC", &began[..10], &began[11..16]);
         fact("Begun", format!("<time datetime=\"{began}\">{told}</time>"));
-        fact("Took", figures::seconds(result.seconds));
+        let rests = if result.sittings > 1 { ", rests included" } else { "" };
+        fact("Took", format!("{}{rests}", figures::seconds(result.seconds)));
     }
     if result.sittings > 1 {
         fact("Resumed", times(result.sittings - 1));
@@ -127,7 +128,7 @@ fn verdict(result: &RunResult) -> String {
         .filter(|step| matches!(step.state, StepState::Failed | StepState::Vetoed | StepState::Skipped))
         .map(|step| {
             let why = step.why.as_deref().unwrap_or("no reason was told");
-            format!("<li><b>{}</b> {}: {}</li>", html(&step.id), step.state.word(), html(why))
+            format!("<li><b>{}</b> {}: {}</li>", html(&step.id), step.state.word(), prose(why))
         })
         .collect();
     let missed = if missed.is_empty() { missed } else { format!("<ul class=\"missed\">{missed}</ul>") };
@@ -138,7 +139,7 @@ fn verdict(result: &RunResult) -> String {
          <p class=\"because\">{}</p>\n{missed}<dl class=\"facts\">{facts}</dl>\n<div class=\"tiles\">{tiles}</div>\n</section>\n",
         word.to_lowercase(),
         sign(word),
-        html(&capital(&because)),
+        prose(&capital(&because)),
     )
 }
 
@@ -149,7 +150,7 @@ fn left_out(result: &RunResult) -> String {
         .iter()
         .flat_map(|agent| agent.unavailable.iter().chain(&agent.warnings).map(move |told| (agent, told)))
         .map(|(agent, told)| {
-            format!("<tr><td>{}</td><td>{}</td></tr>", html(&agent.name.to_uppercase()), html(told))
+            format!("<tr><td>{}</td><td>{}</td></tr>", html(&agent.name.to_uppercase()), prose(told))
         })
         .collect();
     if rows.is_empty() {
@@ -222,7 +223,7 @@ fn list(title: &str, tone: &str, lines: &[String]) -> String {
         return String::new();
     }
     let items = |lines: &[String]| -> String {
-        lines.iter().map(|line| format!("<li>{}</li>", html(line))).collect()
+        lines.iter().map(|line| format!("<li>{}</li>", prose(line))).collect()
     };
     let (first, rest) = lines.split_at(lines.len().min(LINES));
     let rest = match rest.len() {

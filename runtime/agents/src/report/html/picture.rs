@@ -15,7 +15,7 @@ const BARS_MAX: usize = 60;
 /// Steps that stand in the table.
 const ROWS_MAX: usize = 500;
 /// A box.
-const BOX: (f64, f64) = (178.0, 50.0);
+const BOX: (f64, f64) = (208.0, 50.0);
 /// Room between boxes: beside, below.
 const GAP: (f64, f64) = (52.0, 16.0);
 /// The picture of times: room for names, for bars, for words at the right.
@@ -112,8 +112,8 @@ fn graph(steps: &[StepResult]) -> String {
              <text class=\"glyph end\" x=\"{gx}\" y=\"{ty}\">{}</text></g>",
             step.state.word(),
             html(&told(step)),
-            html(&short(&step.id, 19)),
-            html(&short(&second, 26)),
+            html(&short(&step.id, 23)),
+            html(&short(&second, 32)),
             sign(step.state),
             x = at(x), y = at(y), w = BOX.0, h = BOX.1, tx = at(x + 14.0), ty = at(y + 20.0), sy = at(y + 39.0), gx = at(x + BOX.0 - 10.0),
         ));
