@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use synod_agents::report::safe::visible;
 use synod_agents::task::Progress;
 
 /// Steps of a whole bar.
@@ -37,7 +38,9 @@ impl Teller {
     }
 
     /// Tells.
-    pub fn tell(&mut self, progress: Progress) {
+    pub fn tell(&mut self, mut progress: Progress) {
+        // It may name a file of the tree, and that name must not steer the terminal.
+        progress.sentence = visible(&progress.sentence);
         match self {
             Teller::Bars { all, bars } => {
                 let bar = bars.entry(progress.agent.clone()).or_insert_with(|| {
