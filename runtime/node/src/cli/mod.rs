@@ -7,9 +7,11 @@ mod agents;
 mod arguments;
 mod configuration;
 mod doctor;
+mod place;
 mod problem;
 mod progress;
 mod review;
+mod runs;
 mod selftest;
 mod text;
 mod up;
@@ -50,6 +52,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
     synod_wire::simd::force_scalar(arguments.simd == Simd::Scalar);
     let outcome = match arguments.command {
         Command::Run(Run::Review(options)) => review::main(&options),
+        Command::Runs(options) => runs::main(&options),
         Command::Up(options) => up::main(&options),
         Command::Selftest(options) => selftest::main(&options),
         Command::Doctor(options) => doctor::main(&options),
