@@ -2,7 +2,8 @@
 //!
 //! PROJECT_ORCHESTRATOR reads a tree and runs the plan, LINTER and SECURITY look for what is wrong, DIRECTOR plans and
 //! gives the verdict. Each is a pure core (tested by itself) under a thin shell that touches the world through
-//! `synod-platform` and talks over `synod-fabric`. The tree is read, never written, and none of its code is run.
+//! `synod-platform` and talks over `synod-fabric`. The tree is read, never written; its code
+//! is run by TESTBED alone, on a copy and in a jail.
 
 pub mod architect;
 pub mod director;
@@ -42,14 +43,23 @@ pub enum Role {
     Linter,
     /// Finds secrets, dangerous permissions, weak lock files.
     Security,
+    /// Runs the tree's own tests on a copy, in a jail.
+    Testbed,
     /// Writes the API reference and the changelog, and holds the README against the tree.
     Docgen,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Role; 6] =
-        [Role::Director, Role::Orchestrator, Role::Architect, Role::Linter, Role::Security, Role::Docgen];
+    pub const ALL: [Role; 7] = [
+        Role::Director,
+        Role::Orchestrator,
+        Role::Architect,
+        Role::Linter,
+        Role::Security,
+        Role::Testbed,
+        Role::Docgen,
+    ];
 
     /// The agent's name on the fabric.
     pub const fn name(self) -> &'static str {
@@ -59,6 +69,7 @@ impl Role {
             Role::Architect => task::ARCHITECT,
             Role::Linter => task::LINTER,
             Role::Security => task::SECURITY,
+            Role::Testbed => task::TESTBED,
             Role::Docgen => task::DOCGEN,
         }
     }
@@ -71,6 +82,7 @@ impl Role {
             Role::Architect => "draws the parts of the tree, who uses whom, and where that runs in circles",
             Role::Linter => "finds what is broken or untidy",
             Role::Security => "finds secrets, dangerous permissions, weak lock files",
+            Role::Testbed => "runs the tree's own tests on a copy, in a jail",
             Role::Docgen => "writes the API reference and the changelog, checks the README",
         }
     }
@@ -88,6 +100,7 @@ impl Role {
             Role::Architect => Box::pin(architect::work::work(desk)).await,
             Role::Linter => Box::pin(linter::work::work(desk)).await,
             Role::Security => Box::pin(security::work::work(desk)).await,
+            Role::Testbed => Box::pin(testbed::work::work(desk)).await,
             Role::Docgen => Box::pin(docgen::work::work(desk)).await,
         }
     }

@@ -20,6 +20,8 @@ pub const ARCHITECT: &str = "architect";
 pub const LINTER: &str = "linter";
 /// The name of SECURITY on the fabric.
 pub const SECURITY: &str = "security";
+/// The name of TESTBED on the fabric.
+pub const TESTBED: &str = "testbed";
 /// The name of DOCGEN on the fabric.
 pub const DOCGEN: &str = "docgen";
 

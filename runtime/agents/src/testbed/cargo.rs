@@ -92,9 +92,9 @@ struct Span {
     is_primary: bool,
 }
 
-/// Reads the lines of `cargo test --no-run --message-format=json`. `root` is where the copy of the tree lies: packages elsewhere
-/// are dependencies, whose tests are nobody's business here.
-pub fn built(stdout: &str, root: &str) -> Built {
+/// Reads the lines of `cargo test --no-run --message-format=json`. Packages that come from a registry are dependencies, whose tests
+/// are nobody's business here.
+pub fn built(stdout: &str) -> Built {
     let mut built = Built::default();
     let mut scripts: Vec<(String, String, Vec<(String, String)>)> = Vec::new();
     let mut programs: Vec<(String, String, String)> = Vec::new();
@@ -105,7 +105,8 @@ pub fn built(stdout: &str, root: &str) -> Built {
         match line.reason.as_str() {
             "build-finished" => built.complete = line.success == Some(true),
             "build-script-executed" => {
-                let plain = |path: &String| path.rsplit_once('=').map_or(path.clone(), |(_, path)| path.into());
+                let plain =
+                    |path: &String| path.rsplit_once('=').map_or(path.clone(), |(_, path)| path.into());
                 built.libraries.extend(line.linked_paths.iter().map(plain));
                 scripts.push((package, line.out_dir.unwrap_or_default(), line.env));
             }
@@ -126,7 +127,7 @@ pub fn built(stdout: &str, root: &str) -> Built {
             "compiler-artifact" => {
                 let (Some(target), Some(manifest)) = (line.target, line.manifest_path) else { continue };
                 let Some(directory) = manifest.strip_suffix("/Cargo.toml") else { continue };
-                if directory != root && !directory.starts_with(&format!("{root}/")) {
+                if !package.starts_with("path+") {
                     continue;
                 }
                 let test = line.profile.is_some_and(|profile| profile.test);
@@ -208,7 +209,6 @@ mod tests {
 
     #[test]
     fn test_binaries_come_with_what_cargo_sets_for_them() {
-        let root = "/s/t";
         let lines = [
             r#"{"reason":"build-script-executed","package_id":"path+file:///s/t#demo@0.1.0","linked_paths":["native=/s/b/out"],"env":[["K","v"]],"out_dir":"/s/b/out"}"#,
             r#"{"reason":"compiler-artifact","package_id":"registry+x#other@1.0.0","manifest_path":"/r/other/Cargo.toml","target":{"kind":["lib"],"name":"other","doctest":true},"profile":{"test":false},"executable":null}"#,
@@ -217,7 +217,7 @@ mod tests {
             "warning: noise",
             r#"{"reason":"build-finished","success":true}"#,
         ];
-        let built = built(&lines.join("\n"), root);
+        let built = built(&lines.join("\n"));
         assert!(built.complete && !built.has_docs, "the only library lies elsewhere");
         let [binary] = built.binaries.as_slice() else { panic!("one test binary: {built:?}") };
         assert_eq!((binary.label.as_str(), binary.directory.as_str()), ("demo test outer", "/s/t"));
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_compile_error_keeps_its_place() {
         let line = r#"{"reason":"compiler-message","package_id":"x","message":{"level":"error","message":"mismatched types","rendered":"error: …","spans":[{"file_name":"a.rs","line_start":1,"is_primary":false},{"file_name":"src/lib.rs","line_start":4,"is_primary":true}]}}"#;
-        let built = built(line, "/s/t");
+        let built = built(line);
         assert!(!built.complete);
         assert_eq!(built.errors[0].place, Some(("src/lib.rs".into(), 4)));
     }

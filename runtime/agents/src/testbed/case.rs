@@ -294,7 +294,9 @@ mod tests {
         parsed.said = Some(Counts { tests: 3, failed: 1, skipped: 0 });
         assert_eq!(
             parsed.disagreement("s").as_deref(),
-            Some("s: its runner says 3 tests, 1 failed, 0 left out, but its output tells of 2 tests, 1 failed, 0 left out")
+            Some(
+                "s: its runner says 3 tests, 1 failed, 0 left out, but its output tells of 2 tests, 1 failed, 0 left out"
+            )
         );
     }
 }

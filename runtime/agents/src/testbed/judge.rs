@@ -3,9 +3,11 @@
 //! Pure. A test that passed when it was run again alone is a milder finding than one that fails always; one that fails only
 //! because of its parts, which are told themselves, is none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+use synod_platform::process::Breach;
 
 use super::case::{Case, Counts, Outcome, one_line};
 use crate::finding::{Finding, Place, Severity};
@@ -25,8 +27,14 @@ pub struct Ran {
     pub counted: Counts,
     /// How many the runner says there were, over all its parts; `None` if some part ended before it said.
     pub said: Option<Counts>,
+    /// Whether some part ended before it said how many tests it had.
+    #[serde(default)]
+    pub unsaid: bool,
     /// What did not compile or could not be started.
     pub broken: Vec<Broken>,
+    /// Bounds of the jail that it ran into, by name.
+    #[serde(default)]
+    pub bounds: BTreeSet<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// What could not be done, and why.
@@ -58,8 +66,22 @@ pub fn findings(ran: &[Ran]) -> Vec<Finding> {
             ));
         }
         findings.extend(run.cases.iter().filter_map(|case| finding(case, run)));
+        findings.extend(run.bounds.iter().map(|bound| bounded(bound, run)));
     }
     findings
+}
+
+/// A bound of the jail that the tests ran into. Processes that live on are untidy; all else was killed for it.
+fn bounded(bound: &str, run: &Ran) -> Finding {
+    let left = bound == Breach::LeftProcesses.name();
+    let (severity, message) = if left {
+        (Severity::Low, "the tests end while processes that they started live on".to_string())
+    } else {
+        (Severity::High, format!("the tests were stopped for their use of {bound}"))
+    };
+    let advice = if left { "wait for every process that is started" } else { "bound what the tests use" };
+    let at = place(None, None, &run.directory);
+    Finding::new("test.bound", severity, at, message, format!("{advice} ({})", run.label))
 }
 
 fn finding(case: &Case, run: &Ran) -> Option<Finding> {
@@ -74,8 +96,12 @@ fn finding(case: &Case, run: &Ran) -> Option<Finding> {
             Severity::Medium,
             format!("the test {name} failed, and passed when it was run again alone: {}", case.message),
         ),
-        Outcome::TimedOut => ("test.timeout", Severity::High, format!("the test {name} did not end in its time")),
-        Outcome::Error => ("test.error", Severity::High, format!("the test {name} broke off: {}", case.message)),
+        Outcome::TimedOut => {
+            ("test.timeout", Severity::High, format!("the test {name} did not end in its time"))
+        }
+        Outcome::Error => {
+            ("test.error", Severity::High, format!("the test {name} broke off: {}", case.message))
+        }
         _ => ("test.failed", Severity::High, format!("the test {name} fails: {}", case.message)),
     };
     let advice = match rule {
@@ -109,7 +135,11 @@ pub fn needs(ran: &[Ran]) -> Vec<String> {
         }
     }
     let told = needs.into_iter().map(|(need, count)| {
-        let tests = if count == 1 { "one test or file of tests".into() } else { format!("{count} tests or files of tests") };
+        let tests = if count == 1 {
+            "one test or file of tests".into()
+        } else {
+            format!("{count} tests or files of tests")
+        };
         format!("unavailable: needs {need}, for {tests}")
     });
     told.collect()
@@ -143,11 +173,13 @@ mod tests {
         let bad = Case::new("s", "always", Outcome::Failed).because("boo").at(Some(("a.py".into(), 4)));
         let ran = run(vec![Case::new("s", "fine", Outcome::Passed), flaky, bad]);
         let found = findings(&ran);
-        let told: Vec<_> =
-            found.iter().map(|f| (f.rule.as_str(), f.severity, f.place.to_string())).collect();
+        let told: Vec<_> = found.iter().map(|f| (f.rule.as_str(), f.severity, f.place.to_string())).collect();
         assert_eq!(
             told,
-            [("test.flaky", Severity::Medium, "sub".into()), ("test.failed", Severity::High, "a.py:4".into())]
+            [
+                ("test.flaky", Severity::Medium, "sub".into()),
+                ("test.failed", Severity::High, "a.py:4".into())
+            ]
         );
     }
 
@@ -157,7 +189,10 @@ mod tests {
         case.needs = Some("the Python module numpy".into());
         let ran = run(vec![case.clone(), case]);
         assert!(findings(&ran).is_empty());
-        assert_eq!(needs(&ran), ["unavailable: needs the Python module numpy, for 2 tests or files of tests"]);
+        assert_eq!(
+            needs(&ran),
+            ["unavailable: needs the Python module numpy, for 2 tests or files of tests"]
+        );
         assert_eq!(again(&ran[0].cases, 9), (vec![], 0));
     }
 

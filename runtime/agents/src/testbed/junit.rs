@@ -154,7 +154,8 @@ mod tests {
     fn ran() -> Vec<Ran> {
         let mut slow = Case::new("a", "slow", Outcome::TimedOut).because("it did not end");
         slow.seconds = Some(2.5);
-        let bad = Case::new("a", "bad <&>", Outcome::Failed).because("1 \"is\" not 2").said("x\u{1b}[31m]]> y");
+        let bad =
+            Case::new("a", "bad <&>", Outcome::Failed).because("1 \"is\" not 2").said("x\u{1b}[31m]]> y");
         let cases = vec![
             Case::new("a", "good", Outcome::Passed),
             bad.at(Some(("a.rs".into(), 3))),
@@ -205,12 +206,16 @@ mod tests {
         for (n, (above, _, attributes)) in suites.iter().enumerate() {
             assert_eq!(above, "testsuites");
             assert_eq!(attributes["id"], n.to_string());
-            for needed in ["name", "package", "timestamp", "hostname", "tests", "failures", "errors", "time"] {
+            for needed in ["name", "package", "timestamp", "hostname", "tests", "failures", "errors", "time"]
+            {
                 assert!(!attributes[needed].is_empty(), "{needed}");
             }
         }
         let first = &suites[0].2;
-        assert_eq!((first["tests"].as_str(), first["failures"].as_str(), first["errors"].as_str()), ("3", "1", "1"));
+        assert_eq!(
+            (first["tests"].as_str(), first["failures"].as_str(), first["errors"].as_str()),
+            ("3", "1", "1")
+        );
         let order: Vec<&str> = all
             .iter()
             .filter(|(above, ..)| above == "testsuites/testsuite")

@@ -127,7 +127,8 @@ pub fn explain(case: &mut Case, detail: &str, paths: &Paths<'_>, bases: &[&str])
         Some(found) => {
             let after = &detail[found.get(0).map_or(0, |whole| whole.end())..];
             let after = after.trim_start_matches(':');
-            let end = ["\nstack backtrace:", "\nnote: ", "\n\n"].iter().filter_map(|stop| after.find(stop)).min();
+            let end =
+                ["\nstack backtrace:", "\nnote: ", "\n\n"].iter().filter_map(|stop| after.find(stop)).min();
             after[..end.unwrap_or(after.len())].to_string()
         }
         None => detail.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed").to_string(),
@@ -146,9 +147,7 @@ pub fn definition(text: &str, name: &str) -> Option<u32> {
     let function = name.rsplit("::").next()?;
     let defines = |line: &str| {
         let Some((_, rest)) = line.split_once("fn ") else { return false };
-        rest.trim_start()
-            .strip_prefix(function)
-            .is_some_and(|rest| rest.starts_with(['(', '<', ' ']))
+        rest.trim_start().strip_prefix(function).is_some_and(|rest| rest.starts_with(['(', '<', ' ']))
     };
     let line = text.lines().position(defines)?;
     u32::try_from(line + 1).ok()

@@ -12,11 +12,14 @@ static AUTOMAKE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(PASS|FAIL|SKIP|XFAIL|XPASS|ERROR): ([^ \t\n].*)$").expect("the pattern is well-formed")
 });
 static SUMMARY: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^# (TOTAL|PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): +([0-9]+)$").expect("the pattern is well-formed")
+    Regex::new(r"^# (TOTAL|PASS|SKIP|XFAIL|FAIL|XPASS|ERROR): +([0-9]+)$")
+        .expect("the pattern is well-formed")
 });
 static TAP: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(not )?ok(?-u:\b) *([0-9]+)?(?: *-)? *([^#]*?) *(?:# *(SKIP|TODO|skip|todo)[^ \t\n]* *(.*))?$")
-        .expect("the pattern is well-formed")
+    Regex::new(
+        r"^(not )?ok(?-u:\b) *([0-9]+)?(?: *-)? *([^#]*?) *(?:# *(SKIP|TODO|skip|todo)[^ \t\n]* *(.*))?$",
+    )
+    .expect("the pattern is well-formed")
 });
 static PLAN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^1\.\.([0-9]+)").expect("the pattern is well-formed"));
@@ -25,7 +28,8 @@ static CTEST: LazyLock<Regex> = LazyLock::new(|| {
         .expect("the pattern is well-formed")
 });
 static CTEST_SUM: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^[0-9]+% tests passed, ([0-9]+) tests failed out of ([0-9]+)").expect("the pattern is well-formed")
+    Regex::new(r"^[0-9]+% tests passed, ([0-9]+) tests failed out of ([0-9]+)")
+        .expect("the pattern is well-formed")
 });
 static PLACE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"([A-Za-z0-9_./+@-]+\.(?:c|h|cc|cpp|cxx|hpp|hh|C|y|l|m|s|S|sh|py|pl|t|am|in|mk|test|js)|(?:[A-Za-z0-9_./-]*/)?(?:GNUm|M|m)akefile):([0-9]+)"#)
@@ -146,7 +150,9 @@ pub fn tap(suite: &str, stdout: &str) -> Parsed {
 
 /// The first file and line of the tree that `text` names; failed assertions and compilers' errors have this form.
 pub fn place(text: &str, paths: &Paths<'_>, bases: &[&str]) -> Option<(String, u32)> {
-    PLACE.captures_iter(text).find_map(|found| Some((paths.resolve(bases, &found[1])?, found[2].parse().ok()?)))
+    PLACE
+        .captures_iter(text)
+        .find_map(|found| Some((paths.resolve(bases, &found[1])?, found[2].parse().ok()?)))
 }
 
 /// The line of `text` that says best what went wrong, for runners that only fail.
@@ -161,10 +167,12 @@ pub fn telling(text: &str) -> &str {
 /// What a build lacked: a header, a library or a program that is not on this machine.
 pub fn lacks(text: &str, paths: &Paths<'_>) -> Option<String> {
     static HEADER: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"fatal error: ([A-Za-z0-9_./+-]+): No such file or directory").expect("the pattern is well-formed")
+        Regex::new(r"fatal error: ([A-Za-z0-9_./+-]+): No such file or directory")
+            .expect("the pattern is well-formed")
     });
-    static LIBRARY: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"cannot find -l([A-Za-z0-9_+.-]+)").expect("the pattern is well-formed"));
+    static LIBRARY: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"cannot find -l([A-Za-z0-9_+.-]+)").expect("the pattern is well-formed")
+    });
     static PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?:make(?:\[[0-9]+\])?: ([A-Za-z0-9_.+-]+): No such file or directory|sh: (?:[0-9]+: )?(?:line [0-9]+: )?([A-Za-z0-9_.+-]+): (?:command )?not found|configure: error: (?:no acceptable )?([A-Za-z0-9_ .+-]+?)(?: not found| is required| compiler found))")
             .expect("the pattern is well-formed")
@@ -221,7 +229,10 @@ mod tests {
         assert_eq!(parsed.said, Some(Counts { tests: 4, failed: 1, skipped: 2 }));
         assert_eq!(parsed.disagreement("tap"), None);
         assert_eq!(parsed.cases[1].detail, "# at sum.c:4\n");
-        assert_eq!((parsed.cases[2].name.as_str(), parsed.cases[2].message.as_str()), ("test 3", "no network"));
+        assert_eq!(
+            (parsed.cases[2].name.as_str(), parsed.cases[2].message.as_str()),
+            ("test 3", "no network")
+        );
         let short = parse("tap", "1..3\nok 1\n");
         assert!(short.disagreement("tap").is_some(), "two are missing");
         assert!(parse("tap", "ok, everything is fine\nok\n").cases.is_empty(), "no plan");

@@ -11,7 +11,9 @@ pub mod libtest;
 pub mod make;
 pub mod node;
 pub mod select;
+mod shell;
 pub mod unittest;
+pub mod work;
 
 pub use case::{Case, Counts, Outcome, Parsed, Paths};
 pub use judge::Ran;

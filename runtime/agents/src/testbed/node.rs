@@ -63,7 +63,8 @@ struct Failure {
 }
 
 static FRAME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?:\(|at |^)(?:file://)?(/[^ \t\n():]+):([0-9]+)(?::[0-9]+)?\)?").expect("the pattern is well-formed")
+    Regex::new(r"(?:\(|at |^)(?:file://)?(/[^ \t\n():]+):([0-9]+)(?::[0-9]+)?\)?")
+        .expect("the pattern is well-formed")
 });
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"Cannot find (?:module|package) '([^'\n]+)'").expect("the pattern is well-formed")
@@ -93,7 +94,8 @@ pub fn parse(stdout: &str, paths: &Paths<'_>, base: &str) -> Parsed {
                 }
             }
             "test:pass" | "test:fail" => {
-                let from = waiting.iter().position(|(depth, _)| *depth > line.nesting).unwrap_or(waiting.len());
+                let from =
+                    waiting.iter().position(|(depth, _)| *depth > line.nesting).unwrap_or(waiting.len());
                 for (_, index) in waiting.iter().skip(from) {
                     let case = &mut parsed.cases[*index];
                     case.name = format!("{} > {}", line.name, case.name);
@@ -124,7 +126,8 @@ pub fn parse(stdout: &str, paths: &Paths<'_>, base: &str) -> Parsed {
     }
     let total = |word: &str| totals.get(word).copied();
     if let Some(tests) = total("tests") {
-        let sum = |words: &[&str]| words.iter().filter_map(|word| total(word)).fold(0u64, u64::saturating_add);
+        let sum =
+            |words: &[&str]| words.iter().filter_map(|word| total(word)).fold(0u64, u64::saturating_add);
         parsed.said =
             Some(Counts { tests, failed: sum(&["fail", "cancelled"]), skipped: sum(&["skipped", "todo"]) });
     }
@@ -179,7 +182,8 @@ fn case(line: &Line, spoken: &BTreeMap<String, String>, paths: &Paths<'_>, base:
         .filter(|module| !module.starts_with(['.', '/', '#']))
         .map(|module| format!("the package {module}"));
     let frames = FRAME.captures_iter(&detail);
-    let mut here = frames.filter_map(|found| Some((paths.resolve(&[base], &found[1])?, found[2].parse().ok()?)));
+    let mut here =
+        frames.filter_map(|found| Some((paths.resolve(&[base], &found[1])?, found[2].parse().ok()?)));
     let place = here.next().or(defined);
     case.because(&message).said(&detail).at(place)
 }

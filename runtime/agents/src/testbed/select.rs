@@ -165,17 +165,21 @@ fn cargo(texts: &BTreeMap<String, String>, chosen: &mut Chosen) {
     }
     let apart: Vec<&str> = below
         .into_iter()
-        .filter(|directory| texts[&tree::join(directory, "Cargo.toml")].lines().any(|line| line.trim() == "[workspace]"))
+        .filter(|directory| {
+            texts[&tree::join(directory, "Cargo.toml")].lines().any(|line| line.trim() == "[workspace]")
+        })
         .collect();
     if !apart.is_empty() {
         chosen.notes.push(format!("workspaces within another one were not tested: {}", apart.join(", ")));
     }
 }
 
-static PYTEST_FUNCTION: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?m)^(?:async )?def test_[A-Za-z0-9_]+").expect("the pattern is well-formed"));
+static PYTEST_FUNCTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?m)^(?:async )?def test_[A-Za-z0-9_]+").expect("the pattern is well-formed")
+});
 static PYTEST_IMPORT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?m)^[ \t\n]*(?:import pytest|from pytest|from hypothesis import)").expect("the pattern is well-formed")
+    Regex::new(r"(?m)^[ \t\n]*(?:import pytest|from pytest|from hypothesis import)")
+        .expect("the pattern is well-formed")
 });
 static PYTEST_CLASS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?m)^class Test[A-Za-z0-9_]*(?:\(object\)|\(\))?:").expect("the pattern is well-formed")
@@ -249,7 +253,8 @@ fn node(texts: &BTreeMap<String, String>, chosen: &mut Chosen) {
 }
 
 static TARGET: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?m)^([A-Za-z0-9_ .%-]*(?-u:\b))?(check|test)(?-u:\b)[A-Za-z0-9_ .-]*:(?:[^=]|$)").expect("the pattern is well-formed")
+    Regex::new(r"(?m)^([A-Za-z0-9_ .%-]*(?-u:\b))?(check|test)(?-u:\b)[A-Za-z0-9_ .-]*:(?:[^=]|$)")
+        .expect("the pattern is well-formed")
 });
 
 fn c(paths: &BTreeSet<&str>, texts: &BTreeMap<String, String>, chosen: &mut Chosen) {
@@ -288,7 +293,9 @@ fn c(paths: &BTreeSet<&str>, texts: &BTreeMap<String, String>, chosen: &mut Chos
         let has_ctest = texts.iter().any(|(path, text)| {
             tree::name(path) == "CMakeLists.txt"
                 && (directory.is_empty() || path.starts_with(&format!("{directory}/")))
-                && (text.contains("enable_testing") || text.contains("include(CTest)") || text.contains("add_test("))
+                && (text.contains("enable_testing")
+                    || text.contains("include(CTest)")
+                    || text.contains("add_test("))
         });
         let runner = if is_there(directory, "configure") && target.is_none() {
             Runner::Make { target: "check".into(), configure: true }
@@ -396,7 +403,10 @@ mod tests {
     fn c_trees_are_tested_by_the_build_system_they_have() {
         let source = ("src/a.c", "int main(void) { return 0; }\n");
         assert_eq!(labels(&[source, ("Makefile", "all: a\ncheck: all\n\t./a\n")]), ["make -k check in ."]);
-        assert_eq!(labels(&[source, ("Makefile", ".PHONY: test\nall test: a\n\t./a\n")]), ["make -k test in ."]);
+        assert_eq!(
+            labels(&[source, ("Makefile", ".PHONY: test\nall test: a\n\t./a\n")]),
+            ["make -k test in ."]
+        );
         assert!(labels(&[source, ("Makefile", "test := 3\nall:\n\tcc a.c\n")]).is_empty());
         assert_eq!(
             labels(&[source, ("configure", "#!/bin/sh\n"), ("Makefile.am", "")]),

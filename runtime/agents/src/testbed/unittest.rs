@@ -57,11 +57,11 @@ struct Line {
     unexpected: u64,
 }
 
-static FRAME: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r#"File "([^"\n]+)", line ([0-9]+)"#).expect("the pattern is well-formed")
-});
+static FRAME: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"File "([^"\n]+)", line ([0-9]+)"#).expect("the pattern is well-formed"));
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"ModuleNotFoundError: No module named '([A-Za-z0-9_.]+)'").expect("the pattern is well-formed")
+    Regex::new(r"ModuleNotFoundError: No module named '([A-Za-z0-9_.]+)'")
+        .expect("the pattern is well-formed")
 });
 
 /// Reads what [`DRIVER`] told. `base` is the directory, relative to the tree, in which it ran.
@@ -143,30 +143,19 @@ pub fn parse(stdout: &str, stderr: &str, paths: &Paths<'_>, base: &str) -> Parse
 }
 
 /// The test that was running when the interpreter ended: over its time if the interpreter says so, else it took the interpreter with it.
-fn hung(
-    mut case: Case,
-    stderr: &str,
-    paths: &Paths<'_>,
-    base: &str,
-    defined: Option<(String, u32)>,
-) -> Case {
+fn hung(mut case: Case, stderr: &str, paths: &Paths<'_>, base: &str, defined: Option<(String, u32)>) -> Case {
     let dump = stderr.rfind("Timeout (").map(|at| &stderr[at..]);
     let detail = dump.unwrap_or(stderr);
     let frames = FRAME.captures_iter(detail);
-    let mut here = frames.filter_map(|found| Some((paths.resolve(&[base], &found[1])?, found[2].parse().ok()?)));
+    let mut here =
+        frames.filter_map(|found| Some((paths.resolve(&[base], &found[1])?, found[2].parse().ok()?)));
     let place = if dump.is_some() { here.next() } else { None }.or(defined);
     case.outcome = if dump.is_some() { Outcome::TimedOut } else { Outcome::Error };
     let message = if dump.is_some() { "it did not end in its time" } else { "it ended the interpreter" };
     case.because(message).said(detail).at(place)
 }
 
-fn explain(
-    case: Case,
-    line: &Line,
-    paths: &Paths<'_>,
-    base: &str,
-    defined: Option<(String, u32)>,
-) -> Case {
+fn explain(case: Case, line: &Line, paths: &Paths<'_>, base: &str, defined: Option<(String, u32)>) -> Case {
     let frames = FRAME.captures_iter(&line.detail);
     let here = frames.filter_map(|found| Some((paths.resolve(&[base], &found[1])?, found[2].parse().ok()?)));
     let place = here.last().or(defined);
@@ -273,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_test_that_hangs_is_named_with_the_line_it_was_at() {
-        let stdout = r#"{"id": "tests.test_a.A.test_ok", "file": "/t/tests/test_a.py", "line": 3, "event": "start"}"#;
+        let stdout =
+            r#"{"id": "tests.test_a.A.test_ok", "file": "/t/tests/test_a.py", "line": 3, "event": "start"}"#;
         let stderr = "Timeout (0:00:01)!\nThread 0x1 (most recent call first):\n  File \"/usr/lib/x.py\", line 1 in wait\n  File \"/t/tests/test_a.py\", line 9 in test_ok\n";
         let open = read(stdout, stderr).open.expect("it had begun");
         assert_eq!((open.outcome, open.line), (Outcome::TimedOut, Some(9)));
