@@ -2,6 +2,7 @@
 //!
 //! [`Node`] starts, serves, drains and stops; it also runs in the simulator. The binary's commands stand in [`cli`].
 
+#[cfg(not(madsim))]
 pub mod cli;
 pub mod config;
 pub mod doctor;

@@ -10,10 +10,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use synod_agents::external::External;
 use synod_agents::{Phase, Post, PostError, Role};
+use synod_edge::pulse;
 use synod_fabric::link::{LinkError, Links};
 use synod_fabric::{AttachError, Context, Fabric, FabricConfig};
 use synod_platform::net::Address;
-use synod_platform::task::{self, ContextHandle, JoinError, StartError};
+use synod_platform::task::{self, ContextHandle, JoinError, JoinHandle, StartError};
 use synod_platform::time;
 use synod_platform::topology::{Topology, TopologyError};
 use synod_platform::watch;
@@ -81,7 +82,38 @@ pub struct Node {
     contexts: Vec<ContextHandle<()>>,
     links: Option<Links>,
     roster: Roster,
+    teller: Option<Teller>,
     notices: mpsc::Receiver<Notice>,
+}
+
+/// The subject on which a node tells how its agents stand: an array of [`Standing`](crate::Standing)s in JSON.
+pub fn standing_subject(node: &str) -> String {
+    format!("agents.standing.{node}")
+}
+
+/// Answers who asks how the agents stand, for as long as it is kept.
+#[derive(Debug)]
+struct Teller(JoinHandle<()>);
+
+impl Teller {
+    async fn start(home: &Context, node: &str, roster: Roster) -> Result<Self, AttachError> {
+        let mut asked = home.agent("roster")?.serve(&standing_subject(node), 16).await?;
+        Ok(Teller(task::spawn(async move {
+            while let Some(message) = asked.recv().await {
+                // Who no longer waits needs no answer.
+                let _ = match serde_json::to_vec(&roster.list()) {
+                    Ok(text) => message.reply(text),
+                    Err(error) => message.fail(&error.to_string()),
+                };
+            }
+        })))
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Node {
@@ -100,6 +132,7 @@ impl Node {
             contexts: Vec::new(),
             links: None,
             roster: Roster::default(),
+            teller: None,
             notices: told,
         };
         let mut names: Vec<String> = Vec::new();
@@ -134,6 +167,7 @@ impl Node {
         for (name, is_ready) in waiting {
             is_ready.await.map_err(|_| StartNodeError::Vanished(name))??;
         }
+        node.teller = Some(Teller::start(&node.home, &config.name, node.roster.clone()).await?);
         if let Some(links) = config.links {
             node.links = Some(Links::start(&node.home, links).await?);
         }
@@ -201,6 +235,7 @@ impl Node {
             self.phase.send_replace(Phase::Stop);
             ended = time::timeout(LET_GO, &mut ends).await.ok();
         }
+        self.teller = None;
         if let Some(links) = self.links.take() {
             links.stop().await;
         }
@@ -250,6 +285,9 @@ impl Work {
             Ok(context) => context,
             Err(error) => return drop(ready.send(Err(error.into()))),
         };
+        if let Err(error) = pulse::beat(&context).await {
+            return drop(ready.send(Err(error.into())));
+        }
         let mut posts = Vec::new();
         for (role, config) in &self.posts {
             match self.open(&context, *role, config).await {

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 /// The name of the workflow that reviews a tree.
 pub const REVIEW: &str = "review";
 /// How long a run may take if its order does not say.
-const WITHIN: &str = "10m";
+const WITHIN: &str = "9m";
 /// The longest that an order may ask for, in seconds.
 const WITHIN_MAX_S: u64 = 24 * 3600;
 
@@ -32,9 +32,12 @@ pub struct Order {
     /// Findings of this severity and worse fail the review; `high` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_on: Option<Severity>,
-    /// How long it may take, as in `90s`; `10m` if left out.
+    /// How long it may take, as in `90s`; `9m` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
+    /// Whether the tree's own tests are run, on a copy and in a jail; they are if this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<bool>,
 }
 
 impl Order {
@@ -46,6 +49,7 @@ impl Order {
             out: Some(review.out.to_string_lossy().into_owned()),
             fail_on: Some(review.fail_on),
             within: Some(units::Duration(review.within).to_string()),
+            tests: Some(review.tests),
         }
     }
 
@@ -89,6 +93,7 @@ impl Order {
             out: self.out.as_deref().map_or_else(|| Ok(runs.to_path_buf()), |out| absolute(out, "out"))?,
             fail_on: self.fail_on.unwrap_or(Severity::High),
             within: within.get(),
+            tests: self.tests.unwrap_or(true),
         })
     }
 }
@@ -195,7 +200,7 @@ mod tests {
         let order = Order::read(br#"{"workflow": "review", "path": "/t"}"#).expect("enough");
         let review = order.review(Path::new("/runs")).expect("right");
         assert_eq!((review.out.as_path(), review.fail_on), (Path::new("/runs"), Severity::High));
-        assert_eq!(review.within, Duration::from_secs(600));
+        assert_eq!(review.within, Duration::from_secs(540));
         let again = Order::of(&review).review(Path::new("/elsewhere")).expect("right");
         assert_eq!(format!("{again:?}"), format!("{review:?}"));
     }

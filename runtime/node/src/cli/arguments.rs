@@ -19,6 +19,7 @@ Examples:
   synod run review --path .            review this source tree
   synod runs                           what was run here, and what it came to
   synod up                             start a node with all agents on board
+  synod pub orders.eu < order.json     publish; `synod sub` and `synod req` listen and ask
   synod up --example-config > node.toml && synod up --config node.toml
   synod selftest                       two agents, six priorities, payloads up to 16 MiB
   synod doctor                         what this machine gives to Synod";
@@ -47,13 +48,16 @@ pub enum Simd {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a job with an embedded node
+    /// Run a job with an embedded node: a workflow, an edited plan, or the rest of an interrupted run
+    Run(RunOptions),
+    /// Write down the plan of a job, to be read, edited and run with `synod run PLAN.toml`
     #[command(subcommand)]
-    Run(Run),
+    Plan(Planned),
     /// List the runs of this machine, show one, compare two, make room again
     #[command(after_help = RUNS_EXAMPLES)]
     Runs(RunsOptions),
-    /// Start a node and serve until SIGINT or SIGTERM
+    /// Start a node and serve until SIGINT or SIGTERM: work, pages, metrics and an API over HTTP
+    #[command(after_help = UP_EXAMPLES)]
     Up(UpOptions),
     /// Check that messages arrive: two agents, six priorities, payloads up to 16 MiB
     Selftest(OutputOptions),
@@ -61,6 +65,87 @@ pub enum Command {
     Doctor(OutputOptions),
     /// List the agents: what each does, where it runs, who does its work
     Agents(AgentsOptions),
+    /// Publish standard input to a subject of a running node
+    #[command(after_help = MESSAGES_EXAMPLES)]
+    Pub(MessageOptions),
+    /// Print what is published to subjects of a running node
+    #[command(after_help = MESSAGES_EXAMPLES)]
+    Sub(SubOptions),
+    /// Ask whoever serves a subject of a running node, with standard input, and print the answer
+    #[command(after_help = MESSAGES_EXAMPLES)]
+    Req(MessageOptions),
+    /// Print a script that completes commands and options in your shell
+    #[command(after_help = "Example:\n  synod completions bash > ~/.local/share/bash-completion/completions/synod")]
+    Completions(CompletionsOptions),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  synod run review --path .            the workflow that reviews a source tree
+  synod plan review --path . --out plan.toml && $EDITOR plan.toml && synod run plan.toml
+  synod run --resume last              go on with the newest run where it was killed
+
+What an interrupted run has finished is not done again. Exit codes are those of `synod run review`.";
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = RUN_EXAMPLES)]
+pub struct RunOptions {
+    /// The workflow, if one is named.
+    #[command(subcommand)]
+    pub job: Option<Run>,
+    /// A plan to run, as `synod plan` writes it
+    #[arg(value_name = "PLAN.toml", required_unless_present = "resume")]
+    pub plan: Option<PathBuf>,
+    /// Go on with an interrupted run: its folder, the beginning of its id, or `last`
+    #[arg(long, value_name = "RUN", conflicts_with = "plan")]
+    pub resume: Option<String>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Where run folders are made, outside of the tree [default: $XDG_STATE_HOME/synod/runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// List findings of severity info one by one, too
+    #[arg(long)]
+    pub all: bool,
+    /// The configuration of the node that does it, as `synod up` takes it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The jobs that can be planned.
+#[derive(Debug, Subcommand)]
+pub enum Planned {
+    /// The plan of a review
+    #[command(after_help = PLAN_EXAMPLES)]
+    Review(PlanOptions),
+}
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  synod plan review --path .                       prints the plan
+  synod plan review --path . --out plan.toml       writes it, never over another file
+  synod run plan.toml                              runs it as it then is";
+
+/// Options of `plan review`.
+#[derive(Debug, Args)]
+pub struct PlanOptions {
+    /// The root of the source tree
+    #[arg(long, value_name = "TREE")]
+    pub path: PathBuf,
+    /// The file to write; printed if left out
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Findings of this severity and worse fail the review: info, low, medium, high or critical
+    #[arg(long, value_name = "SEVERITY", default_value = "high")]
+    pub fail_on: Severity,
+    /// How long the whole run may take
+    #[arg(long, value_name = "TIME", default_value = "9m")]
+    pub within: units::Duration,
+    /// Do not run the tree's own tests
+    #[arg(long)]
+    pub no_tests: bool,
 }
 
 /// The jobs.
@@ -110,8 +195,14 @@ pub struct ReviewOptions {
     #[arg(long)]
     pub all: bool,
     /// The configuration of the node that does it, as `synod up` takes it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
     pub config: Option<PathBuf>,
+    /// The node that does it if one is running and answers
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Do it with an own node, even if one is running
+    #[arg(long, conflicts_with = "node")]
+    pub embedded: bool,
 }
 
 const RUNS_EXAMPLES: &str = "\
@@ -207,6 +298,16 @@ pub enum Format {
     Json,
 }
 
+const UP_EXAMPLES: &str = "\
+Examples:
+  synod up                             then see http://127.0.0.1:7677/runs
+  synod up --example-config > node.toml && synod up --config node.toml --check
+  synod up --systemd-unit | sudo tee /etc/systemd/system/synod.service
+  curl --unix-socket $XDG_RUNTIME_DIR/synod/synod.sock http://synod/readyz
+
+The first SIGTERM lets work that is going end for as long as node.drain says, the second ends at once.
+Ends with 0 if drained, 2 if the configuration is wrong, 3 if it cannot start (another node holds its socket), 4 if work was cut off.";
+
 /// Options of `up`.
 #[derive(Debug, Args)]
 pub struct UpOptions {
@@ -219,6 +320,81 @@ pub struct UpOptions {
     /// Read the configuration, say whether it is right, and end
     #[arg(long)]
     pub check: bool,
+    /// Print a unit file for systemd and end
+    #[arg(long)]
+    pub systemd_unit: bool,
+    /// Say what happens as one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+const MESSAGES_EXAMPLES: &str = "\
+Examples:
+  synod sub 'orders.>' --count 2 &     `*` is one token, `>` all that follow
+  synod pub orders.eu --text 'two apples'
+  synod pub orders.us --priority high < picture.png
+  synod req pulse.work-0 --text ''     a context of the node answers that it is alive
+
+Payloads are bytes and stay as they are. Ends with 0 if it was done, 2 if the subject is wrong or nobody serves it,
+3 if no node answers or a receiver refused, 4 if cancelled.";
+
+/// Which node is asked.
+#[derive(Debug, Args)]
+pub struct NodeOptions {
+    /// The node that is asked, by its name or by the path of its Unix socket [default: $SYNOD_NODE, or `synod`]
+    #[arg(long, value_name = "NAME|SOCKET")]
+    pub node: Option<String>,
+}
+
+/// Options of `pub` and `req`.
+#[derive(Debug, Args)]
+pub struct MessageOptions {
+    /// The subject, as in orders.eu.created
+    #[arg(value_name = "SUBJECT")]
+    pub subject: String,
+    /// The payload, instead of standard input
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// How urgent it is: critical, high, normal, low, batch or background
+    #[arg(long, value_name = "PRIORITY", default_value = "normal")]
+    pub priority: String,
+    /// How long to wait for room, or for the answer
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub within: units::Duration,
+    /// The node
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `sub`.
+#[derive(Debug, Args)]
+pub struct SubOptions {
+    /// The subjects, as in orders.* or orders.>
+    #[arg(value_name = "PATTERN")]
+    pub pattern: String,
+    /// End after so many messages
+    #[arg(long, value_name = "COUNT")]
+    pub count: Option<u64>,
+    /// Print payloads as they are, without a line feed after each
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// The node
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsOptions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 /// Options of `agents`.
@@ -262,12 +438,28 @@ mod tests {
     #[test]
     fn a_review_has_sane_defaults_and_refuses_a_wrong_severity() {
         let read = Arguments::try_parse_from(["synod", "run", "review", "--path", "x"]).expect("enough");
-        let Command::Run(Run::Review(options)) = read.command else { panic!("another command") };
+        let Command::Run(RunOptions { job: Some(Run::Review(options)), .. }) = read.command else {
+            panic!("another command")
+        };
         assert_eq!((options.fail_on, options.format), (Severity::High, Format::Text));
         let error =
             Arguments::try_parse_from(["synod", "run", "review", "--path", "x", "--fail-on", "severe"]);
         assert!(
             error.expect_err("no such severity").to_string().contains("info, low, medium, high, critical")
         );
+    }
+
+    #[test]
+    fn a_run_takes_a_workflow_a_plan_or_an_interrupted_run_and_one_of_them_alone() {
+        let read = |more: &[&str]| {
+            let read = Arguments::try_parse_from(["synod", "run"].iter().chain(more)).ok()?;
+            let Command::Run(options) = read.command else { return None };
+            Some((options.job.is_some(), options.plan.is_some(), options.resume.is_some()))
+        };
+        assert_eq!(read(&["review", "--path", "x"]), Some((true, false, false)));
+        assert_eq!(read(&["plan.toml", "--format", "json"]), Some((false, true, false)));
+        assert_eq!(read(&["--resume", "last"]), Some((false, false, true)));
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&["plan.toml", "--resume", "last"]), None);
     }
 }

@@ -5,11 +5,15 @@
 
 mod agents;
 mod arguments;
+mod client;
+mod completion;
 mod configuration;
 mod doctor;
 mod place;
+mod plan;
 mod problem;
 mod progress;
+mod pubsub;
 mod review;
 mod runs;
 mod selftest;
@@ -20,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::arguments::{Arguments, Command, Run, Simd};
+use self::arguments::{Arguments, Command, Run, RunOptions, Simd};
 use self::problem::Problem;
 
 /// How the program ends.
@@ -51,12 +55,18 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
     };
     synod_wire::simd::force_scalar(arguments.simd == Simd::Scalar);
     let outcome = match arguments.command {
-        Command::Run(Run::Review(options)) => review::main(&options),
+        Command::Run(RunOptions { job: Some(Run::Review(options)), .. }) => review::main(&options),
+        Command::Run(options) => plan::run(&options),
+        Command::Plan(planned) => plan::main(&planned),
         Command::Runs(options) => runs::main(&options),
         Command::Up(options) => up::main(&options),
         Command::Selftest(options) => selftest::main(&options),
         Command::Doctor(options) => doctor::main(&options),
         Command::Agents(options) => agents::main(&options),
+        Command::Pub(options) => pubsub::publish(&options),
+        Command::Sub(options) => pubsub::subscribe(&options),
+        Command::Req(options) => pubsub::request(&options),
+        Command::Completions(options) => completion::main(&options),
     };
     let exit = outcome.unwrap_or_else(|problem: Problem| {
         problem.print();

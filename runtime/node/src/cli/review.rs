@@ -1,14 +1,19 @@
-//! `synod run review`: an embedded node reviews a tree; the verdict is told first.
+//! `synod run`: an embedded node does a job; the verdict is told first.
+
+use std::path::PathBuf;
 
 use serde_json::json;
 use synod_agents::director::Outcome;
-use synod_agents::{Review, ReviewError, Reviewed, report};
+use synod_agents::task::Progress;
+use synod_agents::workflow::Plan;
+use synod_agents::{Review, ReviewError, Reviewed, report, review};
+use synod_fabric::Agent;
 use synod_platform::signals::{Signal, Signals};
 use synod_platform::{process, task, time};
 
 use super::arguments::{Format, ReviewOptions};
 use super::progress::Teller;
-use super::{Exit, Problem, configuration, place, text};
+use super::{Exit, Problem, client, configuration, place, text};
 use crate::{Node, NodeConfig};
 
 pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
@@ -20,19 +25,50 @@ pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
         tests: !options.no_tests,
     };
     let work = async {
+        if !options.embedded
+            && options.config.is_none()
+            && let Some(node) = client::if_running(&options.node).await?
+        {
+            return client::review(&node, &review).await;
+        }
         let mut config = configuration::read(options.config.as_deref()).await?;
         if options.config.is_none() {
             config.name = "review".into();
         }
-        run(&review, config).await
+        run(&Job::Review(review), config).await
     };
-    match task::block_on(work)? {
+    tell(task::block_on(work)?, options.format, options.all)
+}
+
+/// What is to be done by DIRECTOR and the others.
+pub enum Job {
+    /// A review, planned anew.
+    Review(Review),
+    /// A plan, as somebody wrote it, and where its run folder is made.
+    Plan(Box<Plan>, PathBuf),
+    /// The rest of the run in this folder.
+    Resume(PathBuf),
+}
+
+impl Job {
+    async fn work(&self, client: &Agent, tell: impl FnMut(Progress)) -> Result<Reviewed, ReviewError> {
+        match self {
+            Job::Review(review) => review::run(client, review, tell).await,
+            Job::Plan(plan, out) => review::run_plan(client, plan, out, review::run_id(), tell).await,
+            Job::Resume(folder) => review::resume(client, folder, tell).await,
+        }
+    }
+}
+
+/// Prints what a job came to.
+pub fn tell(ended: Ended, format: Format, all: bool) -> Result<Exit, Problem> {
+    match ended {
         Ended::Reviewed(reviewed, seconds) => {
-            match options.format {
+            match format {
                 Format::Text => {
                     let result = task::block_on(report::read(&reviewed.folder));
                     let result = result.map_err(|error| Problem::failed(error.to_string()))?;
-                    text::print(&report::text::result(&result, &reviewed.folder, options.all))?
+                    text::print(&report::text::result(&result, &reviewed.folder, all))?
                 }
                 Format::Json => text::print_json(&json!({
                     "run": reviewed.run,
@@ -58,20 +94,23 @@ pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
     }
 }
 
-enum Ended {
+/// How a job ended.
+pub enum Ended {
+    /// With a verdict, after so many seconds.
     Reviewed(Box<Reviewed>, f64),
+    /// By a signal.
     Cancelled(Signal),
 }
 
-async fn run(review: &Review, config: NodeConfig) -> Result<Ended, Problem> {
+/// Has a job done by an embedded node.
+pub async fn run(job: &Job, config: NodeConfig) -> Result<Ended, Problem> {
     let begin = time::now();
     let mut signals = Signals::listen().map_err(|error| Problem::failed(error.to_string()))?;
     let mut node = Node::start(config).await.map_err(|error| Problem::failed(error.to_string()))?;
     let client = node.context().agent("client").map_err(|error| Problem::failed(error.to_string()))?;
     let mut teller = Teller::new();
     let ended = {
-        let mut work =
-            std::pin::pin!(synod_agents::review::run(&client, review, |progress| teller.tell(progress)));
+        let mut work = std::pin::pin!(job.work(&client, |progress| teller.tell(progress)));
         loop {
             tokio::select! {
                 biased;
@@ -94,6 +133,9 @@ fn problem(error: ReviewError) -> Problem {
     match error {
         ReviewError::NoTree(_) | ReviewError::Files(_) => {
             Problem::usage(error.to_string(), "--path names the root of a source tree that can be read")
+        }
+        ReviewError::NoPlan(_) | ReviewError::Plan(_) => {
+            Problem::usage(error.to_string(), "`synod runs` lists the runs there are")
         }
         ReviewError::OutWithinTree(_) => Problem::usage(error.to_string(), "as in --out /tmp/runs"),
         _ => Problem::failed(error.to_string()),

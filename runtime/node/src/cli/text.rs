@@ -6,8 +6,13 @@ use super::{Exit, Problem};
 
 /// Prints `text`. A reader that has gone away (as `head` does) is no problem.
 pub fn print(text: &str) -> Result<Exit, Problem> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints bytes as they are.
+pub fn print_bytes(bytes: &[u8]) -> Result<Exit, Problem> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(Exit::Fine),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Fine),
         Err(error) => Err(Problem::failed(format!("cannot write the result: {error}"))),
