@@ -16,33 +16,36 @@ use synod_platform::{files, task, time};
 use super::arguments::{CleanOptions, CompareOptions, Runs, RunsOptions, ShowOptions};
 use super::{Exit, Problem, place, text};
 
-/// How a run that was cut off is gone on with; its id stands behind it.
-pub const RESUME: &str = "synod run --resume";
+/// The command that goes on with a run that was cut off.
+fn resume(id: &str, options: &RunsOptions) -> String {
+    let out = options.out.as_ref().map_or_else(String::new, |out| format!(" --out {}", out.display()));
+    format!("synod run --resume {id}{out}")
+}
 
 pub fn main(options: &RunsOptions) -> Result<Exit, Problem> {
     let runs = place::runs(options.out.as_deref())?;
     task::block_on(async {
         match &options.command {
-            None => list(&runs, options.json).await,
-            Some(Runs::Show(show)) => self::show(&runs, show, options.json).await,
+            None => list(&runs, options).await,
+            Some(Runs::Show(show)) => self::show(&runs, show, options).await,
             Some(Runs::Compare(compare)) => self::compared(&runs, compare, options.json).await,
             Some(Runs::Clean(clean)) => self::clean(&runs, clean, options.json).await,
         }
     })
 }
 
-async fn list(runs: &Path, json: bool) -> Result<Exit, Problem> {
+async fn list(runs: &Path, options: &RunsOptions) -> Result<Exit, Problem> {
     let mut all = Vec::new();
     for id in ids(runs).await? {
         all.push(look(runs, &id).await?);
     }
-    if json {
+    if options.json {
         return text::print_json(&json!({ "folder": runs, "runs": all }));
     }
-    text::print(&listed(&all, runs))
+    text::print(&listed(&all, runs, options))
 }
 
-fn listed(all: &[Shelved], runs: &Path) -> String {
+fn listed(all: &[Shelved], runs: &Path, options: &RunsOptions) -> String {
     if all.is_empty() {
         return format!("no runs in {}; `synod run review --path .` makes one\n", runs.display());
     }
@@ -67,7 +70,7 @@ fn listed(all: &[Shelved], runs: &Path) -> String {
     for run in all {
         match (run.standing, &run.broken) {
             (Standing::Unfinished, _) => {
-                let _ = writeln!(out, "\n{} was cut off; go on with: {RESUME} {}", run.run, run.run);
+                let _ = writeln!(out, "\n{} was cut off; go on with: {}", run.run, resume(&run.run, options));
             }
             (Standing::Broken, Some(why)) => {
                 let _ = writeln!(out, "\n{} cannot be read: {}", run.run, visible(why));
@@ -108,10 +111,10 @@ fn found(run: &Shelved) -> String {
     }
 }
 
-async fn show(runs: &Path, options: &ShowOptions, json: bool) -> Result<Exit, Problem> {
-    let id = find(runs, &options.run).await?;
+async fn show(runs: &Path, show: &ShowOptions, options: &RunsOptions) -> Result<Exit, Problem> {
+    let id = find(runs, &show.run).await?;
     let folder = runs.join(&id);
-    if options.open {
+    if show.open {
         let page = folder.join(PAGE);
         if !files::exists(&page).await.map_err(|error| Problem::failed(error.to_string()))? {
             // A run that was cut off has no page yet: it gets the one of what there is.
@@ -120,15 +123,15 @@ async fn show(runs: &Path, options: &ShowOptions, json: bool) -> Result<Exit, Pr
         return text::print(&format!("{}\n", page.display()));
     }
     let result = result(&folder).await?;
-    if json {
+    if options.json {
         return text::print_json(&result);
     }
-    let mut told = report::text::result(&result, &folder, options.all);
+    let mut told = report::text::result(&result, &folder, show.all);
     let standing = look(runs, &id).await?.standing;
     match standing {
         Standing::Running => told.push_str("it is under way\n"),
         Standing::Unfinished => {
-            let _ = writeln!(told, "go on with: {RESUME} {id}");
+            let _ = writeln!(told, "go on with: {}", resume(&id, options));
         }
         _ => {}
     }
