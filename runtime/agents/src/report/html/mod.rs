@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use synod_platform::time::Wall;
 
 use super::safe::{html, link, prose};
-use super::{AgentResult, RESULT, RunResult, SARIF, State, StepState, figures};
+use super::{AgentResult, RESULT, RunResult, SARIF, State, StepResult, StepState, figures};
 use crate::director::Outcome;
 use crate::finding::Severity;
 
@@ -25,6 +25,8 @@ const TONGUES: usize = 5;
 const FILES_MAX: usize = 2000;
 /// Lines under one heading of an agent that are told at once.
 const LINES: usize = 6;
+/// What is told where a reason should be.
+const NO_REASON: &str = "no reason was told";
 
 /// The whole page.
 pub fn page(result: &RunResult) -> String {
@@ -122,12 +124,9 @@ fn verdict(result: &RunResult) -> String {
             format!("<a class=\"{severity}\" href=\"#{severity}\"><b>{count}</b>{severity}</a>")
         });
     }
-    let missed: String = result
-        .steps
-        .iter()
-        .filter(|step| matches!(step.state, StepState::Failed | StepState::Vetoed | StepState::Skipped))
+    let missed: String = missed(result)
         .map(|step| {
-            let why = step.why.as_deref().unwrap_or("no reason was told");
+            let why = step.why.as_deref().unwrap_or(NO_REASON);
             format!("<li><b>{}</b> {}: {}</li>", html(&step.id), step.state.word(), prose(why))
         })
         .collect();
@@ -141,6 +140,12 @@ fn verdict(result: &RunResult) -> String {
         sign(word),
         prose(&capital(&because)),
     )
+}
+
+/// The steps that were not done, though their turn had come.
+fn missed(result: &RunResult) -> impl Iterator<Item = &StepResult> {
+    let missed = [StepState::Failed, StepState::Vetoed, StepState::Skipped];
+    result.steps.iter().filter(move |step| missed.contains(&step.state))
 }
 
 /// What could not be looked at: by agent, what is missing on this machine first.
@@ -184,14 +189,20 @@ fn card(agent: &AgentResult, result: &RunResult) -> String {
         .collect();
     let mut metrics = format!("<span><b>{}</b> worked</span>", figures::millis(agent.worked_ms));
     if agent.findings > 0 {
-        metrics.push_str(&format!("<span><b>{}</b> findings</span>", figures::count(agent.findings as u64)));
+        let word = if agent.findings == 1 { "finding" } else { "findings" };
+        metrics.push_str(&format!("<span><b>{}</b> {word}</span>", figures::count(agent.findings as u64)));
     }
     for (name, value) in agent.metrics.iter().filter(|(name, _)| *name != "findings") {
         let name = html(&name.replace('_', " "));
         metrics.push_str(&format!("<span><b>{}</b> {name}</span>", figures::number(*value)));
     }
     let mut lists = String::new();
+    let missed: Vec<String> = missed(result)
+        .filter(|step| step.agent == agent.name)
+        .map(|step| format!("{}: {}", step.id, step.why.as_deref().unwrap_or(NO_REASON)))
+        .collect();
     for (title, tone, lines) in [
+        ("Not done", "high", &missed),
         ("Refused", "high", &agent.refused),
         ("Could not do", "medium", &agent.unavailable),
         ("Did again", "medium", &agent.retried),
