@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// How often killing is tried. Each round stops everything before it kills, so that few are needed.
+/// How often killing is tried: what was forked into a new group between the look and the stroke is for the next round.
 const ROUNDS: u32 = 200;
 
 /// One process.
@@ -20,6 +21,7 @@ pub(super) struct Member {
     /// How many threads it has.
     threads: u64,
     parent: u32,
+    group: u32,
 }
 
 /// What a family uses.
@@ -55,17 +57,33 @@ pub(super) fn descendants(root: u32) -> Vec<Member> {
 /// From a line of `/proc/<pid>/stat`; `None` for one that has ended. The name stands in parentheses and may hold anything.
 fn member(pid: u32, stat: &str) -> Option<Member> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let (state, parent, threads) =
-        (*fields.first()?, fields.get(1)?.parse().ok()?, fields.get(17)?.parse().ok()?);
-    (!matches!(state, "Z" | "X")).then_some(Member { pid, threads, parent })
+    let number = |at: usize| fields.get(at)?.parse::<u32>().ok();
+    let (state, parent, group, threads) = (*fields.first()?, number(1)?, number(2)?, u64::from(number(17)?));
+    (!matches!(state, "Z" | "X")).then_some(Member { pid, threads, parent, group })
 }
 
-/// What the descendants of `root` use together.
-pub(super) fn usage(root: u32) -> Usage {
+/// The threads of all processes of the user `uid`.
+pub(super) fn threads_of(uid: u32) -> u64 {
+    let mut threads = 0;
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if entry.metadata().is_ok_and(|metadata| metadata.uid() == uid) {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            threads += member(pid, &stat).map_or(0, |member| member.threads);
+        }
+    }
+    threads
+}
+
+/// What the descendants of `root` use together. With more threads than `threads_max`, their memory is not looked at.
+pub(super) fn usage(root: u32, threads_max: u64) -> Usage {
     let page = rustix::param::page_size() as u64;
-    let mut usage = Usage::default();
-    for member in descendants(root) {
-        usage.threads += member.threads;
+    let members = descendants(root);
+    let mut usage = Usage { threads: members.iter().map(|member| member.threads).sum(), memory: 0 };
+    if usage.threads > threads_max {
+        return usage;
+    }
+    for member in members {
         let statm = fs::read_to_string(format!("/proc/{}/statm", member.pid)).unwrap_or_default();
         let pages: Vec<u64> = statm.split(' ').filter_map(|field| field.trim().parse().ok()).collect();
         if let [_, resident, shared, ..] = pages[..] {
@@ -75,31 +93,26 @@ pub(super) fn usage(root: u32) -> Usage {
     usage
 }
 
-/// Kills the descendants of `root`, except `spare`, until none is left; whether that was reached.
+/// Kills the descendants of `root`, except `spare`, until none is left; whether that was reached. The group of `root` is its own, and `spare` in it.
 pub(super) fn kill(root: u32, spare: Option<u32>) -> bool {
-    let signal = |member: &Member, signal| {
-        if let Some(pid) = Pid::from_raw(member.pid.cast_signed()) {
-            // One that has ended meanwhile is what we want.
-            let _ = kill_process(pid, signal);
-        }
-    };
-    let others =
-        || descendants(root).into_iter().filter(|member| Some(member.pid) != spare).collect::<Vec<_>>();
+    let number = |pid: u32| Pid::from_raw(pid.cast_signed());
     for _ in 0..ROUNDS {
-        // What is stopped forks no more: so look until there is nobody new.
-        let mut stopped = BTreeSet::new();
-        let found = loop {
-            let found = others();
-            let new: Vec<_> = found.iter().filter(|member| stopped.insert(member.pid)).collect();
-            if new.is_empty() {
-                break found;
-            }
-            new.into_iter().for_each(|member| signal(member, Signal::STOP));
-        };
+        let found: Vec<Member> =
+            descendants(root).into_iter().filter(|member| Some(member.pid) != spare).collect();
         if found.is_empty() {
             return true;
         }
-        found.iter().for_each(|member| signal(member, Signal::KILL));
+        // A group dies at one stroke, also those of it that are being forked: so it is not a race against a fork bomb. Its groups lie in its
+        // own sessions, so nobody else is in them.
+        let groups: BTreeSet<u32> =
+            found.iter().map(|member| member.group).filter(|group| *group != root).collect();
+        for group in groups.into_iter().filter_map(number) {
+            // None left is what we want; so below.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        for member in found.iter().filter_map(|member| number(member.pid)) {
+            let _ = kill_process(member, Signal::KILL);
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
     false
@@ -112,7 +125,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_hides_nothing_and_a_zombie_is_nobody() {
         let line = |state| format!("7 (a) Z (b) {state} 3 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 5 0 100 0 0");
-        assert_eq!(member(7, &line("S")), Some(Member { pid: 7, threads: 5, parent: 3 }));
+        assert_eq!(member(7, &line("S")), Some(Member { pid: 7, threads: 5, parent: 3, group: 7 }));
         assert_eq!(member(7, &line("Z")), None);
         assert_eq!(member(7, "nonsense"), None);
     }

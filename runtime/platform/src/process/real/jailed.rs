@@ -77,8 +77,7 @@ pub(super) async fn run(mut tool: Tool, jail: Jail) -> Result<Output, ToolError>
     let child = command.spawn().map_err(|error| refused(&tool, &error))?;
     // With the orders go our ends of what the child needed: else the records would have no end.
     drop(command);
-    let mut facts =
-        Facts { landlock: Some(landlock), is_root: rustix::process::geteuid().is_root(), ..Facts::default() };
+    let mut facts = Facts { landlock: Some(landlock), is_root: is_superuser(), ..Facts::default() };
     // All that was said before the program ran is in the pipe by now.
     facts.steps.extend(waiting_records(&records));
     if !facts.did(Word::Cgroup) {
@@ -95,7 +94,7 @@ pub(super) async fn run(mut tool: Tool, jail: Jail) -> Result<Output, ToolError>
         keeper,
         roots,
         used_before,
-        refuses_in_silence: facts.did(Word::UserNamespace) && !facts.is_root,
+        refuses_in_silence: facts.did(Word::Limits) && !facts.is_root,
     }));
     let cause = {
         let told = async {
@@ -169,6 +168,15 @@ fn waiting_records(records: impl AsFd) -> Vec<(Word, i32)> {
     found
 }
 
+/// Whether we are the machine's superuser, whom no limit on processes binds; not one who is so called in a user namespace.
+fn is_superuser() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let lines =
+        map.lines().map(|line| line.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<u32>>());
+    let outside = lines.filter(|line| line.first() == Some(&0)).find_map(|line| line.get(1).copied());
+    rustix::process::geteuid().is_root() && outside.is_none_or(|outside| outside == 0)
+}
+
 fn get_ready(program: &Path, directory: &Path, jail: &Jail, parent: i32) -> io::Result<Ready> {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
     for below in ["home/.cache", "tmp"] {
@@ -207,6 +215,8 @@ fn get_ready(program: &Path, directory: &Path, jail: &Jail, parent: i32) -> io::
         ],
         // The keeper and the first process count too.
         processes: jail.processes.saturating_add(2),
+        processes_of_user: (!is_superuser())
+            .then(|| family::threads_of(user).saturating_add(jail.processes).saturating_add(2)),
         fence: None,
     };
     let (landlock, fence) = match fence {
@@ -343,9 +353,9 @@ impl Watched {
         let (true, Some(keeper)) = (!self.cgroup.has_pids() || !self.cgroup.has_memory(), self.keeper) else {
             return None;
         };
-        let usage = family::usage(keeper);
         // The first process is ours.
         let most = self.jail.processes.saturating_add(u64::from(!self.refuses_in_silence));
+        let usage = family::usage(keeper, most);
         if !self.cgroup.has_pids() && usage.threads > most {
             Some(Breach::Processes)
         } else if !self.cgroup.has_memory() && usage.memory > self.jail.memory {

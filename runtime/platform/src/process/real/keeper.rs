@@ -102,6 +102,8 @@ pub(super) struct Orders {
     pub(super) limits: Vec<(c_int, u64, u64)>,
     /// The bound on processes, used where it counts those of the jail alone.
     pub(super) processes: u64,
+    /// The bound used where it counts all of this user's; none for the superuser, whom it does not bind.
+    pub(super) processes_of_user: Option<u64>,
     /// The landlock rules.
     pub(super) fence: Option<Fence>,
 }
@@ -324,10 +326,10 @@ impl Orders {
         // SAFETY: no memory is involved. Its own session, so that signals to its group reach none of us.
         told(unsafe { libc::setsid() })?;
         let limits = self.limits.iter().try_for_each(|(resource, soft, hard)| limit(*resource, *soft, *hard));
-        // Elsewhere it would count every process of this user.
-        let limits = limits.and_then(|()| match has.user {
-            true => limit(libc::RLIMIT_NPROC as c_int, self.processes, self.processes),
-            false => Ok(()),
+        let processes = if has.user { Some(self.processes) } else { self.processes_of_user };
+        let limits = limits.and_then(|()| match processes {
+            Some(most) => limit(libc::RLIMIT_NPROC as c_int, most, most),
+            None => Ok(()),
         });
         self.tell(Word::Limits, limits);
         self.tell(Word::Capabilities, drop_capabilities());

@@ -105,6 +105,7 @@ impl Facts {
             Measure::Processes if self.did(Word::UserNamespace) && !self.is_root => {
                 by("a limit of the user namespace")
             }
+            Measure::Processes if self.did(Word::Limits) && !self.is_root => by("a limit on this user's"),
             Measure::Processes => partly("looks at their number", "a burst between two looks"),
             Measure::Limits if self.did(Word::Limits) => by("resource limits"),
             Measure::Limits => Held::Not(self.why_not(Word::Limits, "resource limits")),
