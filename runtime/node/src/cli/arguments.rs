@@ -63,7 +63,8 @@ pub enum Command {
     Selftest(OutputOptions),
     /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools
     Doctor(OutputOptions),
-    /// List the agents: what each does, where it runs, who does its work
+    /// List the agents: what each does, where it runs, its restarts and last crash, whose program does its work
+    #[command(after_help = AGENTS_EXAMPLES)]
     Agents(AgentsOptions),
     /// Publish standard input to a subject of a running node
     #[command(after_help = MESSAGES_EXAMPLES)]
@@ -397,12 +398,21 @@ pub struct CompletionsOptions {
     pub shell: clap_complete::Shell,
 }
 
+const AGENTS_EXAMPLES: &str = "\
+Examples:
+  synod agents                         how the agents of the running node stand; without one, those on board
+  synod agents --config node.toml      who would be on board, where, and whose program does the work
+  synod agents --json | jq '.agents[] | select(.restarts > 0) | .crashes[-1]'";
+
 /// Options of `agents`.
 #[derive(Debug, Args)]
 pub struct AgentsOptions {
-    /// The configuration of the node that is meant
-    #[arg(long, value_name = "FILE")]
+    /// The configuration of a node that does not run
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
     pub config: Option<PathBuf>,
+    /// The node that is asked if one runs
+    #[command(flatten)]
+    pub node: NodeOptions,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
