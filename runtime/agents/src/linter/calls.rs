@@ -226,6 +226,17 @@ pub async fn all(desk: &Desk, scripts: &Scripts, start: f32) -> Result<Told, Wor
     c_units(desk, &mut told, &scripts.units(&root), &root).await?;
     desk.progress(step(0.5), "asking the linters that build");
     foreign::all(desk, &mut told, scripts).await?;
+    // What the compiler says of a line, rustfmt's reader need not say again.
+    let broken: BTreeSet<_> = told
+        .findings
+        .iter()
+        .filter(|finding| finding.rule.starts_with("rustc."))
+        .map(|finding| (finding.place.path.clone(), finding.place.line))
+        .collect();
+    told.findings.retain(|finding| {
+        finding.rule != "lint.rust-syntax"
+            || !broken.contains(&(finding.place.path.clone(), finding.place.line))
+    });
     for finding in told.findings.iter_mut().filter(|finding| tree::is_test_data(&finding.place.path)) {
         linter::soften(finding);
     }
@@ -413,7 +424,7 @@ async fn c_units(desk: &Desk, told: &mut Told, units: &[gcc::Unit], root: &str) 
         let call = tool(program.clone())
             .args(gcc::ARGUMENTS)
             .args(unit.flags.iter().cloned())
-            .args(["-x", "c", "--"])
+            .args(["-x", "c"])
             .arg(format!("{root}{}", unit.path))
             .output_limit(4 << 20);
         let Some(output) = told.call(desk, "gcc", call).await? else { break };

@@ -1,9 +1,17 @@
 //! SECURITY at work: reads every file of the tree, writes `security_report.md`, `findings.json` and `findings.sarif`.
+//!
+//! Its step's input `vetoes` names the steps whose output a CRITICAL finding vetoes; without it, it tells and stops nothing. A database
+//! of advisories is looked for where the input `advisories` or `SYNOD_ADVISORIES` says.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use crate::finding::{Finding, Tally, arrange};
+use synod_platform::{files, process};
+
+use crate::finding::{Finding, Severity, Tally, arrange};
+use crate::security::advisories::{self, Advisory};
+use crate::security::unsafe_code::Uses;
 use crate::security::{locks, permissions, secrets::Corpus};
 use crate::shell::{Desk, WorkError};
 use crate::task::{self, Handoff, Report};
@@ -13,6 +21,13 @@ use crate::{reading, sarif};
 /// Largest file that is scanned for secrets, in bytes.
 pub const SCAN_MAX: u64 = 16 << 20;
 
+/// Largest advisory that is read, in bytes.
+const ADVISORY_MAX: u64 = 1 << 20;
+/// The input that names the steps whose output is vetoed, with commas between.
+pub const VETOES: &str = "vetoes";
+/// The input that holds the folder of a database of advisories.
+pub const ADVISORIES: &str = "advisories";
+
 /// Does SECURITY's part.
 pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let folder = desk.folder();
@@ -21,6 +36,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let corpus = Corpus::built_in();
     let mut findings = permissions::check(&tree);
     let mut manifests: BTreeMap<String, String> = BTreeMap::new();
+    let mut uses = Uses::default();
     let (mut large, mut unread, mut scanned) = (0u64, 0u64, 0u64);
     let total = tree.entries.len().max(1);
     for (n, entry) in tree.entries.iter().enumerate() {
@@ -41,6 +57,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         };
         scanned += 1;
         findings.extend(corpus.scan(&entry.path, &content));
+        uses.see(&entry.path, &content);
         if locks::wants(&entry.path) {
             let text = String::from_utf8_lossy(&content).into_owned();
             findings.extend(locks::file(&entry.path, &text));
@@ -48,9 +65,15 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         }
     }
     findings.extend(locks::missing(&tree, &|path| manifests.get(path).cloned()));
-    arrange(&mut findings);
-
+    findings.extend(uses.findings());
     let mut warnings = Vec::new();
+    match weaknesses(desk, &manifests).await? {
+        Ok(found) => findings.extend(found),
+        Err(why) => warnings.push(why),
+    }
+    arrange(&mut findings);
+    veto(desk, &findings)?;
+
     if large > 0 {
         warnings
             .push(format!("files above {} MiB that were not scanned for secrets: {large}", SCAN_MAX >> 20));
@@ -74,10 +97,63 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     Ok(handoff)
 }
 
+/// Vetoes what the task says it may, if something is critical.
+fn veto(desk: &Desk, findings: &[Finding]) -> Result<(), WorkError> {
+    let Some(worst) = findings.iter().find(|finding| finding.severity == Severity::Critical) else {
+        return Ok(());
+    };
+    let steps = desk.task().inputs.get(VETOES).map_or("", String::as_str);
+    for step in steps.split(',').map(str::trim).filter(|step| !step.is_empty()) {
+        desk.veto(step, &format!("{} at {}", worst.rule, worst.place))?;
+    }
+    Ok(())
+}
+
+/// Locked crates with known weaknesses, or why nobody looked.
+async fn weaknesses(
+    desk: &Desk,
+    manifests: &BTreeMap<String, String>,
+) -> Result<Result<Vec<Finding>, String>, WorkError> {
+    let locks: Vec<(&String, &String)> = manifests
+        .iter()
+        .filter(|(path, _)| crate::tree::name(path) == "Cargo.lock" && !crate::tree::is_test_data(path))
+        .collect();
+    if locks.is_empty() {
+        return Ok(Ok(Vec::new()));
+    }
+    let named = desk.task().inputs.get(ADVISORIES).cloned().or_else(|| process::variable("SYNOD_ADVISORIES"));
+    let Some(folder) = named else {
+        return Ok(Err("unavailable: needs a database of advisories (locked crates): name a folder in RustSec's form by SYNOD_ADVISORIES".into()));
+    };
+    let crates = Path::new(&folder).join("crates");
+    if !files::exists(&crates).await.unwrap_or(false) {
+        return Ok(Err(format!("no database of advisories at {folder}: there is no folder `crates` in it")));
+    }
+    let mut findings = Vec::new();
+    for (path, text) in locks {
+        for locked in advisories::locked(text) {
+            desk.breathe().await?;
+            let plain = locked.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+            let about = crates.join(&locked.name);
+            let Ok(names) = files::list(&about).await else { continue };
+            for name in names.iter().filter(|_| plain) {
+                let Ok(bytes) = files::read_below(&about, Path::new(name), ADVISORY_MAX).await else {
+                    continue;
+                };
+                let advisory = Advisory::read(&String::from_utf8_lossy(&bytes));
+                findings.extend(
+                    advisory.filter(|one| one.concerns(&locked)).map(|one| one.finding(path, &locked)),
+                );
+            }
+        }
+    }
+    Ok(Ok(findings))
+}
+
 fn report(findings: &[Finding], scanned: u64, warnings: &[String]) -> String {
     let rules = Corpus::built_in().rules().count();
     let mut out = format!(
-        "# Security report\n\n{scanned} files scanned for {rules} kinds of secrets, permission bits and lock files: {}.\n",
+        "# Security report\n\n{scanned} files scanned for {rules} kinds of secrets, permission bits, lock files and unsafe code: {}.\n",
         Tally::of(findings)
     );
     for finding in findings {

@@ -11,7 +11,7 @@ use synod_probe::reach;
 
 use super::WorkError;
 use crate::folder::RunFolder;
-use crate::task::{Handoff, Progress, Task, progress_subject, task_subject};
+use crate::task::{Handoff, Progress, Task, Veto, progress_subject, task_subject, veto_subject};
 
 /// How often waiting work looks whether it shall go on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -129,6 +129,14 @@ impl Desk {
         serde_json::from_slice(answer.payload()).map_err(|error| {
             WorkError::Task(format!("{agent} answered with something that is no handoff: {error}"))
         })
+    }
+
+    /// Vetoes what a step of this run puts out, until it is lifted: what depends on it does not run.
+    pub fn veto(&self, step: &str, why: &str) -> Result<(), WorkError> {
+        let veto = Veto { step: step.into(), why: why.into(), lifted: false };
+        let text = serde_json::to_vec(&veto).map_err(|error| WorkError::Task(error.to_string()))?;
+        let sent = self.agent.publish(&veto_subject(&self.task.run), Priority::High, text);
+        sent.map(|_| ()).map_err(|why| WorkError::Task(format!("the veto on `{step}` could not be told: {why}")))
     }
 
     /// A handoff from this agent, to be filled in.
