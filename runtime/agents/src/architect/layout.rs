@@ -2,16 +2,19 @@
 //!
 //! After Sugiyama, Tagawa and Toda (IEEE Trans. SMC 11, 1981): loops are opened, rows assigned by the longest path so that what
 //! uses stands above what is used, crossings reduced by barycentres, and boxes moved toward their neighbours by least
-//! squares with their distances kept. Deterministic: the same graph gives the same picture.
+//! squares with their distances kept. Arrows to one box share their way past the rows between. Deterministic: the same graph
+//! gives the same picture.
+
+use std::collections::BTreeMap;
 
 use super::levels::levels;
 
-/// Space between two boxes of a row.
-const GAP: f64 = 22.0;
+/// Space on each side of a box.
+const GAP: f64 = 11.0;
 /// Space between two rows.
 const BETWEEN: f64 = 46.0;
-/// Width that an arrow takes where it passes a row.
-const PASSAGE: f64 = 8.0;
+/// Width that an arrow takes where it passes a row, with its space.
+const PASSAGE: f64 = 7.0;
 /// A row holds no more boxes than this; the rest goes to further rows.
 const ROW: usize = 9;
 /// How often the order of the rows is improved.
@@ -58,19 +61,25 @@ pub fn lay(sizes: &[Size], edges: &[(usize, usize)]) -> Layout {
     let mut items: Vec<Item> = sizes
         .iter()
         .zip(&rows)
-        .map(|(size, row)| Item { row: *row, width: size.width, above: vec![], below: vec![], x: 0.0 })
+        .map(|(size, row)| Item { row: *row, width: size.width + 2.0 * GAP, above: vec![], below: vec![], x: 0.0 })
         .collect();
     let mut ways = Vec::with_capacity(edges.len());
+    let mut passages: BTreeMap<(usize, usize), usize> = BTreeMap::new();
     for (&(from, to), &(top, bottom)) in edges.iter().zip(&down) {
         let mut way = vec![top];
         for row in rows[top] + 1..rows[bottom] {
-            items.push(Item { row, width: PASSAGE, above: vec![], below: vec![], x: 0.0 });
-            way.push(items.len() - 1);
+            let passage = *passages.entry((to, row)).or_insert_with(|| {
+                items.push(Item { row, width: PASSAGE, above: vec![], below: vec![], x: 0.0 });
+                items.len() - 1
+            });
+            way.push(passage);
         }
         way.push(bottom);
         for pair in way.windows(2) {
-            items[pair[0]].below.push(pair[1]);
-            items[pair[1]].above.push(pair[0]);
+            if !items[pair[0]].below.contains(&pair[1]) {
+                items[pair[0]].below.push(pair[1]);
+                items[pair[1]].above.push(pair[0]);
+            }
         }
         if (from, to) != (top, bottom) {
             way.reverse();
@@ -303,7 +312,7 @@ fn settle(items: &mut [Item], row: &[usize], wanted: &[f64]) {
     let mut offset = 0.0;
     for (at, &item) in row.iter().enumerate() {
         if at > 0 {
-            offset += (items[row[at - 1]].width + items[item].width) / 2.0 + GAP;
+            offset += (items[row[at - 1]].width + items[item].width) / 2.0;
         }
         offsets.push(offset);
     }

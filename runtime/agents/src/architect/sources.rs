@@ -264,11 +264,7 @@ impl Sources {
     /// The declared units, crates and packages, with their dependencies on each other.
     fn units(&self, crates: &rust::crates::Crates) -> (Vec<Node>, Vec<Edge>) {
         let mut units = Vec::new();
-        let mut depends: Vec<Edge> = crates
-            .depends
-            .iter()
-            .map(|one| Edge { from: one.from, to: one.to, tie: one.tie, place: one.place.clone() })
-            .collect();
+        let mut depends = crates.depends.clone();
         let unit = |name: &str, kind, language: &str, folder: &str, test| Node {
             name: name.into(),
             kind,
@@ -293,12 +289,8 @@ impl Sources {
                 tree::is_test_data(&manifest),
             ));
         }
-        depends.extend(between.into_iter().map(|(from, to, tie, place)| Edge {
-            from: base + from,
-            to: base + to,
-            tie,
-            place,
-        }));
+        let shifted = |edge: Edge| Edge { from: base + edge.from, to: base + edge.to, ..edge };
+        depends.extend(between.into_iter().map(shifted));
         (units, depends)
     }
 

@@ -122,10 +122,8 @@ pub fn link(imports: &BTreeMap<String, Vec<Import>>, own: &str, roots: &BTreeSet
                 absolute(&files, file, &places, &import.module, taken)
             };
             match target {
-                Target::File(to) if to != *file => {
-                    if seen.insert((to.clone(), import.tie)) {
-                        found.links.push(Link { from: file.clone(), to, tie: import.tie, line: import.line });
-                    }
+                Target::File(to) if to != *file && seen.insert((to.clone(), import.tie)) => {
+                    found.links.push(Link { from: file.clone(), to, tie: import.tie, line: import.line });
                 }
                 Target::None if import.dots > 0 && import.tie == Tie::Uses && !import.module.is_empty() => {
                     let what = format!("{}{}", ".".repeat(import.dots), import.module.join("."));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::super::graph::Tie;
+use super::super::graph::{Edge, Tie};
 use super::super::paths;
 use crate::finding::Place;
 use crate::tree;
@@ -32,26 +32,13 @@ pub struct Crate {
     pub rooted: bool,
 }
 
-/// One crate of the tree depends on another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Depends {
-    /// Index of the crate that depends.
-    pub from: usize,
-    /// Index of the crate that it depends on.
-    pub to: usize,
-    /// Ordinary, for the build script, or for tests.
-    pub tie: Tie,
-    /// The line in the manifest.
-    pub place: Place,
-}
-
 /// All crates of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Crates {
     /// The crates, by folder.
     pub crates: Vec<Crate>,
-    /// Their dependencies on each other, one for each table that names one.
-    pub depends: Vec<Depends>,
+    /// Their dependencies on each other by index, one for each table that names one: ordinary, for the build script, or for tests.
+    pub depends: Vec<Edge>,
     /// Manifests that could not be read, and why.
     pub unread: Vec<(String, String)>,
 }
@@ -63,7 +50,7 @@ struct Manifest<'a> {
     table: DeTable<'a>,
 }
 
-/// Reads the manifests (text by path); `exists` tells which files there are.
+/// Reads the manifests (text by path); `files` are the paths there are.
 pub fn read(manifests: &BTreeMap<String, String>, files: &BTreeSet<String>) -> Crates {
     let mut found = Crates::default();
     let mut all = Vec::new();
@@ -105,7 +92,7 @@ pub fn read(manifests: &BTreeMap<String, String>, files: &BTreeSet<String>) -> C
                 let Some(&to) = by_folder.get(&folder) else { continue };
                 let line = tree::position(manifest.text, key.span().start).0;
                 let place = Place::line(manifest.path, line);
-                found.depends.push(Depends { from, to, tie, place });
+                found.depends.push(Edge { from, to, tie, place });
                 let renamed = match value.get_ref().get("package") {
                     Some(_) => key.get_ref().replace('-', "_"),
                     None => found.crates[to].library.clone(),
@@ -225,10 +212,12 @@ fn roots(manifest: &Manifest<'_>, files: &BTreeSet<String>) -> Vec<(String, bool
         let begin = format!("{folder}/");
         for path in files.range(begin.clone()..).take_while(|path| path.starts_with(&begin)) {
             let below = &path[begin.len()..];
-            if below.ends_with(".rs") && (!below.contains('/') || below.ends_with("/main.rs")) {
-                if below.matches('/').count() <= 1 {
-                    root(path.clone(), test);
-                }
+            let direct = match below.split_once('/') {
+                None => below.ends_with(".rs"),
+                Some((_, file)) => file == "main.rs",
+            };
+            if direct {
+                root(path.clone(), test);
             }
         }
     }

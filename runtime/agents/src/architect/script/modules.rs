@@ -29,10 +29,8 @@ pub fn link(imports: &BTreeMap<String, Vec<Import>>, all: &BTreeSet<String>) -> 
             let name = import.name.split(['?', '#']).next().unwrap_or("");
             let Some(path) = paths::resolve(tree::parent(file), name) else { continue };
             match resolve(&path, all) {
-                Some(to) if to != *file => {
-                    if seen.insert((to.clone(), import.tie)) {
-                        found.links.push(Link { from: file.clone(), to, tie: import.tie, line: import.line });
-                    }
+                Some(to) if to != *file && seen.insert((to.clone(), import.tie)) => {
+                    found.links.push(Link { from: file.clone(), to, tie: import.tie, line: import.line });
                 }
                 None => found.unresolved.push((file.clone(), import.line, import.name.clone())),
                 _ => {}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::graph::Tie;
+use super::super::graph::{Edge, Tie};
 use crate::finding::Place;
 use crate::tree;
 
@@ -19,8 +19,8 @@ pub struct Package {
     pub folder: String,
 }
 
-/// The packages, by folder, and their dependencies on each other: from, to, tie, the line in the manifest.
-pub fn read(manifests: &BTreeMap<String, String>) -> (Vec<Package>, Vec<(usize, usize, Tie, Place)>) {
+/// The packages, by folder, and their dependencies on each other by index.
+pub fn read(manifests: &BTreeMap<String, String>) -> (Vec<Package>, Vec<Edge>) {
     let mut packages = Vec::new();
     let mut tables = Vec::new();
     for (path, text) in manifests {
@@ -48,7 +48,8 @@ pub fn read(manifests: &BTreeMap<String, String>) -> (Vec<Package>, Vec<(usize, 
                 let Some(to) = by_name.get(name.as_str()).copied().flatten() else { continue };
                 let section = text.find(&format!("\"{key}\"")).unwrap_or(0);
                 let at = text[section..].find(&format!("\"{name}\"")).map_or(section, |at| section + at);
-                depends.push((from, to, tie, Place::line(path.as_str(), tree::position(text, at).0)));
+                let place = Place::line(path.as_str(), tree::position(text, at).0);
+                depends.push(Edge { from, to, tie, place });
             }
         }
     }
@@ -76,8 +77,8 @@ mod tests {
         assert_eq!(
             depends,
             [
-                (1, 2, Tie::Uses, Place::line("packages/a/package.json", 4)),
-                (2, 1, Tie::Test, Place::line("packages/b/package.json", 2)),
+                Edge { from: 1, to: 2, tie: Tie::Uses, place: Place::line("packages/a/package.json", 4) },
+                Edge { from: 2, to: 1, tie: Tie::Test, place: Place::line("packages/b/package.json", 2) },
             ]
         );
     }
