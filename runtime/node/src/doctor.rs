@@ -1,4 +1,4 @@
-//! What this machine gives to Synod: kernels and their speed, topology, disk, memory, limits, tools.
+//! What this machine gives to Synod: kernels and their speed, topology, disk, memory, limits, the jail for foreign code, tools.
 //!
 //! Read only. The speed of the checksum kernels is a short measurement of this moment, good for comparing them with each other.
 
@@ -26,6 +26,8 @@ pub struct Diagnosis {
     pub topology: Vec<Fact>,
     /// Disk, memory, limits.
     pub resources: Vec<Fact>,
+    /// What the jail is worth in which a tree's own code runs: each measure, and what enforces it here.
+    pub jail: Vec<Fact>,
     /// Tools that agents call.
     pub tools: Vec<ToolFound>,
     /// What could be better, and how.
@@ -85,7 +87,7 @@ pub const TOOLS: [(&str, &str); 6] = [
 ];
 
 /// Looks at everything.
-pub fn examine() -> Diagnosis {
+pub async fn examine() -> Diagnosis {
     let machine = machine::look();
     let mut advice = Vec::new();
     let fact = |name, value: String| Fact { name, value };
@@ -139,6 +141,17 @@ pub fn examine() -> Diagnosis {
         advice.push(format!("{} is not installed ({})", tool.name, tool.used_for));
     }
 
+    let jail = match process::containment().await {
+        Ok(contained) => {
+            advice.extend(contained.gaps().into_iter().map(|gap| format!("a tree's own code: {gap}")));
+            contained.measures.iter().map(|(measure, held)| fact(measure.name(), held.to_string())).collect()
+        }
+        Err(error) => {
+            advice.push(format!("a tree's own code cannot be jailed: {error}"));
+            Vec::new()
+        }
+    };
+
     Diagnosis {
         synod: env!("CARGO_PKG_VERSION"),
         system,
@@ -146,6 +159,7 @@ pub fn examine() -> Diagnosis {
         crc32c: kernels(),
         topology,
         resources,
+        jail,
         tools,
         advice,
     }

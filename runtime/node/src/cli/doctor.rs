@@ -9,7 +9,7 @@ use super::{Exit, Problem, text};
 use crate::doctor::{self, Diagnosis, Fact};
 
 pub fn main(options: &OutputOptions) -> Result<Exit, Problem> {
-    let diagnosis = task::block_on(async { doctor::examine() });
+    let diagnosis = task::block_on(doctor::examine());
     if options.json { text::print_json(&diagnosis) } else { text::print(&told(&diagnosis)) }
 }
 
@@ -33,6 +33,7 @@ fn told(diagnosis: &Diagnosis) -> String {
     }
     facts(&mut out, "Topology", &diagnosis.topology);
     facts(&mut out, "Resources", &diagnosis.resources);
+    facts(&mut out, "Jail for a tree's own code", &diagnosis.jail);
     out.push_str("\nTools\n");
     for tool in &diagnosis.tools {
         let path = tool.path.as_deref().unwrap_or("missing");

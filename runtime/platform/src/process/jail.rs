@@ -160,7 +160,7 @@ impl Measure {
             Self::Network => "network",
             Self::Memory => "memory",
             Self::Processes => "number of processes",
-            Self::Limits => "file size, open files, processor time",
+            Self::Limits => "limits a process",
             Self::Disk => "disk space",
             Self::Privileges => "privileges",
         }

@@ -176,7 +176,12 @@ mod tests {
     fn landlock_alone_holds_what_it_can_and_says_what_it_cannot() {
         let steps =
             [Word::Limits, Word::Capabilities, Word::NoNewPrivileges, Word::Fence].map(|word| (word, 0));
-        let with = |version| Facts { steps: steps.to_vec(), landlock: Some(Ok(version)), ..Facts::default() };
+        let with = |version| Facts {
+            steps: steps.to_vec(),
+            landlock: Some(Ok(version)),
+            is_root: true,
+            ..Facts::default()
+        };
         let contained = |version| with(version).contained(&Jail::new("/scratch"));
         assert!(contained(6).holds(Measure::WholeKill) && contained(6).holds(Measure::Outsiders));
         assert!(!contained(5).holds(Measure::WholeKill) && !contained(5).holds(Measure::Outsiders));
