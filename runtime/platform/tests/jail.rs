@@ -371,7 +371,7 @@ mod real {
         testing::run(12, || async {
             let place = Place::new();
             let script = "echo $HOME; echo $TMPDIR; echo x > $HOME/a && echo x > $TMPDIR/b && echo x > /tmp/$OWN; \
-                          grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs)' /proc/self/status; ls /proc | grep -c '^[0-9]'; cat";
+                          grep -E '^(CapPrm|CapEff|CapBnd|NoNewPrivs)' /proc/self/status; ls / /dev; cat";
             let output = place
                 .run(place.shell(script).variable("OWN", &place.mark).input("typed"), place.jail())
                 .await;
@@ -385,6 +385,9 @@ mod real {
                 "{said}"
             );
             assert!(said.contains("NoNewPrivs:\t1") && said.ends_with("typed"), "{said}");
+            if output.contained.holds(Measure::Writes) {
+                assert!(said.contains("\nnull\n") && !said.contains("\nvar\n"), "an empty root: {said}");
+            }
             assert!(place.path("scratch/home/a").exists() && place.path("scratch/tmp/b").exists());
             assert!(!Path::new("/tmp").join(&place.mark).exists());
         });

@@ -556,8 +556,14 @@ fn put_on(fence: &Fence, has_root: bool) -> Result<()> {
     let rules = fence.rules.as_raw_fd();
     if has_root {
         // Mounted after the rules were made, so those do not know them.
-        let own =
-            [(c"/proc", fence.read_rights), (c"/tmp", fence.write_rights), (c"/dev/shm", fence.write_rights)];
+        const LIST_DIRECTORIES: u64 = 1 << 3;
+        let own = [
+            (c"/proc", fence.read_rights),
+            (c"/tmp", fence.write_rights),
+            (c"/dev/shm", fence.write_rights),
+            // Names alone, of what is shown: tools list the root to find out where they are.
+            (c"/", LIST_DIRECTORIES),
+        ];
         for (path, rights) in own {
             allow(rules, path, rights)?;
         }
