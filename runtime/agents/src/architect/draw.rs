@@ -1,4 +1,5 @@
-//! A graph as one SVG picture: boxes in layers, arrows from who uses to who is used, knots in red.
+//! A graph as one SVG picture: boxes in layers, arrows from who uses to who is used, knots in red (but for modules of Rust, where
+//! they are usual).
 //!
 //! The picture needs nothing from outside and can stand in an HTML page as it is; its styles begin with `arch-` and follow the
 //! reader's choice of light or dark. Ties of tests and types are left out, and so are arrows that follow from others; what was left
@@ -12,6 +13,8 @@ use super::layout::{self, Size};
 
 /// Up to how many nodes a picture can be read.
 pub const READABLE: usize = 60;
+/// Up to how many arrows a picture can be read.
+pub const CLEAR: usize = 110;
 
 /// More boxes than this without any arrow are left out.
 const LONELY: usize = 12;
@@ -101,11 +104,16 @@ pub fn svg(graph: &Graph) -> String {
     out
 }
 
+/// How many arrows the picture of a graph has.
+pub fn arrows(graph: &Graph) -> usize {
+    Shown::of(graph).edges.len()
+}
+
 /// What of a graph is drawn.
 struct Shown {
     /// Indices of the nodes drawn.
     nodes: Vec<usize>,
-    /// Edges between them, by their position in `nodes`: from, to, tie, whether within a knot.
+    /// Edges between them, by their position in `nodes`: from, to, tie, whether in red.
     edges: Vec<(usize, usize, Tie, bool)>,
     lonely: usize,
     loose: usize,
@@ -126,6 +134,9 @@ impl Shown {
         let knotted = |edge: &Edge| {
             edge.tie.binds() && knot[edge.from] == knot[edge.to] && knot[edge.from] != usize::MAX
         };
+        // Modules of Rust use each other freely: nothing to warn of.
+        let usual = |at: usize| graph.nodes[at].language == "Rust" && graph.nodes[at].kind != Kind::Crate;
+        let red = |edge: &Edge| knotted(edge) && !(usual(edge.from) && usual(edge.to));
         let follows = implied(&binding);
         let (kept, implied): (Vec<&Edge>, Vec<&Edge>) = drawn
             .iter()
@@ -139,10 +150,8 @@ impl Shown {
         let drop = lonely > LONELY && lonely < graph.nodes.len();
         let nodes: Vec<usize> = (0..graph.nodes.len()).filter(|&at| tied[at] || !drop).collect();
         let position = |node: usize| nodes.binary_search(&node).unwrap_or(0);
-        let edges: Vec<_> = kept
-            .iter()
-            .map(|edge| (position(edge.from), position(edge.to), edge.tie, knotted(edge)))
-            .collect();
+        let edges: Vec<_> =
+            kept.iter().map(|edge| (position(edge.from), position(edge.to), edge.tie, red(edge))).collect();
         Shown {
             late: edges.iter().any(|(_, _, tie, _)| *tie == Tie::Deferred),
             nodes,

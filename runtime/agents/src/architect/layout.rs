@@ -61,7 +61,13 @@ pub fn lay(sizes: &[Size], edges: &[(usize, usize)]) -> Layout {
     let mut items: Vec<Item> = sizes
         .iter()
         .zip(&rows)
-        .map(|(size, row)| Item { row: *row, width: size.width + 2.0 * GAP, above: vec![], below: vec![], x: 0.0 })
+        .map(|(size, row)| Item {
+            row: *row,
+            width: size.width + 2.0 * GAP,
+            above: vec![],
+            below: vec![],
+            x: 0.0,
+        })
         .collect();
     let mut ways = Vec::with_capacity(edges.len());
     let mut passages: BTreeMap<(usize, usize), usize> = BTreeMap::new();
@@ -297,7 +303,8 @@ fn place(items: &mut [Item], rows: &[Vec<usize>]) {
                     };
                     let mean =
                         near.iter().map(|&other| items[other].x).sum::<f64>() / near.len().max(1) as f64;
-                    if near.is_empty() { item.x } else { mean }
+                    // A little toward the middle, so that what hangs together with nothing does not drift away.
+                    0.92 * if near.is_empty() { item.x } else { mean }
                 })
                 .collect();
             settle(items, row, &wanted);

@@ -381,8 +381,14 @@ impl Sources {
             .map(|edge| Edge { from: of_module[edge.from], to: of_module[edge.to], ..edge.clone() });
         let edges: Vec<Edge> = between_units.chain(between_files).collect();
         let fine = Graph::new(fine, edges);
-        let drawn =
-            if fine.nodes.len() > draw::READABLE { fold::fold(&fine, draw::READABLE).0 } else { fine };
+        // Many arrows between few boxes are as hard to read as many boxes: then larger folders stand for more.
+        let mut drawn = fold::fold(&fine, draw::READABLE).0;
+        for limit in [40, 28, 20, 14] {
+            if draw::arrows(&drawn) <= draw::CLEAR {
+                break;
+            }
+            drawn = fold::fold(&fine, limit).0;
+        }
         Parts { drawn, units }
     }
 }
