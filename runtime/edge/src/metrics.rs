@@ -168,7 +168,7 @@ impl fmt::Debug for Table {
 
 fn write(row: &mut MetricEncoder, kind: MetricType, value: f64) -> fmt::Result {
     match kind {
-        MetricType::Counter => row.encode_counter::<NoLabelSet, _, u64>(&(value as u64), None),
+        MetricType::Counter => row.encode_counter::<NoLabelSet, f64, u64>(&value, None),
         _ => row.encode_gauge(&value),
     }
 }
@@ -219,7 +219,9 @@ pub fn text(counted: &Counted, seen: &Seen) -> String {
     let mut registry = Registry::default();
     let counts = counted.0.borrow();
     let mut table = |name: &str, help: &str, kind: MetricType, rows: Vec<(Labels, f64)>| {
-        registry.register(name, help, Table { kind, rows });
+        if !rows.is_empty() {
+            registry.register(name, help, Table { kind, rows });
+        }
     };
     let (gauge, counter) = (MetricType::Gauge, MetricType::Counter);
     let version = vec![("node", seen.node.clone()), ("version", seen.version.to_string())];
@@ -264,7 +266,7 @@ pub fn text(counted: &Counted, seen: &Seen) -> String {
     table("process_resident_memory_bytes", "Resident memory", gauge, one(seen.process.memory));
     table("process_open_fds", "Open descriptors", gauge, one(seen.process.descriptors));
     let cpu = one(seen.process.cpu);
-    table("process_cpu_seconds", "Processor time used by this process so far, in seconds", gauge, cpu);
+    table("process_cpu_seconds", "Processor time used by this process so far, in seconds", counter, cpu);
     let steps = counts.steps.iter().map(|(agent, steps)| (vec![("agent", agent.clone())], steps.clone()));
     let durations = Durations(steps.collect());
     registry.register_with_unit(
@@ -352,10 +354,10 @@ mod tests {
         for line in [
             r#"synod_build{node="a\"b\\c",version="1"} 1.0"#,
             r#"synod_ready 1.0"#,
-            r#"synod_agent_restarts_total{agent="linter"} 0"#,
-            r#"synod_tasks_total{agent="linter",outcome="done"} 1"#,
-            r#"synod_tasks_total{agent="linter",outcome="retried"} 1"#,
-            r#"synod_runs_total{outcome="pass"} 1"#,
+            r#"synod_agent_restarts_total{agent="linter"} 0.0"#,
+            r#"synod_tasks_total{agent="linter",outcome="done"} 1.0"#,
+            r#"synod_tasks_total{agent="linter",outcome="retried"} 1.0"#,
+            r#"synod_runs_total{outcome="pass"} 1.0"#,
             r#"synod_step_seconds_sum{agent="linter"} 3.2"#,
             r#"synod_step_seconds_count{agent="linter"} 2"#,
             r#"synod_step_seconds_bucket{le="0.5",agent="linter"} 1"#,
@@ -366,7 +368,7 @@ mod tests {
             assert!(text.lines().any(|is| is == line), "{line} in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
-        assert!(!text.contains("process_cpu_seconds "), "what is not known is left out");
+        assert!(!text.contains("process_cpu_seconds"), "what is not known is left out");
     }
 
     #[test]

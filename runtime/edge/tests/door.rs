@@ -162,11 +162,11 @@ fn a_run_is_ordered_followed_and_found_again_by_a_later_node() {
 
         let metrics =
             String::from_utf8(door.answer(get("/metrics")).await.bytes().await.to_vec()).expect("UTF-8");
-        for line in ["synod_runs_total{outcome=\"clean\"} 1", "synod_runs_active 0.0", "synod_ready 1.0"] {
+        for line in ["synod_runs_total{outcome=\"clean\"} 1.0", "synod_runs_active 0.0", "synod_ready 1.0"] {
             assert!(metrics.lines().any(|is| is == line), "{line} in\n{metrics}");
         }
         assert!(
-            metrics.contains("synod_messages_total{from=\"home\",to=\"director\",fate=\"delivered\"} 1"),
+            metrics.contains("synod_messages_total{from=\"home\",to=\"director\",fate=\"delivered\"} 1.0"),
             "{metrics}"
         );
 

@@ -29,6 +29,8 @@ use crate::problem::Problem;
 pub const ACTIVE_MAX: usize = 4;
 /// Ended runs that are kept in memory.
 const ENDED_MAX: usize = 64;
+/// How long a cancelled run may take to tell its end.
+const LET_GO: Duration = Duration::from_secs(1);
 /// Largest journal that is read for the metrics, in bytes.
 const JOURNAL_MAX: u64 = 64 << 20;
 
@@ -212,21 +214,25 @@ impl Runs {
         }
     }
 
-    /// Waits up to `within` until no run is under way, then cancels what is left; says how many that were.
+    /// Waits up to `within` until no run is under way, then cancels what is left, sees it end, and says how many that were.
     pub async fn drain(&self, within: Duration, why: &str) -> usize {
+        self.wait(within).await;
+        let left: Vec<String> = self.0.cancels.borrow().keys().cloned().collect();
+        let cancelled = left.iter().filter(|id| self.cancel(id, why)).count();
+        self.wait(LET_GO).await;
+        cancelled
+    }
+
+    /// Waits up to `within` until no run is under way.
+    async fn wait(&self, within: Duration) {
         let until = time::now() + within;
         while self.under_way() > 0 {
             let mut one = std::pin::pin!(self.0.one_ended.notified());
             one.as_mut().enable();
-            if self.under_way() == 0 {
-                break;
-            }
-            if time::timeout_at(until, one).await.is_err() {
-                break;
+            if self.under_way() == 0 || time::timeout_at(until, one).await.is_err() {
+                return;
             }
         }
-        let left: Vec<String> = self.0.cancels.borrow().keys().cloned().collect();
-        left.iter().filter(|id| self.cancel(id, why)).count()
     }
 
     /// How many have not told their end yet, cancelled ones among them.

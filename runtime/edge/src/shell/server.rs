@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::listen::Bound;
 use super::patience::Patient;
 use crate::door::Call;
+use crate::guard;
 use crate::problem::Problem;
 use crate::request::{Answer, Body, Method, Request, TARGET_MAX, Via};
 
@@ -59,10 +60,12 @@ pub struct Server {
 }
 
 impl Bound {
-    /// Serves these sockets; calls go to `calls`, and are answered 503 once nobody takes them.
-    pub fn serve(self, calls: mpsc::Sender<Call>) -> Result<Server, StartError> {
+    /// Serves these sockets; calls go to `calls`, and are answered 503 once nobody takes them. With `token`, the door's own, who is not
+    /// admitted is told so before a byte of the body is read.
+    pub fn serve(self, calls: mpsc::Sender<Call>, token: Option<String>) -> Result<Server, StartError> {
         let (stop, stopped) = watch::channel(false);
-        let context = task::Context::start("http", None, move || run(self, calls, stopped))?;
+        let inward = Inward { calls, token: token.map(Arc::from) };
+        let context = task::Context::start("http", None, move || run(self, inward, stopped))?;
         Ok(Server { context, stop })
     }
 }
@@ -76,8 +79,15 @@ impl Server {
     }
 }
 
-async fn run(bound: Bound, calls: mpsc::Sender<Call>, stop: watch::Receiver<bool>) {
-    let router = Router::new().fallback(answer).with_state(calls);
+/// The way to the door.
+#[derive(Clone)]
+struct Inward {
+    calls: mpsc::Sender<Call>,
+    token: Option<Arc<str>>,
+}
+
+async fn run(bound: Bound, inward: Inward, stop: watch::Receiver<bool>) {
+    let router = Router::new().fallback(answer).with_state(inward);
     let Bound { tcp, unix } = bound;
     let mut doors = Vec::new();
     if let Some(tcp) = tcp {
@@ -204,11 +214,11 @@ async fn connection(socket: Box<dyn Duplex>, router: Router, mut end: watch::Rec
 
 /// Reads one request whole, has it answered, and writes the answer.
 async fn answer(
-    State(calls): State<mpsc::Sender<Call>>,
+    State(inward): State<Inward>,
     Extension(via): Extension<Via>,
     request: axum::extract::Request,
 ) -> Response<axum::body::Body> {
-    match call(calls, via, request).await {
+    match call(inward, via, request).await {
         Ok(answer) => respond(answer),
         Err(problem) => {
             // What is left of the body is not worth reading.
@@ -219,19 +229,12 @@ async fn answer(
     }
 }
 
-async fn call(
-    calls: mpsc::Sender<Call>,
-    via: Via,
-    request: axum::extract::Request,
-) -> Result<Answer, Problem> {
+async fn call(inward: Inward, via: Via, request: axum::extract::Request) -> Result<Answer, Problem> {
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or_else(String::new, ToString::to_string);
     if target.len() > TARGET_MAX {
         return Err(Problem::new(414, format!("an address has at most {TARGET_MAX} bytes"), "", ""));
     }
-    let payload = target.starts_with("/api/pub/") || target.starts_with("/api/req/");
-    let most = if payload { PAYLOAD_MAX } else { BODY_MAX };
-    let body = read(body, &head.headers, most).await?;
     let headers = head
         .headers
         .iter()
@@ -239,10 +242,15 @@ async fn call(
             (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         })
         .collect();
-    let request = Request { method: Method::named(head.method.as_str()), target, headers, body, via };
+    let payload = target.starts_with("/api/pub/") || target.starts_with("/api/req/");
+    let most = if payload { PAYLOAD_MAX } else { BODY_MAX };
+    let method = Method::named(head.method.as_str());
+    let mut request = Request { method, target, headers, body: bytes::Bytes::new(), via };
+    guard::admit(&request, inward.token.as_deref())?;
+    request.body = read(body, &head.headers, most).await?;
     let (answer, answered) = oneshot::channel();
     let ends = || Problem::new(503, "the node ends", "", "ask again when it has been started again");
-    calls.send(Call { request, answer }).await.map_err(|_| ends())?;
+    inward.calls.send(Call { request, answer }).await.map_err(|_| ends())?;
     answered.await.map_err(|_| ends())
 }
 

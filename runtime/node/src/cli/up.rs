@@ -95,9 +95,9 @@ async fn serve(config: NodeConfig, say: Say) -> Result<Exit, Problem> {
         .map_err(|error| failed(error.to_string()))?;
     let (address, socket) = (bound.address(), bound.socket().map(Path::to_path_buf));
 
-    let door = Door::new(DoorConfig { node: config.name.clone(), runs, token });
+    let door = Door::new(DoorConfig { node: config.name.clone(), runs, token: token.clone() });
     let (calls, taken) = mpsc::channel(CALLS);
-    let server = bound.serve(calls).map_err(|error| failed(error.to_string()))?;
+    let server = bound.serve(calls, token).map_err(|error| failed(error.to_string()))?;
     let answering = {
         let door = door.clone();
         task::spawn(async move { door.serve(taken).await })
