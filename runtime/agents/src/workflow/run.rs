@@ -166,6 +166,8 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
         let jitter = random::below(1 << 20) as f64 / f64::from(1 << 20);
         let mut actions = Vec::new();
         self.engine.handle(event, time::now(), jitter, &mut actions);
+        // Told only when something has changed: what is told here is heard here, too.
+        let changed = !actions.is_empty();
         for action in actions {
             match action {
                 Action::Tell(fact) => {
@@ -193,7 +195,9 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
                 Action::Ended(outcome) => return Ok(Some(outcome)),
             }
         }
-        self.tell();
+        if changed {
+            self.tell();
+        }
         Ok(None)
     }
 
