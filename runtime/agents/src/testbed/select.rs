@@ -181,6 +181,11 @@ static PYTEST_IMPORT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?m)^[ \t\n]*(?:import pytest|from pytest|from hypothesis import)")
         .expect("the pattern is well-formed")
 });
+static DERIVED_CLASS: LazyLock<Regex> = LazyLock::new(|| {
+    // Its base may be a test case of unittest; only Python itself could tell.
+    Regex::new(r"(?m)^class [A-Za-z0-9_]*Test[A-Za-z0-9_]*\([A-Z][A-Za-z0-9_.]*[,)]")
+        .expect("the pattern is well-formed")
+});
 static PYTEST_CLASS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?m)^class Test[A-Za-z0-9_]*(?:\(object\)|\(\))?:").expect("the pattern is well-formed")
 });
@@ -188,7 +193,8 @@ static PYTEST_CLASS: LazyLock<Regex> = LazyLock::new(|| {
 fn python(paths: &BTreeSet<&str>, texts: &BTreeMap<String, String>, chosen: &mut Chosen) {
     let mut projects: BTreeMap<&str, (BTreeSet<String>, Vec<String>)> = BTreeMap::new();
     for (path, text) in texts.iter().filter(|(path, _)| is_python_test(path)) {
-        let classes = ["unittest", "TestCase", "doctest"].iter().any(|word| text.contains(word));
+        let classes = ["unittest", "TestCase", "doctest"].iter().any(|word| text.contains(word))
+            || DERIVED_CLASS.is_match(text);
         let pytest = PYTEST_IMPORT.is_match(text)
             || (!classes && (PYTEST_FUNCTION.is_match(text) || PYTEST_CLASS.is_match(text)));
         if !classes && !pytest {
@@ -379,6 +385,10 @@ mod tests {
             ("pkg/sub/test_b.py", case),
             ("tests/test_c.py", "def test_it():\n    pass\n"),
             ("tests/test_data.py", "X = 1\n"),
+            (
+                "tests/test_d.py",
+                "from tests import Case\nclass TestD:\n    pass\nclass TestE(TestD, Case):\n    pass\n",
+            ),
         ];
         let chosen = chosen(&files);
         let expected = Runner::Python {
