@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod config;
+pub mod external;
 pub mod fabric;
 pub mod platform;
 pub mod wire;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "locks", run: agents::locks },
     Target { name: "lint", run: agents::lint },
     Target { name: "tools", run: agents::tools },
+    Target { name: "external", run: external::external },
     Target { name: "hello", run: platform::hello },
     Target { name: "frames", run: platform::frames },
     Target { name: "append", run: platform::append },
