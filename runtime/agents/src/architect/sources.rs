@@ -387,7 +387,12 @@ impl Sources {
             if draw::arrows(&drawn) <= draw::CLEAR {
                 break;
             }
-            drawn = fold::fold(&fine, limit).0;
+            let fewer = fold::fold(&fine, limit).0;
+            // A folder with more in it than the bound stays shut: a tangle says more than one box.
+            if fewer.nodes.len() < limit / 2 {
+                break;
+            }
+            drawn = fewer;
         }
         Parts { drawn, units }
     }

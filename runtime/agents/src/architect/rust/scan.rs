@@ -218,8 +218,12 @@ impl<'a> Walk<'a> {
         };
         let test = match words().next() {
             Some("cfg") => words().any(|word| word == "test") && !words().any(|word| word == "not"),
-            Some("test") => true,
-            _ => words().next_back() == Some("test") && words().all(|word| word != "derive"),
+            // `test`, `tokio::test(…)`: the last word of the attribute's own name.
+            _ => {
+                let name = self.tokens[start..self.at].iter().map(|(token, _)| *token);
+                let name = name.take_while(|token| matches!(token, Token::Word(_) | Token::Path));
+                name.last() == Some(Token::Word("test"))
+            }
         };
         let named = match &self.tokens[start..self.at] {
             [(Token::Word("path"), _), (Token::Sign(b'='), _), (Token::Text(path), _), ..] => {
@@ -450,6 +454,12 @@ mod tests {
             .filter(|path| !path.contains("tokio"))
             .collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn an_attribute_that_only_mentions_tests_hides_nothing() {
+        let text = "#![cfg_attr(all(test, feature = \"x\"), feature(test))]\n#[cfg_attr(test, derive(Debug))] struct S { a: crate::b::C }\n#[tokio::test(flavor = \"x\")] async fn t() { crate::d::e() }";
+        assert_eq!(named(text).join(", "), "2: crate::b::C, 3: crate::d::e test");
     }
 
     #[test]
