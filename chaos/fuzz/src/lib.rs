@@ -5,10 +5,13 @@
 //! the same functions from the workspace under `libfuzzer/`. Nothing here looks for inputs: that is the fuzzer's work.
 
 pub mod agents;
+pub mod architect;
 pub mod config;
+pub mod docgen;
 pub mod external;
 pub mod fabric;
 pub mod platform;
+pub mod testbed;
 pub mod wire;
 
 /// A parser under test.
@@ -38,7 +41,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "locks", run: agents::locks },
     Target { name: "lint", run: agents::lint },
     Target { name: "tools", run: agents::tools },
+    Target { name: "documents", run: docgen::documents },
+    Target { name: "judges", run: docgen::judges },
     Target { name: "external", run: external::external },
+    Target { name: "architecture", run: architect::architecture },
+    Target { name: "runners", run: testbed::runners },
     Target { name: "hello", run: platform::hello },
     Target { name: "frames", run: platform::frames },
     Target { name: "append", run: platform::append },

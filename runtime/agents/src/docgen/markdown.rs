@@ -145,21 +145,29 @@ pub fn anchors(text: &str) -> Vec<String> {
     found
 }
 
-/// A heading as it reads: links by their text, no marks, no tags.
+/// A heading as it reads: links by their text, no marks, no tags, escaped characters as themselves.
 fn text_of(heading: &str) -> String {
     let mut out = String::new();
-    let mut rest = heading;
-    while let Some(open) = rest.find(['<', ']']) {
-        out.push_str(&rest[..open]);
-        let closes = if rest[open..].starts_with('<') { '>' } else { ')' };
-        let target = rest[open + 1..].starts_with('(') || closes == '>';
-        rest = match rest[open..].find(closes) {
-            Some(close) if target => &rest[open + close + 1..],
-            _ => &rest[open + 1..],
+    let mut rest = heading.chars();
+    while let Some(character) = rest.next() {
+        let skipped_to = match character {
+            '\\' => {
+                out.extend(rest.next());
+                continue;
+            }
+            '<' => '>',
+            ']' if rest.as_str().starts_with('(') => ')',
+            '[' | ']' | '`' | '*' | '!' => continue,
+            _ => {
+                out.push(character);
+                continue;
+            }
         };
+        if let Some(end) = rest.as_str().find(skipped_to) {
+            rest = rest.as_str()[end + 1..].chars();
+        }
     }
-    out.push_str(rest);
-    out.chars().filter(|c| !matches!(c, '[' | '`' | '*' | '!')).collect()
+    out
 }
 
 #[cfg(test)]
@@ -177,6 +185,8 @@ mod tests {
         assert_eq!(code("a"), "`a`");
         assert_eq!(code("`a``"), "``` `a`` ```");
         assert_eq!(plain("a_b [c]\n"), "a\\_b \\[c\\] ");
+        let odd = "a<b>[c](d)`e`*f*";
+        assert_eq!(anchors(&format!("# {}\n", plain(odd))), [slug(odd)]);
     }
 
     #[test]
