@@ -48,7 +48,7 @@ const REVIEWERS: [Reviewer; 5] = [
     },
     Reviewer {
         step: "architect",
-        agent: "architect",
+        agent: task::ARCHITECT,
         goal: "draw how the parts depend on each other, and find knots",
         minutes: 2,
         retries: 1,
@@ -56,7 +56,7 @@ const REVIEWERS: [Reviewer; 5] = [
     },
     Reviewer {
         step: "testbed",
-        agent: TESTBED,
+        agent: task::TESTBED,
         goal: "run the tree's own tests on a copy, in a jail",
         minutes: 6,
         retries: 1,
@@ -64,16 +64,13 @@ const REVIEWERS: [Reviewer; 5] = [
     },
     Reviewer {
         step: "docgen",
-        agent: "docgen",
+        agent: task::DOCGEN,
         goal: "list what is public, hold the documentation against it",
         minutes: 2,
         retries: 1,
         essential: false,
     },
 ];
-
-/// The agent that runs a tree's own code, and is left out where that is not wanted.
-const TESTBED: &str = "testbed";
 
 /// What is asked of a review.
 #[derive(Debug, Clone)]
@@ -93,9 +90,9 @@ pub fn review(wish: &Wish, agents: &[&str]) -> Plan {
     let at_most =
         |minutes: u64| Duration::from_secs(minutes * 60).min(wish.within.max(Duration::from_secs(1)));
     let reviewers = || {
-        REVIEWERS
-            .iter()
-            .filter(|reviewer| agents.contains(&reviewer.agent) && (wish.tests || reviewer.agent != TESTBED))
+        REVIEWERS.iter().filter(|reviewer| {
+            agents.contains(&reviewer.agent) && (wish.tests || reviewer.agent != task::TESTBED)
+        })
     };
     let mut steps = vec![
         Step::new("survey", task::ORCHESTRATOR, "read the tree: languages, manifests, gaps", &[])
@@ -241,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_plan_of_a_review_takes_those_who_are_there_and_runs_no_tests_unless_wished() {
-        let agents = [task::ORCHESTRATOR, task::LINTER, task::SECURITY, TESTBED, task::DIRECTOR];
+        let agents = [task::ORCHESTRATOR, task::LINTER, task::SECURITY, task::TESTBED, task::DIRECTOR];
         let ids = |tests: bool| {
             let wish = Wish { tests, ..wish() };
             let plan = review(&wish, &agents);
