@@ -102,8 +102,8 @@ pub struct Standing {
     pub context: String,
     /// The program that does its work, if it is none of this build's.
     pub program: Option<String>,
-    /// What it is doing.
-    pub state: State,
+    /// What it is doing; nothing in a node that does not run.
+    pub state: Option<State>,
     /// Tasks that ended with a handoff.
     pub done: u64,
     /// Tasks that ended without one.
@@ -138,7 +138,7 @@ impl Roster {
             agent: listed.agent.into(),
             context: listed.context.clone(),
             program: listed.program.clone(),
-            state: listed.counts.state(),
+            state: Some(listed.counts.state()),
             done: listed.counts.done(),
             failed: listed.counts.failed(),
             restarts: listed.restarts,
