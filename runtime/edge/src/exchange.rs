@@ -74,7 +74,7 @@ impl How {
         for (key, value) in request.query(&["priority", "within"])? {
             if key == "priority" {
                 how.priority = Priority::from_name(&value).ok_or_else(|| {
-                    let words: Vec<&str> = Priority::ALL.iter().map(|priority| priority.name()).collect();
+                    let words = Priority::ALL.map(|priority| priority.name().to_ascii_lowercase());
                     let hint = format!("one of {}", words.join(", "));
                     Problem::new(400, format!("`{value}` is no priority"), "priority", hint)
                 })?;
@@ -156,6 +156,8 @@ pub async fn subscribe(
     let mut messages = agent.subscribe(pattern, QUEUE).await.map_err(wrong)?;
     let (send, parts) = mpsc::channel(PARTS);
     task::spawn(async move {
+        // Shows the reader at once that its subscription stands.
+        let _ = send.send(Bytes::from_static(b"\n")).await;
         let mut alive = time::interval(KEEP_ALIVE);
         while left != Some(0) {
             let part = tokio::select! {
@@ -167,14 +169,13 @@ pub async fn subscribe(
                         let header = Header {
                             subject: message.subject().to_string(),
                             source: message.source().into(),
-                            priority: message.priority().name().into(),
+                            priority: message.priority().name().to_ascii_lowercase(),
                             bytes: message.payload().len(),
                         };
                         header.encode(message.payload())
                     }
                     None => break,
                 },
-                // The first tick comes at once and shows the reader that its subscription stands.
                 _ = alive.tick() => b"\n".to_vec(),
             };
             if send.send(Bytes::from(part)).await.is_err() {

@@ -194,7 +194,7 @@ fn a_run_that_its_node_left_behind_is_interrupted_and_its_pages_are_there() {
         let told = json(door.answer(get(&format!("/api/runs/{id}"))).await).await;
         assert_eq!(
             (told["state"].as_str(), told["began"].as_str()),
-            (Some("interrupted"), Some("2026-11-23T05:15:00Z"))
+            (Some("interrupted"), Some("2026-11-23T05:15:00.000Z"))
         );
         let events = door.answer(get(&format!("/api/runs/{id}/events"))).await.bytes().await;
         assert!(events.starts_with(b"id: 1\nevent: end\n"));

@@ -221,16 +221,20 @@ struct Up {
     child: Child,
     said: BufReader<std::process::ChildStdout>,
     first: String,
+    /// Holds the configuration and the Unix socket.
+    _folder: TempDir,
 }
 
 impl Up {
     fn start(config: &str) -> Self {
-        let folder = tree(&[("node.toml", config)]);
+        let folder = tree(&[("node.toml", &format!("{config}\n[http]\nlisten = \"off\"\n"))]);
         let file = folder.path().join("node.toml");
         let mut child = Command::new(env!("CARGO_BIN_EXE_synod"))
             .arg("up")
             .arg("--config")
             .arg(file)
+            .env("XDG_RUNTIME_DIR", folder.path())
+            .env_remove("RUNTIME_DIRECTORY")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -242,7 +246,7 @@ impl Up {
                 panic!("it ended before it was ready: {first}");
             }
         }
-        Up { child, said, first }
+        Up { child, said, first, _folder: folder }
     }
 
     fn signal(&self, signal: &str) {

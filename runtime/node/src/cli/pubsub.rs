@@ -96,7 +96,7 @@ fn told(payload: &[u8]) -> Value {
 
 fn priority(options: &MessageOptions) -> Result<Priority, Problem> {
     Priority::from_name(&options.priority).ok_or_else(|| {
-        let words: Vec<&str> = Priority::ALL.iter().map(|priority| priority.name()).collect();
+        let words = Priority::ALL.map(|priority| priority.name().to_ascii_lowercase());
         Problem::usage(format!("`{}` is no priority", options.priority), format!("one of {}", words.join(", ")))
     })
 }
