@@ -200,7 +200,10 @@ impl Drained {
 
 pub(super) async fn containment() -> Result<Contained, ToolError> {
     let program = || PathBuf::from("/usr/bin/true");
-    let scratch = files::scratch(&std::env::temp_dir())
+    let parent = std::env::temp_dir();
+    // What an earlier one left when it was killed; if that cannot be had, there is no harm.
+    let _ = files::sweep_scratch(&parent).await;
+    let scratch = files::scratch(&parent)
         .await
         .map_err(|error| ToolError::Refused { program: program(), reason: error.to_string() })?;
     let tool = Tool::new(which("true").unwrap_or_else(program)).jail(Jail::new(scratch.path()));
