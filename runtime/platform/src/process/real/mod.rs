@@ -200,10 +200,7 @@ impl Drained {
 
 pub(super) async fn containment() -> Result<Contained, ToolError> {
     let program = || PathBuf::from("/usr/bin/true");
-    let parent = std::env::temp_dir();
-    // What an earlier one left when it was killed; if that cannot be had, there is no harm.
-    let _ = files::sweep_scratch(&parent).await;
-    let scratch = files::scratch(&parent)
+    let scratch = files::scratch(&std::env::temp_dir())
         .await
         .map_err(|error| ToolError::Refused { program: program(), reason: error.to_string() })?;
     let tool = Tool::new(which("true").unwrap_or_else(program)).jail(Jail::new(scratch.path()));
