@@ -11,7 +11,6 @@ pub mod docgen;
 pub mod external;
 pub mod fabric;
 pub mod platform;
-pub mod testbed;
 pub mod wire;
 
 /// A parser under test.
@@ -45,7 +44,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "judges", run: docgen::judges },
     Target { name: "external", run: external::external },
     Target { name: "architecture", run: architect::architecture },
-    Target { name: "runners", run: testbed::runners },
     Target { name: "hello", run: platform::hello },
     Target { name: "frames", run: platform::frames },
     Target { name: "append", run: platform::append },
