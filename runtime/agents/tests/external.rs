@@ -250,8 +250,7 @@ fn a_cancelled_task_ends_soon_whether_the_program_heeds_it_or_not() {
             let mut progress = cancels.subscribe(&progress_subject("r"), 8).await.expect("a subject");
             let cancel = task::spawn(async move {
                 progress.recv().await.expect("it begins");
-                let receipt = cancels.publish(&cancel_subject("r"), Priority::High, Vec::new());
-                assert_eq!(receipt.expect("somebody listens").accepted_count(), 1);
+                cancels.publish(&cancel_subject("r"), Priority::High, Vec::new()).expect("somebody listens");
                 time::now()
             });
             let error = stage.ask().await.expect_err("cancelled").to_string();
