@@ -136,7 +136,8 @@ impl Desk {
         let veto = Veto { step: step.into(), why: why.into(), lifted: false };
         let text = serde_json::to_vec(&veto).map_err(|error| WorkError::Task(error.to_string()))?;
         let sent = self.agent.publish(&veto_subject(&self.task.run), Priority::High, text);
-        sent.map(|_| ()).map_err(|why| WorkError::Task(format!("the veto on `{step}` could not be told: {why}")))
+        sent.map(|_| ())
+            .map_err(|why| WorkError::Task(format!("the veto on `{step}` could not be told: {why}")))
     }
 
     /// A handoff from this agent, to be filled in.
