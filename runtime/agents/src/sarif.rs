@@ -99,4 +99,53 @@ mod tests {
         assert_eq!(place["region"], json!({"startLine": 3, "startColumn": 4}));
         assert!(run["results"][1]["locations"][0]["physicalLocation"].get("region").is_none());
     }
+
+    /// The required properties of SARIF 2.1.0 (sections 3.13, 3.14, 3.18, 3.27, 3.29, 3.30, 3.49), with the types and bounds it gives them.
+    #[test]
+    fn a_log_has_what_the_standard_requires_and_no_index_leads_nowhere() {
+        let severities = Severity::ALL.into_iter().enumerate();
+        let findings: Vec<Finding> = severities
+            .map(|(n, severity)| {
+                Finding::new(format!("r{}", n % 3), severity, Place::line("dä/x y#.c", n as u32), "m", "d")
+            })
+            .collect();
+        let log = log("synod-linter", &findings);
+        assert_eq!(log["version"], "2.1.0");
+        for run in log["runs"].as_array().expect("3.13.4: runs") {
+            let driver = &run["tool"]["driver"];
+            assert!(!driver["name"].as_str().expect("3.19.8: a name").is_empty());
+            let rules = driver["rules"].as_array().expect("3.19.23: rules");
+            let ids: Vec<&str> =
+                rules.iter().map(|rule| rule["id"].as_str().expect("3.49.3: an id")).collect();
+            assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "3.19.23: unique");
+            assert!(
+                ["utf16CodeUnits", "unicodeCodePoints"]
+                    .contains(&run["columnKind"].as_str().expect("3.14.17"))
+            );
+            let results = run["results"].as_array().expect("3.14.23: results");
+            assert_eq!(results.len(), findings.len());
+            for result in results {
+                assert!(!result["message"]["text"].as_str().expect("3.27.11: a message").is_empty());
+                assert!(
+                    ["none", "note", "warning", "error"]
+                        .contains(&result["level"].as_str().expect("3.27.10"))
+                );
+                let index = result["ruleIndex"].as_u64().expect("3.27.6") as usize;
+                assert_eq!(result["ruleId"], ids[index], "3.27.5");
+                for location in result["locations"].as_array().expect("3.27.12") {
+                    let physical = &location["physicalLocation"];
+                    let uri = physical["artifactLocation"]["uri"].as_str().expect("3.4.3: a URI");
+                    assert!(
+                        uri.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte)),
+                        "{uri}"
+                    );
+                    let region = &physical["region"];
+                    assert!(
+                        region.is_null() || region["startLine"].as_u64().is_some_and(|line| line >= 1),
+                        "3.30.5"
+                    );
+                }
+            }
+        }
+    }
 }

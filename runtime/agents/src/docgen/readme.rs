@@ -237,7 +237,19 @@ fn sections(path: &str, text: &str) -> Option<Finding> {
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let mut lacks = Vec::new();
-    if !says(&["```", "usage", "example", "how to", "getting started", "quick", "    "]) {
+    if !says(&[
+        "```",
+        "usage",
+        "example",
+        "how to",
+        "getting started",
+        "quick",
+        "    ",
+        "documentation",
+        "docs.rs",
+        "tutorial",
+        "manual",
+    ]) {
         lacks.push("how to use it");
     }
     if !says(&[
@@ -255,7 +267,7 @@ fn sections(path: &str, text: &str) -> Option<Finding> {
     ]) {
         lacks.push("how to install or build it");
     }
-    if !says(&["licen", "copyright", "copying", "public domain"]) {
+    if !says(&["licen", "copyright", "copying", "public domain", "as is\"", "warrant"]) {
         lacks.push("under which licence it stands");
     }
     if lacks.is_empty() {

@@ -295,6 +295,17 @@ impl Scanner<'_, '_> {
             }
             _ => {
                 let end = self.find(at, to, &[";", "{", "!"]);
+                if self.word(end) == "!"
+                    && end > at
+                    && self.word(end - 1).starts_with("cfg")
+                    && self.word(end + 1) == "{"
+                {
+                    // By their custom these hand on what they hold, under a condition.
+                    if !skipped && depth < DEPTH_MAX {
+                        self.conditional(end + 1, to, module, depth);
+                    }
+                    return self.lexed.after(end + 1);
+                }
                 if self.word(end) == "!" {
                     module.calls += usize::from(!skipped);
                     let group =
@@ -304,6 +315,28 @@ impl Scanner<'_, '_> {
                 }
                 self.lexed.after(end)
             }
+        }
+    }
+
+    /// Items in the braces at `open` of a macro such as `cfg_if!` or `cfg_unix!`: bare, or in the braces of its branches.
+    fn conditional(&self, open: usize, to: usize, module: &mut Module, depth: usize) {
+        let close = self.lexed.close(open).min(to);
+        let mut at = open + 1;
+        while at < close {
+            at = match self.word(at) {
+                "if" | "else" => at + 1,
+                // The condition of a branch stands before its brace; that of an item does not.
+                "#" if self.word(self.lexed.after(at + 1)) == "{" => self.lexed.after(at + 1),
+                "{" => {
+                    let inner = self.lexed.close(at).min(close);
+                    let mut inside = at + 1;
+                    while inside < inner {
+                        inside = self.item(inside, inner, module, depth + 1).max(inside + 1);
+                    }
+                    inner + 1
+                }
+                _ => self.item(at, close, module, depth + 1).max(at + 1),
+            };
         }
     }
 
@@ -751,6 +784,15 @@ pub mod elsewhere;
                 one("self::inner::windows::*", "*", true),
             ]
         );
+    }
+
+    #[test]
+    fn what_stands_in_conditional_macros_is_found() {
+        let text = "cfg_rt! { /// R.\n pub mod rt; pub use rt::Rt; }\ncfg_if::cfg_if! { if #[cfg(a)] { #[inline]\n pub fn f() {} } else if #[cfg(b)] { pub fn g() {} } else { pub struct H; } }\npub fn last() {}\n";
+        let module = scan(text);
+        let names: Vec<_> = module.items.iter().map(|item| item.name.as_str()).collect();
+        assert_eq!(names, ["rt", "f", "g", "H", "last"]);
+        assert_eq!((module.items[0].doc.as_deref(), module.uses.len(), module.calls), (Some("R."), 1, 0));
     }
 
     #[test]
