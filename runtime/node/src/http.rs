@@ -9,7 +9,8 @@ use serde::Deserialize;
 use synod_control::strict;
 
 /// Where a node listens for HTTP if nobody says otherwise.
-pub const LISTEN: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 7677));
+pub const LISTEN: SocketAddr =
+    SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 7677));
 
 /// The settings of `[http]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,8 @@ impl HttpTable {
             })?),
         };
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && self.token.is_none() {
-            let problem = "can be reached by others: name a file with a token (http.token), or listen on loopback";
+            let problem =
+                "can be reached by others: name a file with a token (http.token), or listen on loopback";
             return Err(("listen", problem.into()));
         }
         Ok(HttpConfig { listen, socket: self.socket, token: self.token, runs: self.runs })

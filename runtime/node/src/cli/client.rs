@@ -53,7 +53,9 @@ fn nobody(what: &str) -> Problem {
 /// What a node said, as a problem of this command.
 pub fn problem(error: ClientError) -> Problem {
     match error {
-        ClientError::Said(Said { status: 400..=499, what, hint, .. }) if !hint.is_empty() => Problem::usage(what, hint),
+        ClientError::Said(Said { status: 400..=499, what, hint, .. }) if !hint.is_empty() => {
+            Problem::usage(what, hint)
+        }
         ClientError::Said(Said { what, hint, .. }) if !hint.is_empty() => Problem::failed_with(what, hint),
         error => Problem::failed(error.to_string()),
     }
@@ -87,9 +89,10 @@ pub async fn review(client: &Client, review: &Review) -> Result<Ended, Problem> 
 fn over(told: Told, seconds: f64) -> Result<Ended, Problem> {
     match (told.state, told.given) {
         (State::Done, Some(given)) => Ok(Ended::Reviewed(Box::new(given.reviewed(told.id)), seconds)),
-        (_, _) if told.order_is_wrong => {
-            Err(Problem::usage(told.why, "--path names a source tree that the node can read, --out a folder outside of it"))
-        }
+        (_, _) if told.order_is_wrong => Err(Problem::usage(
+            told.why,
+            "--path names a source tree that the node can read, --out a folder outside of it",
+        )),
         (state, _) => Err(Problem::failed(format!("the run is {}: {}", state.word(), told.why))),
     }
 }

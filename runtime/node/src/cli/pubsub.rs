@@ -97,7 +97,10 @@ fn told(payload: &[u8]) -> Value {
 fn priority(options: &MessageOptions) -> Result<Priority, Problem> {
     Priority::from_name(&options.priority).ok_or_else(|| {
         let words = Priority::ALL.map(|priority| priority.name().to_ascii_lowercase());
-        Problem::usage(format!("`{}` is no priority", options.priority), format!("one of {}", words.join(", ")))
+        Problem::usage(
+            format!("`{}` is no priority", options.priority),
+            format!("one of {}", words.join(", ")),
+        )
     })
 }
 
