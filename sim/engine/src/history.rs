@@ -3,6 +3,8 @@
 //! Workloads write it as they go; it is outside the simulated world, so a crash loses none of it. Times are the
 //! engine's (virtual nanoseconds, the same for all nodes).
 
+use synod_agents::workflow::journal::Happened;
+
 use crate::scenario::form::Priority;
 
 /// A node by its number, from 1.
@@ -141,6 +143,28 @@ pub enum What {
         /// The records' ids in order; a record that is not one of ours is `Id::MAX`.
         records: Vec<Id>,
     },
+    /// A run of a workflow is asked for, or resumed.
+    FlowAsked {
+        /// The run.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// When it must have ended.
+        deadline_ns: u64,
+    },
+    /// A run was given back: its plan, and what its journal says.
+    Flow {
+        /// The run.
+        id: Id,
+        /// The workload.
+        work: usize,
+        /// The plan's steps.
+        steps: Vec<FlowStep>,
+        /// The journal's lines.
+        lines: Vec<FlowLine>,
+        /// Whether its conductor answered.
+        told: bool,
+    },
     /// A breaker was asked to admit a call, or told of its outcome, or changed its state.
     Breaker(BreakerStep),
     /// An agent panicked, as a fault had it do.
@@ -192,6 +216,30 @@ pub struct BreakerStep {
     pub state: String,
     /// The generation it came to.
     pub generation: u64,
+}
+
+/// A step of a workflow's plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStep {
+    /// The steps it needs, by their places in the plan: earlier ones.
+    pub needs: Vec<usize>,
+    /// Whether the goal is missed without it.
+    pub essential: bool,
+    /// How often it may be tried.
+    pub attempts: u32,
+}
+
+/// A line of a run's journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowLine {
+    /// The step, by its place in the plan; none for the whole run.
+    pub step: Option<usize>,
+    /// What happened.
+    pub happened: Happened,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Whether it says why.
+    pub reasoned: bool,
 }
 
 /// The whole run.

@@ -12,6 +12,7 @@ pub mod liveness;
 pub mod order;
 pub mod receipts;
 pub mod requests;
+pub mod workflow;
 
 use crate::history::{Facts, History};
 use crate::verdict::{Kind, Violation};
@@ -46,13 +47,15 @@ pub struct Oracle {
 }
 
 /// Every oracle there is.
-pub const ALL: [&Oracle; 9] = [
+pub const ALL: [&Oracle; 11] = [
     &receipts::ORACLE,
     &requests::ORACLE,
     &order::ORACLE,
     &breaker::ORACLE,
     &append::ORACLE,
     &containment::ORACLE,
+    &workflow::ACCOUNTED,
+    &workflow::ENDS,
     &liveness::SERVED,
     &liveness::DELIVERED,
     &canary::ORACLE,

@@ -15,7 +15,8 @@ pub fn unsupported(s: &Scenario) -> Vec<String> {
         list.push("cluster.engines: this file is not for the simulator".to_owned());
     }
     for (index, work) in s.workload.iter().enumerate() {
-        if !matches!(work.kind, WorkloadKind::Publish | WorkloadKind::Request | WorkloadKind::Append) {
+        use WorkloadKind::{Append, Publish, Request, Workflow};
+        if !matches!(work.kind, Publish | Request | Append | Workflow) {
             list.push(format!("workload[{index}].kind: {:?}", work.kind).to_lowercase());
         }
     }

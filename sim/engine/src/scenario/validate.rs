@@ -114,8 +114,10 @@ fn workloads(s: &Scenario, limit: Duration) -> Checked {
         if work.payload > 16 << 20 {
             return wrong(format!("{path}.payload"), "must be at most 16777216 bytes");
         }
-        if work.kind == WorkloadKind::Request && work.deadline.is_none() {
-            return wrong(&path, "of kind \"request\" needs a `deadline`: every wait has one");
+        let waits = matches!(work.kind, WorkloadKind::Request | WorkloadKind::Workflow);
+        if waits && work.deadline.is_none_or(|deadline| deadline.get().is_zero()) {
+            let kind = format!("{:?}", work.kind).to_lowercase();
+            return wrong(&path, format!("of kind \"{kind}\" needs a `deadline`: every wait has one"));
         }
         if work.at.get() + work.lasts.map_or(Duration::ZERO, |lasts| lasts.get()) > limit {
             return wrong(&path, format!("ends past the run's limit of {}", s.cluster.limit));

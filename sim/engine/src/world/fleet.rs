@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::swarm;
 use super::work::{self, Role};
 use crate::history::{NodeNumber, What};
+use crate::scenario::form::WorkloadKind;
 
 /// The port every node listens on.
 const PORT: u16 = 7400;
@@ -116,7 +117,11 @@ async fn live_node(shared: Arc<Shared>, number: NodeNumber) {
         .filter(|peer| *peer != number)
         .map(|peer| Peer { name: name(peer), address: address(peer) })
         .collect();
-    let config = NodeConfig { links: Some(links), ..NodeConfig::named(name(number)) };
+    let mut config = NodeConfig { links: Some(links), ..NodeConfig::named(name(number)) };
+    if shared.scenario.workload.iter().any(|work| work.kind == WorkloadKind::Workflow) {
+        // The scenario gives the vetoes of SECURITY itself.
+        config.agents.retain(|role| *role != synod_agents::Role::Security);
+    }
     let node = match synod_node::Node::start(config).await {
         Ok(node) => node,
         Err(error) => panic!("n{number} does not start: {error}"),

@@ -5,6 +5,7 @@
 
 mod faults;
 mod fleet;
+mod flow;
 mod payload;
 mod shared;
 mod swarm;

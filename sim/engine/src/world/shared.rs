@@ -43,6 +43,8 @@ pub struct Switches {
     pub ending: BTreeMap<NodeNumber, bool>,
     /// Messages a node's instances have taken and not yet handled.
     pub busy: BTreeMap<NodeNumber, u64>,
+    /// Runs of workflows that have not ended, by workload, node and client.
+    pub flows: BTreeMap<(usize, NodeNumber, u32), super::flow::Order>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

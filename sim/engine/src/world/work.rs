@@ -18,7 +18,7 @@ use synod_probe::event;
 
 use super::fleet::{WARM_UP, until};
 use super::shared::Shared;
-use super::{nanoseconds, payload};
+use super::{flow, nanoseconds, payload};
 use crate::history::{Id, NodeNumber, Outcome, What};
 use crate::scenario::Scenario;
 use crate::scenario::form::{Priority, Workload, WorkloadKind};
@@ -46,16 +46,21 @@ pub enum Role {
     Ask(usize, u32),
     /// Appends to a file.
     Append(usize, u32),
+    /// Does steps of workflows.
+    Work(usize),
+    /// Has workflows run.
+    Conduct(usize, u32),
 }
 
 impl Role {
     /// The context it runs on, of so many.
     pub fn context(self, contexts: usize) -> usize {
         match self {
-            Role::Receive(_) | Role::Serve(_) => 0,
-            Role::Publish(_, client) | Role::Ask(_, client) | Role::Append(_, client) => {
-                (client as usize + 1) % contexts
-            }
+            Role::Receive(_) | Role::Serve(_) | Role::Work(_) => 0,
+            Role::Publish(_, client)
+            | Role::Ask(_, client)
+            | Role::Append(_, client)
+            | Role::Conduct(_, client) => (client as usize + 1) % contexts,
         }
     }
 }
@@ -69,6 +74,7 @@ pub fn roles(scenario: &Scenario, number: NodeNumber) -> Vec<Role> {
         match work.kind {
             WorkloadKind::Publish if here(&work.to) => roles.push(Role::Receive(index)),
             WorkloadKind::Request if here(&work.to) => roles.push(Role::Serve(index)),
+            WorkloadKind::Workflow if here(&work.to) => roles.push(Role::Work(index)),
             _ => {}
         }
     }
@@ -79,6 +85,7 @@ pub fn roles(scenario: &Scenario, number: NodeNumber) -> Vec<Role> {
                 WorkloadKind::Publish => roles.push(Role::Publish(index, client)),
                 WorkloadKind::Request => roles.push(Role::Ask(index, client)),
                 WorkloadKind::Append => roles.push(Role::Append(index, client)),
+                WorkloadKind::Workflow => roles.push(Role::Conduct(index, client)),
                 // Named as unsupported before a run begins.
                 WorkloadKind::Lock
                 | WorkloadKind::Queue
@@ -111,7 +118,9 @@ async fn supervise(shared: Arc<Shared>, context: Context, role: Role) {
         | Role::Serve(work)
         | Role::Publish(work, _)
         | Role::Ask(work, _)
-        | Role::Append(work, _)) = role;
+        | Role::Append(work, _)
+        | Role::Work(work)
+        | Role::Conduct(work, _)) = role;
         match ended {
             Ok(()) => return,
             Err(JoinError::Panicked(text)) => {
@@ -138,22 +147,24 @@ async fn live(shared: Arc<Shared>, context: Context, role: Role) {
         Role::Publish(index, client) => publish(&shared, &context, index, client, &work(index)).await,
         Role::Ask(index, client) => ask(&shared, &context, index, client, &work(index)).await,
         Role::Append(index, client) => append(&shared, index, client, &work(index)).await,
+        Role::Work(index) => flow::work(&shared, &context, index, &work(index)).await,
+        Role::Conduct(index, client) => flow::conduct(&shared, &context, index, client, &work(index)).await,
     }
 }
 
-fn agent(context: &Context, name: &str) -> Agent {
+pub fn agent(context: &Context, name: &str) -> Agent {
     match context.agent(name) {
         Ok(agent) => agent,
         Err(error) => panic!("the agent {name} cannot be made: {error}"),
     }
 }
 
-fn here() -> NodeNumber {
+pub fn here() -> NodeNumber {
     simulation::current_node().number()
 }
 
 /// Panics if a fault wants this agent to.
-fn panic_if_ordered(shared: &Shared, work: usize) {
+pub fn panic_if_ordered(shared: &Shared, work: usize) {
     let ordered = shared.switches().panic.remove(&(work, here())).is_some();
     if ordered {
         event!("engine.panic", work = work);
@@ -163,7 +174,7 @@ fn panic_if_ordered(shared: &Shared, work: usize) {
 }
 
 /// Takes the time that handling one message costs here and now.
-async fn handle(shared: &Shared, index: usize, service: DelayRange) {
+pub async fn handle(shared: &Shared, index: usize, service: DelayRange) {
     let slow = shared.switches().slow.get(&(index, here())).copied();
     let range = slow.unwrap_or(service);
     let cost = draw(range);
@@ -236,20 +247,20 @@ async fn serve(shared: &Arc<Shared>, context: &Context, index: usize, work: &Wor
 }
 
 /// When each of a client's messages goes out: evenly at its rate, each moved by chance within its place.
-struct Pace {
+pub struct Pace {
     next: Duration,
     end: Duration,
 }
 
 impl Pace {
-    fn of(scenario: &Scenario, work: &Workload) -> Self {
+    pub fn of(scenario: &Scenario, work: &Workload) -> Self {
         let begin = work.at.get().max(WARM_UP);
         let end = work.lasts.map_or_else(|| scenario.clients_end(), |lasts| begin + lasts.get());
         Self { next: begin.max(clock::elapsed()), end: end.min(scenario.clients_end()) }
     }
 
     /// Waits for the next one's time; false when there is none.
-    async fn tick(&mut self, shared: &Shared, index: usize, work: &Workload) -> bool {
+    pub async fn tick(&mut self, shared: &Shared, index: usize, work: &Workload) -> bool {
         let times = shared.switches().overload.get(&index).copied().unwrap_or(1);
         let interval = work.rate.interval() / times;
         let moved = Duration::from_nanos(random::below(nanoseconds(interval).max(1)));
