@@ -208,10 +208,10 @@ fn an_agent_that_panics_is_asked_again_and_one_that_hangs_or_lies_is_given_up_an
         assert_eq!(failed, ["hang", "lie", "after"]);
         assert!(ran.failed[2].why.contains("`hang`"), "{}", ran.failed[2].why);
         let lines = stage.lines().await;
-        assert_eq!(
-            counts(&lines),
-            BTreeMap::from([("crash", (2, 1)), ("hang", (2, 0)), ("lie", (1, 0)), ("after", (0, 0))])
-        );
+        let counts = counts(&lines);
+        // Whether the fabric asks the crashed agent's next life, or the plan a second time, is a matter of moments.
+        assert_eq!(counts["crash"].1, 1);
+        assert_eq!((counts["hang"], counts["lie"], counts["after"]), ((2, 0), (1, 0), (0, 0)));
         stage.over().await;
     });
 }
@@ -393,7 +393,7 @@ fn a_run_that_gets_too_little_time_ends_in_it_and_tells_what_was_not_done() {
         let stage =
             Stage::set(plan(vec![step("hang", "hanger", &[]), step("after", "hanger", &["hang"])])).await;
         stage.seat("hanger", |_| std::future::pending()).await;
-        stage.ask(Duration::from_secs(1)).await.expect("an answer in time");
+        stage.ask(Duration::from_secs(2)).await.expect("an answer in time");
         let ran = stage.ran.borrow_mut().take().expect("it ended");
         assert!(ran.done.is_empty() && ran.failed.len() == 2, "{ran:?}");
         assert!(ran.failed.iter().all(|failure| failure.why == "the time was over"), "{ran:?}");

@@ -417,7 +417,8 @@ mod tests {
 
     #[test]
     fn an_agent_s_table_says_where_it_lives_and_who_does_its_work() {
-        let text = "[agents.linter]\nexec = [\"python3\", \"l.py\"]\nenvironment = [\"HOME\"]\nwithin = \"1m\"\n\
+        let text = "[agents]\non_board = [\"director\", \"project_orchestrator\", \"linter\", \"security\"]\n\
+                    [agents.linter]\nexec = [\"python3\", \"l.py\"]\nenvironment = [\"HOME\"]\nwithin = \"1m\"\n\
                     restarts = 1\n[agents.security]\ncontext = \"tools\"\n[agents.director]\ncontext = \"own\"\n";
         let node = parse(text, "node.toml").expect("right").node;
         let program = Program {

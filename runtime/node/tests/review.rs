@@ -15,7 +15,7 @@ use synod_agents::{Phase, Post, Review, Reviewed, Role, Severity, WorkError, rev
 use synod_fabric::RequestError;
 use synod_node::{Drained, Node, NodeConfig};
 use synod_platform::watch;
-use synod_platform::{files, process, random, task, testing};
+use synod_platform::{files, process, random, task, testing, time};
 
 async fn folder() -> PathBuf {
     let base = process::variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
@@ -245,6 +245,54 @@ fn agents_that_are_not_on_board_make_the_review_fail_by_name() {
         );
         drop(client);
         let _ = node.stop().await;
+        files::remove_tree(&base).await.expect("our own folder");
+    });
+}
+
+#[test]
+fn a_review_whose_node_was_stopped_in_its_midst_is_resumed_by_another_to_the_same_verdict() {
+    testing::run(13, || async {
+        let base = folder().await;
+        let tree = base.join("tree");
+        clean(&tree).await;
+        for n in 0..40 {
+            put(&tree, &format!("src/part{n}.json"), "{\n  \"a\": 1\n  \"b\": 2\n}\n").await;
+        }
+        let whole = reviewed(&tree, &base.join("whole"), Duration::from_secs(60)).await.0.expect("a verdict");
+        let (moments, mut unbegun) = ([1, 10, 100, 1000], 0);
+        for moment in moments {
+            let out = base.join(format!("stopped{moment}"));
+            let order = Review {
+                tree: tree.clone(),
+                out: out.clone(),
+                fail_on: Severity::High,
+                within: Duration::from_secs(60),
+                tests: false,
+            };
+            let run = review::run_id();
+            let node = Node::start(NodeConfig::named("first")).await.expect("a node");
+            let client = node.context().agent("client").expect("free");
+            let begun = review::run_as(&client, &order, run.clone(), |_| ());
+            let _ = time::timeout(Duration::from_millis(moment), begun).await;
+            drop(client);
+            let _ = node.stop().await;
+
+            let node = Node::start(NodeConfig::named("second")).await.expect("a node");
+            let client = node.context().agent("client").expect("free");
+            let resumed = review::resume(&client, &out.join(&run), |_| ()).await;
+            match resumed {
+                Ok(end) => assert_eq!(
+                    (end.verdict.findings, end.verdict.outcome),
+                    (whole.verdict.findings.clone(), whole.verdict.outcome),
+                    "stopped after {moment} ms"
+                ),
+                Err(review::ReviewError::NoPlan(_) | review::ReviewError::Files(_)) => unbegun += 1,
+                Err(error) => panic!("stopped after {moment} ms: {error}"),
+            }
+            drop(client);
+            let _ = node.stop().await;
+        }
+        assert!(unbegun < moments.len(), "no moment was late enough for a plan");
         files::remove_tree(&base).await.expect("our own folder");
     });
 }

@@ -30,8 +30,8 @@ use crate::task::{self, Handoff, Progress, Task, Veto};
 pub const NEEDS: &str = "needs";
 /// The input that holds the fencing token of the lease on the tree that a step writes.
 pub const TOKEN: &str = "lease_token";
-/// How much of the time is kept for telling what became of the steps: this share, and no more than so long.
-const RESERVE: (u32, Duration) = (20, Duration::from_secs(5));
+/// How much of the time is kept for telling what became of the steps: a twentieth, from half a second to five.
+const RESERVE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Vetoes and progress that may wait.
 const QUEUE: usize = 256;
 /// How often the progress of a step is written down at most.
@@ -56,7 +56,8 @@ impl From<JournalError> for WorkError {
 
 /// The time that may be spent on work, of all that is left: the rest is for telling what came of it.
 pub fn without_reserve(left: Duration) -> Duration {
-    left.saturating_sub((left / RESERVE.0).min(RESERVE.1))
+    // Of very little time no more than a half is kept.
+    left.saturating_sub((left / 20).clamp(RESERVE.0, RESERVE.1).min(left / 2))
 }
 
 /// The plan of a run folder, if it has one.

@@ -76,7 +76,9 @@ pub enum Command {
     #[command(after_help = MESSAGES_EXAMPLES)]
     Req(MessageOptions),
     /// Print a script that completes commands and options in your shell
-    #[command(after_help = "Example:\n  synod completions bash > ~/.local/share/bash-completion/completions/synod")]
+    #[command(
+        after_help = "Example:\n  synod completions bash > ~/.local/share/bash-completion/completions/synod"
+    )]
     Completions(CompletionsOptions),
 }
 
@@ -457,5 +459,19 @@ mod tests {
         assert!(
             error.expect_err("no such severity").to_string().contains("info, low, medium, high, critical")
         );
+    }
+
+    #[test]
+    fn a_run_takes_a_workflow_a_plan_or_an_interrupted_run_and_one_of_them_alone() {
+        let read = |more: &[&str]| {
+            let read = Arguments::try_parse_from(["synod", "run"].iter().chain(more)).ok()?;
+            let Command::Run(options) = read.command else { return None };
+            Some((options.job.is_some(), options.plan.is_some(), options.resume.is_some()))
+        };
+        assert_eq!(read(&["review", "--path", "x"]), Some((true, false, false)));
+        assert_eq!(read(&["plan.toml", "--format", "json"]), Some((false, true, false)));
+        assert_eq!(read(&["--resume", "last"]), Some((false, false, true)));
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&["plan.toml", "--resume", "last"]), None);
     }
 }
