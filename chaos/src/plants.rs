@@ -16,6 +16,8 @@ pub enum Catcher {
     },
     /// A loom model.
     Model(&'static str),
+    /// A test that plants the bug itself and passes only if it was noticed.
+    Test(&'static str),
 }
 
 /// A planted bug.
@@ -40,6 +42,10 @@ const fn oracle(
 
 const fn model(name: &'static str, wrong: &'static str, model: &'static str) -> Plant {
     Plant { name, wrong, catcher: Catcher::Model(model) }
+}
+
+const fn test(name: &'static str, wrong: &'static str, test: &'static str) -> Plant {
+    Plant { name, wrong, catcher: Catcher::Test(test) }
 }
 
 /// Every planted bug.
@@ -141,6 +147,21 @@ pub const ALL: &[Plant] = &[
         "readiness is cleared after draining, not before",
         "a_mailbox_misses_nothing_and_readiness_cleared_after_draining_is_found",
     ),
+    test(
+        "workflow.ignore-veto",
+        "a step starts, and goes on, although its input is vetoed",
+        "a_veto_that_is_not_heeded_is_caught",
+    ),
+    test(
+        "workflow.repeat-finished",
+        "a resumed run does its finished steps again",
+        "a_finished_step_that_is_repeated_is_caught",
+    ),
+    test(
+        "workflow.stale-lease",
+        "a tree's guard lets an old fencing token pass",
+        "a_stale_lease_that_passes_is_caught",
+    ),
 ];
 
 /// The bug of that name.
@@ -157,6 +178,7 @@ pub fn list() -> u8 {
                 println!("    caught by {} in {scenario}", oracles.join(" or "))
             }
             Catcher::Model(model) => println!("    caught by `cargo loom`, model {model}"),
+            Catcher::Test(test) => println!("    caught by `cargo test`, test {test}"),
         }
     }
     exit::PASS

@@ -35,7 +35,7 @@ pub struct Row {
     pub plant: String,
     /// What the code then does wrong.
     pub wrong: String,
-    /// `caught`, `survived`, `not reached`, or `scored by cargo loom`.
+    /// `caught`, `survived`, `not reached`, or which other command scores it.
     pub result: String,
     /// Suite seeds run with it.
     pub seeds: u64,
@@ -47,7 +47,7 @@ pub struct Row {
     pub median_seeds: Option<f64>,
     /// Which oracles fired, and in how many seeds.
     pub oracles: BTreeMap<String, u64>,
-    /// Which was expected to, or the loom model.
+    /// Which was expected to, or the loom model or test.
     pub expected: Vec<String>,
     /// Whether an expected one did.
     pub as_expected: bool,
@@ -162,17 +162,23 @@ pub fn run(suite: &Suite, name: Option<&str>, options: &Options) -> Result<u8, C
     if let Some(file) = &options.json {
         write_json(file, &table)?;
     }
-    let all_caught = table.plants.iter().all(|row| row.result == "caught" || row.result == LOOM);
+    let all_caught = table.plants.iter().all(|row| row.result == "caught" || elsewhere(row));
     Ok(if all_caught && twin_alarms.is_empty() { exit::PASS } else { 1 })
 }
 
 const LOOM: &str = "scored by cargo loom";
+const TEST: &str = "scored by cargo test";
+
+/// Whether another command scores it.
+fn elsewhere(row: &Row) -> bool {
+    row.result == LOOM || row.result == TEST
+}
 
 fn row(plant: &Plant) -> Row {
     Row {
         plant: plant.name.to_owned(),
         wrong: plant.wrong.to_owned(),
-        result: LOOM.to_owned(),
+        result: if matches!(plant.catcher, Catcher::Test(_)) { TEST } else { LOOM }.to_owned(),
         seeds: 0,
         reached: 0,
         caught: 0,
@@ -180,7 +186,7 @@ fn row(plant: &Plant) -> Row {
         oracles: BTreeMap::new(),
         expected: match plant.catcher {
             Catcher::Oracle { oracles, .. } => oracles.iter().map(|name| (*name).to_owned()).collect(),
-            Catcher::Model(model) => vec![model.to_owned()],
+            Catcher::Model(name) | Catcher::Test(name) => vec![name.to_owned()],
         },
         as_expected: false,
     }
@@ -240,8 +246,8 @@ fn tell(table: &Table, twin_alarms: &[String]) {
     let width = table.plants.iter().map(|row| row.plant.len()).max().unwrap_or(4);
     println!("{:width$}  {:>11}  {:>9} {:>9} {:>7}  oracles", "bug", "result", "reached", "caught", "median");
     for row in &table.plants {
-        if row.result == LOOM {
-            println!("{:width$}  {LOOM}: model {}", row.plant, row.expected.join(", "));
+        if elsewhere(row) {
+            println!("{:width$}  {}: {}", row.plant, row.result, row.expected.join(", "));
             continue;
         }
         let median = row.median_seeds.map_or("-".to_owned(), |median| format!("{median:.1}"));
