@@ -8,8 +8,10 @@ pub mod agents;
 pub mod architect;
 pub mod config;
 pub mod docgen;
+pub mod external;
 pub mod fabric;
 pub mod platform;
+pub mod testbed;
 pub mod wire;
 
 /// A parser under test.
@@ -41,8 +43,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tools", run: agents::tools },
     Target { name: "documents", run: docgen::documents },
     Target { name: "judges", run: docgen::judges },
+    Target { name: "external", run: external::external },
     Target { name: "architecture", run: architect::architecture },
     Target { name: "hello", run: platform::hello },
     Target { name: "frames", run: platform::frames },
+    Target { name: "runners", run: testbed::runners },
     Target { name: "append", run: platform::append },
 ];
