@@ -250,7 +250,8 @@ fn a_cancelled_task_ends_soon_whether_the_program_heeds_it_or_not() {
             let mut progress = cancels.subscribe(&progress_subject("r"), 8).await.expect("a subject");
             let cancel = task::spawn(async move {
                 progress.recv().await.expect("it begins");
-                cancels.publish(&cancel_subject("r"), Priority::High, Vec::new()).expect("somebody listens");
+                let receipt = cancels.publish(&cancel_subject("r"), Priority::High, Vec::new());
+                assert_eq!(receipt.expect("somebody listens").accepted_count(), 1);
                 time::now()
             });
             let error = stage.ask().await.expect_err("cancelled").to_string();

@@ -159,7 +159,14 @@ fn explain(case: Case, line: &Line, paths: &Paths<'_>, base: &str, defined: Opti
     let frames = FRAME.captures_iter(&line.detail);
     let here = frames.filter_map(|found| Some((paths.resolve(&[base], &found[1])?, found[2].parse().ok()?)));
     let place = here.last().or(defined);
-    let mut case = case.because(&line.message).said(&line.detail).at(place);
+    // A module that cannot be imported brings a whole traceback as its message: what raised stands last.
+    let lines = || line.message.lines().filter(|line| !line.trim().is_empty());
+    let first = lines().next().unwrap_or_default();
+    let message = match lines().next_back() {
+        Some(last) if first.contains("Failed to import test module") => format!("{first}: {last}"),
+        _ => line.message.clone(),
+    };
+    let mut case = case.because(&message).said(&line.detail).at(place);
     case.needs = MISSING
         .captures(&line.detail)
         .map(|found| found[1].split('.').next().unwrap_or_default().to_string())
@@ -256,6 +263,8 @@ mod tests {
         let stopped = case(&parsed, "tests.test_b");
         assert_eq!(stopped.needs.as_deref(), Some("the Python module not_there_at_all"));
         assert_eq!((stopped.path.as_deref(), stopped.line), (Some("tests/test_b.py"), Some(1)));
+        let told = "ImportError: Failed to import test module: tests.test_b: ModuleNotFoundError: No module named 'not_there_at_all'";
+        assert_eq!(stopped.message, told);
         let own = PLANTED.replace("not_there_at_all", "test_a");
         assert_eq!(case(&read(&own, ""), "tests.test_b").needs, None);
     }
