@@ -185,7 +185,7 @@ impl Cutter<'_> {
                     continue;
                 }
                 b'/' if self.peek(1) == b'/' => {
-                    self.to_line_end(self.dialect == Dialect::C);
+                    self.skip_line(self.dialect == Dialect::C);
                     self.comments.push((start, self.at));
                     continue;
                 }
@@ -199,7 +199,7 @@ impl Cutter<'_> {
                     self.push(What::Directive, start);
                 }
                 b'#' if start == 0 && self.peek(1) == b'!' && self.peek(2) != b'[' => {
-                    self.to_line_end(false);
+                    self.skip_line(false);
                     continue;
                 }
                 byte if byte.is_ascii_digit() => {
@@ -246,7 +246,7 @@ impl Cutter<'_> {
         }
     }
 
-    fn to_line_end(&mut self, continues: bool) {
+    fn skip_line(&mut self, continues: bool) {
         while self.at < self.bytes.len() && self.peek(0) != b'\n' {
             self.at += if continues && self.peek(0) == b'\\' && self.peek(1) == b'\n' { 2 } else { 1 };
         }

@@ -92,11 +92,14 @@ struct Span {
     is_primary: bool,
 }
 
+/// A build script that ran: its package, its output folder, what it set.
+type Script = (String, String, Vec<(String, String)>);
+
 /// Reads the lines of `cargo test --no-run --message-format=json`. Packages that come from a registry are dependencies, whose tests
 /// are nobody's business here.
 pub fn built(stdout: &str) -> Built {
     let mut built = Built::default();
-    let mut scripts: Vec<(String, String, Vec<(String, String)>)> = Vec::new();
+    let mut scripts: Vec<Script> = Vec::new();
     let mut programs: Vec<(String, String, String)> = Vec::new();
     let mut tests: Vec<(String, Binary)> = Vec::new();
     for line in stdout.lines().filter(|line| line.starts_with('{')) {

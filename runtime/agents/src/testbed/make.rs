@@ -161,7 +161,7 @@ pub fn telling(text: &str) -> &str {
         ["Assertion", "error:", "FAIL", "fail", "Error ", "not ok", "mismatch", "expected", "Segmentation"];
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let hit = WORDS.iter().find_map(|word| lines().find(|line| line.contains(word)));
-    hit.or_else(|| lines().last()).unwrap_or("it failed and said nothing")
+    hit.or_else(|| lines().next_back()).unwrap_or("it failed and said nothing")
 }
 
 /// What a build lacked: a header, a library or a program that is not on this machine.

@@ -113,7 +113,7 @@ pub async fn run<'a>(
         .filter_map(|line| plan.steps.iter().position(|step| step.id == line.step))
         .map(|at| at as u32)
         .collect();
-    let outcome = runner.to_its_end().await?;
+    let outcome = runner.drive().await?;
     event!("workflow.ended", outcome = outcome.words());
     let ran = runner.ran();
     runner.journal.close().await?;
@@ -137,7 +137,7 @@ struct Runner<'a, 'p, O> {
 }
 
 impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'a, '_, O> {
-    async fn to_its_end(&mut self) -> Result<Outcome, WorkError> {
+    async fn drive(&mut self) -> Result<Outcome, WorkError> {
         let run = &self.desk.task().run;
         let mut vetoes = self.desk.listen(&task::veto_subject(run), QUEUE).await?;
         let mut progress = self.desk.listen(&task::progress_subject(run), QUEUE).await?;

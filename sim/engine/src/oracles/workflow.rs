@@ -95,11 +95,7 @@ fn read(steps: &[FlowStep], lines: &[FlowLine]) -> Vec<String> {
                     ));
                 }
             }
-            Happened::Done => {
-                if !done.insert(step) {
-                    wrong.push(format!("step {step} is done twice"));
-                }
-            }
+            Happened::Done if !done.insert(step) => wrong.push(format!("step {step} is done twice")),
             Happened::Failed | Happened::Skipped => {
                 given_up.insert(step);
                 if !line.reasoned {

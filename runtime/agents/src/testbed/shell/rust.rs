@@ -14,7 +14,7 @@ use super::bench::Bench;
 use super::{broke_off, end, outcome, stderr, stdout, tried};
 use crate::shell::WorkError;
 use crate::testbed::cargo::{self, Binary, Built};
-use crate::testbed::case::{Case, Counts, Outcome};
+use crate::testbed::case::{Case, Outcome};
 use crate::testbed::judge::{self, Broken, Ran};
 use crate::testbed::{libtest, make, select::Project};
 use crate::tree;
@@ -292,7 +292,7 @@ async fn docs(
         ran.unsaid = true;
     }
     ran.counted.join(parsed.counted);
-    ran.said.get_or_insert_default().join(parsed.said.unwrap_or(Counts::default()));
+    ran.said.get_or_insert_default().join(parsed.said.unwrap_or_default());
     ran.cases.extend(parsed.cases);
     Ok(())
 }
