@@ -287,7 +287,8 @@ fn a_veto_stops_the_step_that_reads_the_output_until_it_is_lifted_and_only_its_o
         let say = |agent: &Agent, lifted: bool| {
             let veto = Veto { step: "make".into(), why: "a secret in it".into(), lifted };
             let text = serde_json::to_vec(&veto).expect("plain data");
-            agent.publish(&messages::veto_subject("r"), Priority::Critical, text).expect("somebody listens");
+            let told = agent.publish(&messages::veto_subject("r"), Priority::Critical, text);
+            assert!(told.is_ok_and(|receipt| receipt.accepted_count() > 0), "somebody listens");
         };
         let security = stage.context.agent("security").expect("free");
         let stranger = stage.context.agent("stranger").expect("free");

@@ -68,9 +68,11 @@ enum Does {
 async fn director(context: &Context, does: Does) -> watch::Sender<PostPhase> {
     let post = Post::open_with(context, "director", move |desk| async move {
         desk.progress(0.5, "thinking");
-        while does == Does::Hang {
-            time::sleep(Duration::from_millis(100)).await;
-            desk.breathe().await?;
+        if does == Does::Hang {
+            loop {
+                time::sleep(Duration::from_millis(100)).await;
+                desk.breathe().await?;
+            }
         }
         let verdict: Verdict = director::verdict(&[], Vec::new(), Severity::High);
         desk.folder().write_json("verdict.json", &verdict).await?;

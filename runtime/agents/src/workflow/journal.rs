@@ -291,7 +291,7 @@ mod tests {
             agent: "linter".into(),
             attempt: n,
             why: format!("because of \"{n}\"\n"),
-            handoff: (n % 3 == 0).then(|| Handoff { from: "linter".into(), ..Handoff::default() }),
+            handoff: n.is_multiple_of(3).then(|| Handoff { from: "linter".into(), ..Handoff::default() }),
             ..Line::now("lint", Happened::Done)
         }
     }
