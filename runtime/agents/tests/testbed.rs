@@ -2,8 +2,8 @@
 //!
 //! The trees are made here and need no package from anywhere. A runner that this machine lacks has to be told as missing, which is then all
 //! that is checked of it.
-#![expect(clippy::disallowed_methods, reason = "the trees are made from outside, past the seam under test")]
 #![cfg(not(madsim))]
+#![expect(clippy::disallowed_methods, reason = "the trees are made from outside, past the seam under test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

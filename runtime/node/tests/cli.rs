@@ -47,7 +47,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 }
 
 const CLEAN: [(&str, &str); 3] = [
-    ("README.md", "# Small\n"),
+    ("README.md", "# Small\n\nUsage: install it; its licence is beside it.\n"),
     ("LICENSE", "Do as you like.\n"),
     ("src/lib.rs", "#[test]\nfn it_is() {}\n"),
 ];

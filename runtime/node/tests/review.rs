@@ -37,7 +37,12 @@ fn token() -> String {
 
 /// A small project without a fault.
 async fn clean(root: &Path) {
-    put(root, "README.md", "# Small\n\nSee [the code](src/lib.rs).\n").await;
+    put(
+        root,
+        "README.md",
+        "# Small\n\nSee [the code](src/lib.rs).\n\nUsage: install it; its licence is beside it.\n",
+    )
+    .await;
     put(root, "LICENSE", "Do as you like.\n").await;
     put(root, "src/lib.rs", "//! Small.\n\n#[test]\nfn it_is() {}\n").await;
     put(root, "settings.json", "{ \"deep\": [1, 2] }\n").await;
@@ -77,7 +82,12 @@ fn planted_defects_are_found_where_they_are_and_the_clean_twin_has_none() {
         let (open, middle, close) = ("<".repeat(7), "=".repeat(7), ">".repeat(7));
         put(&tree, "src/merge.c", &format!("int a;\n{open} HEAD\nint b;\n{middle}\nint c;\n{close} x\n"))
             .await;
-        put(&tree, "README.md", "# Small\n\nSee [the plan](doc/plan.md).\n").await;
+        put(
+            &tree,
+            "README.md",
+            "# Small\n\nSee [the plan](doc/plan.md).\n\nUsage: install it; its licence is beside it.\n",
+        )
+        .await;
         files::set_mode(&tree.join("LICENSE"), 0o666).await.expect("our own file");
         let end = reviewed(&tree, &out, Duration::from_secs(60)).await.0.expect("a verdict");
         let found: Vec<String> = end
