@@ -303,7 +303,9 @@ fn draining_waits_for_the_run_that_is_going_takes_no_other_and_then_cancels() {
             let door = door.clone();
             task::spawn(async move { door.drain(Duration::from_secs(1)).await })
         };
-        task::yield_now().await;
+        while door.phase() != Phase::Draining {
+            task::yield_now().await;
+        }
         let answer = door.answer(get("/readyz")).await;
         assert_eq!(answer.status, 503);
         let reasons = json(answer).await["reasons"][0].as_str().expect("a reason").to_string();

@@ -93,7 +93,9 @@ async fn asks(known: Known) {
         let door = door.clone();
         task::spawn(async move { door.drain(Duration::from_secs(600)).await })
     };
-    task::yield_now().await;
+    while door.phase() != synod_edge::Phase::Draining {
+        task::yield_now().await;
+    }
     let (status, told) = json(&door, get("/readyz")).await;
     assert_eq!(status, 503);
     assert!(told["reasons"][0].as_str().expect("a reason").contains("finishes 1 run"), "{told}");

@@ -286,13 +286,19 @@ mod tests {
 
     use crate::workflow::plan::Step;
 
+    /// A line of no particular moment: outside of a simulation there is no clock.
+    fn plain(step: &str, event: Happened) -> Line {
+        let (agent, why) = (String::new(), String::new());
+        Line { at_ms: 1_800_000_000_000, step: step.into(), event, agent, attempt: 0, why, handoff: None }
+    }
+
     fn line(n: u32) -> Line {
         Line {
             agent: "linter".into(),
             attempt: n,
             why: format!("because of \"{n}\"\n"),
             handoff: n.is_multiple_of(3).then(|| Handoff { from: "linter".into(), ..Handoff::default() }),
-            ..Line::now("lint", Happened::Done)
+            ..plain("lint", Happened::Done)
         }
     }
 
@@ -333,7 +339,7 @@ mod tests {
     #[test]
     fn a_line_about_a_step_that_the_plan_has_not_is_refused_by_name() {
         let plan = Plan::new("g", "/t", vec![Step::new("other", "linter", "g", &[])]);
-        let error = facts(&plan, &[Line::now("", Happened::Resumed), line(1)]).expect_err("no such step");
+        let error = facts(&plan, &[plain("", Happened::Resumed), line(1)]).expect_err("no such step");
         assert_eq!(error, JournalError::Stranger { line: 2, step: "lint".into() });
     }
 
