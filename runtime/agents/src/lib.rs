@@ -1,9 +1,9 @@
 //! The agents that do the work, and the first workflow: the review of a source tree.
 //!
-//! PROJECT_ORCHESTRATOR reads a tree and runs the plan, LINTER and SECURITY look for what is wrong, DIRECTOR plans and
-//! gives the verdict. Each is a pure core (tested by itself) under a thin shell that touches the world through
-//! `synod-platform` and talks over `synod-fabric`. The tree is read, never written; its code
-//! is run by TESTBED alone, on a copy and in a jail.
+//! PROJECT_ORCHESTRATOR reads a tree and runs the plan, LINTER and SECURITY look for what is wrong, ARCHITECT draws the tree, TESTBED runs
+//! its tests, DOCGEN writes its reference, DIRECTOR plans and gives the verdict. Each is a pure core (tested by itself) under a
+//! thin shell that touches the world through `synod-platform` and talks over `synod-fabric`. The tree is read, never written; code
+//! of its own is run by TESTBED, and by LINTER's clippy and ESLint, on a copy or read-only, and in a jail.
 
 pub mod architect;
 pub mod director;

@@ -156,9 +156,11 @@ pub struct PlanOptions {
 pub enum Run {
     /// Review a source tree: what is broken, what leaks, what is missing
     ///
-    /// Four agents work over the fabric: PROJECT_ORCHESTRATOR reads the tree, LINTER and SECURITY look for what is
-    /// wrong, DIRECTOR gives the verdict. The tree is read, never written; none of its code is run; nothing is
-    /// sent anywhere. All they write lies in one run folder, with a manifest of SHA-256 sums.
+    /// Seven agents work over the fabric: PROJECT_ORCHESTRATOR reads the tree and runs the plan, LINTER and SECURITY
+    /// look for what is wrong, ARCHITECT draws it, TESTBED runs its tests, DOCGEN writes its reference, DIRECTOR plans
+    /// and gives the verdict. The tree is read, never written. Code of its own (tests, and build scripts, which clippy
+    /// runs) is run on a copy, in a jail without network; `synod doctor` tells what a jail is worth on this machine.
+    /// Nothing is sent anywhere. All they write lies in one run folder, with a manifest of SHA-256 sums.
     #[command(after_help = REVIEW_EXAMPLES)]
     Review(ReviewOptions),
 }
