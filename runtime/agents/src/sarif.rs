@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Severity};
+use crate::tree;
 
 /// One SARIF log with one run of `tool`.
 pub fn log(tool: &str, findings: &[Finding]) -> Value {
@@ -38,7 +39,7 @@ pub fn log(tool: &str, findings: &[Finding]) -> Value {
 
 fn result(finding: &Finding, rule: usize) -> Value {
     let mut location = json!({
-        "artifactLocation": { "uri": uri(&finding.place.path), "uriBaseId": "SRCROOT" },
+        "artifactLocation": { "uri": tree::uri(&finding.place.path), "uriBaseId": "SRCROOT" },
     });
     if let Some(line) = finding.place.line {
         let mut region = json!({ "startLine": line.max(1) });
@@ -63,18 +64,6 @@ fn level(severity: Severity) -> &'static str {
         Severity::Low | Severity::Medium => "warning",
         Severity::High | Severity::Critical => "error",
     }
-}
-
-fn uri(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -119,6 +119,19 @@ pub fn resolve(directory: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// A path as a relative URI reference: what is not plain is written as `%XX`.
+pub fn uri(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// The directory itself and all above it, nearest first, ending with the root (empty).
 pub fn ancestors(directory: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(directory), |d| if d.is_empty() { None } else { Some(parent(d)) })

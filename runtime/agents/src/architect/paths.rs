@@ -1,21 +1,10 @@
 //! Paths within the tree: joining with `.` and `..`, and the patterns in which manifests name folders.
 
+use crate::tree;
+
 /// `path` as seen from `folder` (empty for the root); nothing if it leads out of the tree or is absolute.
 pub fn resolve(folder: &str, path: &str) -> Option<String> {
-    if path.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
+    if path.starts_with('/') { None } else { tree::resolve(folder, path) }
 }
 
 /// Whether a pattern with `*`, `?` and `**` names a path.

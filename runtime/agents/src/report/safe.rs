@@ -3,6 +3,8 @@
 //! File names and messages of a hostile tree reach people through reports. Markup is escaped; characters that move the cursor or turn
 //! the direction of writing are shown by their number instead of being obeyed.
 
+use crate::tree;
+
 /// Text as people may see it: control and direction characters by their number, line ends as blanks.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -54,15 +56,7 @@ pub fn prose(text: &str) -> String {
 
 /// A link to a file beside the page, by its path: relative whatever the path looks like.
 pub fn link(path: &str) -> String {
-    let mut out = String::from("./");
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    format!("./{}", tree::uri(path))
 }
 
 #[cfg(test)]
