@@ -225,8 +225,8 @@ pub struct FlowStep {
     pub needs: Vec<usize>,
     /// Whether the goal is missed without it.
     pub essential: bool,
-    /// How often it may be tried.
-    pub attempts: u32,
+    /// How often it may be tried again after it failed.
+    pub retries: u32,
 }
 
 /// A line of a run's journal.

@@ -2,7 +2,7 @@
 //!
 //! Definition, over the journal of each run as it stands when the run was given back: a step that is done is never started again; a
 //! step starts only when each step it needs is done, or is not essential and was given up; not while the output of a step that it needs,
-//! directly or through others, is vetoed; with attempt numbers that grow, and never more than it may have. When the run has ended, every step
+//! directly or through others, is vetoed; with attempt numbers that grow; and it is tried again after a failure no more often than it may. When the run has ended, every step
 //! is done, or failed or skipped with a reason. Liveness, where it is named: a run that was asked for ends by its deadline, unless its node
 //! died meanwhile.
 //! Source: the workflow engine's promises (`runtime/agents/src/workflow`).
@@ -64,6 +64,7 @@ fn read(steps: &[FlowStep], lines: &[FlowLine]) -> Vec<String> {
     let (mut done, mut given_up) = (BTreeSet::new(), BTreeSet::new());
     let mut vetoed: BTreeSet<usize> = BTreeSet::new();
     let mut attempts: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut retried: BTreeMap<usize, u32> = BTreeMap::new();
     let mut ended = false;
     for line in lines {
         let Some(step) = line.step else {
@@ -88,14 +89,18 @@ fn read(steps: &[FlowStep], lines: &[FlowLine]) -> Vec<String> {
                 if line.attempt < last {
                     wrong.push(format!("step {step} starts attempt {} after attempt {last}", line.attempt));
                 }
-                if line.attempt > steps[step].attempts {
+            }
+            Happened::Done if !done.insert(step) => wrong.push(format!("step {step} is done twice")),
+            Happened::Retried => {
+                let failures = retried.entry(step).or_insert(0);
+                *failures += 1;
+                if *failures > steps[step].retries {
+                    let most = steps[step].retries;
                     wrong.push(format!(
-                        "step {step} starts attempt {} of {}",
-                        line.attempt, steps[step].attempts
+                        "step {step} is tried again after failure {failures}, and {most} is the most"
                     ));
                 }
             }
-            Happened::Done if !done.insert(step) => wrong.push(format!("step {step} is done twice")),
             Happened::Failed | Happened::Skipped => {
                 given_up.insert(step);
                 if !line.reasoned {
@@ -159,7 +164,7 @@ mod tests {
 
     /// Step 1 needs step 0, step 2 needs step 1; step 1 is optional if told.
     fn chain(optional: bool) -> Vec<FlowStep> {
-        let step = |needs: &[usize], essential| FlowStep { needs: needs.to_vec(), essential, attempts: 2 };
+        let step = |needs: &[usize], essential| FlowStep { needs: needs.to_vec(), essential, retries: 1 };
         vec![step(&[], true), step(&[0], !optional), step(&[1], true)]
     }
 
@@ -171,7 +176,7 @@ mod tests {
         FlowLine { step: None, happened: Happened::Ended, attempt: 0, reasoned: true }
     }
 
-    use Happened::{Done, Failed, Lifted, Skipped, Started, Vetoed};
+    use Happened::{Done, Failed, Lifted, Retried, Skipped, Started, Vetoed};
 
     fn good() -> Vec<FlowLine> {
         let mut lines: Vec<FlowLine> =
@@ -196,8 +201,15 @@ mod tests {
             ["the run ended, and step 2 is neither done nor given up"]
         );
         let mut many = good();
-        many[2].attempt = 3;
-        assert_eq!(read(&chain(false), &many), ["step 1 starts attempt 3 of 2"]);
+        many.splice(
+            3..3,
+            (2..4).flat_map(|attempt| [line(1, Retried, attempt - 1), line(1, Started, attempt)]),
+        );
+        assert_eq!(read(&chain(false), &many), ["step 1 is tried again after failure 2, and 1 is the most"]);
+        let mut back = good();
+        back[2].attempt = 2;
+        back.insert(3, line(1, Started, 1));
+        assert_eq!(read(&chain(false), &back), ["step 1 starts attempt 1 after attempt 2"]);
         let mut silent = good();
         silent.splice(4..6, [FlowLine { reasoned: false, ..line(2, Skipped, 0) }]);
         assert_eq!(read(&chain(false), &silent), ["step 2 was given up, and nobody says why"]);

@@ -3,14 +3,14 @@
 //! Every plan is drawn from the seed. Workers say what progress they like; some runs get a veto that is lifted later, or never. A
 //! run that its node's death cut off is resumed from its journal; what the journal says in the end goes into the history.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use synod_agents::task::{Task, Urgency, Veto, task_subject, veto_subject};
-use synod_agents::workflow::journal::{self, Happened};
+use synod_agents::workflow::journal::{self, Happened, Journal, Line};
 use synod_agents::workflow::{Plan, Step, Strategy, run};
 use synod_agents::{Phase, Post, WorkError};
 use synod_fabric::{Agent, Context, Priority, RequestOptions};
@@ -95,6 +95,12 @@ pub async fn conduct(shared: &Arc<Shared>, context: &Context, index: usize, clie
             Plan::read(&text, "plan", &[worker]).map_err(|error| WorkError::Task(error.to_string()))?;
         let no_own_steps = |_| unreachable!("every step is a worker's");
         run::run(&desk, &plan, no_own_steps).await?;
+        // As DIRECTOR does, who alone knows that nothing follows.
+        let (mut journal, lines) = Journal::open(Path::new(&desk.task().folder)).await?;
+        if lines.last().is_none_or(|line| line.event != Happened::Ended) {
+            journal.append(&Line::now("", Happened::Ended)).await?;
+        }
+        journal.close().await?;
         Ok(desk.handoff("client"))
     });
     let post = task::spawn(live(open.await));
@@ -165,7 +171,7 @@ async fn one_run(
         let steps = plan.steps.iter().map(|step| FlowStep {
             needs: step.needs.iter().filter_map(|need| at(need)).collect(),
             essential: step.essential,
-            attempts: step.retries + 1,
+            retries: step.retries,
         });
         let lines = lines.iter().map(|line| FlowLine {
             step: at(&line.step),
@@ -213,7 +219,7 @@ async fn veto(security: Option<&Agent>, run: &str, plan: &Plan) {
     }
 }
 
-async fn read_journal(folder: &std::path::Path) -> Option<Vec<journal::Line>> {
+async fn read_journal(folder: &Path) -> Option<Vec<Line>> {
     let file = File::open(folder.join(journal::FILE), OpenOptions::READ).await.ok()?;
     let content = file.read_all(JOURNAL_MAX).await.ok()?;
     journal::parse(&content).ok().map(|(lines, _)| lines)
