@@ -28,8 +28,8 @@ fn path(path: &Path) -> &str {
     path.to_str().expect("a plain path")
 }
 
-/// A tree with something for everybody to find, and enough of it that a run takes a while.
-fn tree() -> TempDir {
+/// A tree with something for everybody to find, and so many more files: with two hundred a run takes a while.
+fn tree(files: u32) -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
     let put = |name: String, text: String| {
         let path = folder.path().join(name);
@@ -40,7 +40,7 @@ fn tree() -> TempDir {
     put("README.md".into(), "# Small\n\n[gone](doc/gone.md)\n".into());
     put("settings.json".into(), "{\n  \"a\": 1\n  \"b\": 2\n}\n".into());
     put("src/keys.js".into(), format!("const TOKEN = \"{token}\";\n"));
-    for n in 0..200 {
+    for n in 0..files {
         put(format!("src/part{n}.js"), format!("export const part{n} = {n};\n").repeat(40));
     }
     folder
@@ -90,7 +90,7 @@ fn assert_nothing_repeated(lines: &[Value]) {
 #[test]
 fn a_run_killed_at_any_moment_resumes_to_the_same_result_and_repeats_no_finished_step() {
     let kills: u32 = std::env::var("SYNOD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
-    let (tree, base) = (tree(), TempDir::new().expect("a temporary folder"));
+    let (tree, base) = (tree(200), TempDir::new().expect("a temporary folder"));
     let plan = plan(tree.path(), base.path());
     let whole = base.path().join("whole");
     let begin = Instant::now();
@@ -123,8 +123,28 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_result_and_repeats_no_finished
 }
 
 #[test]
+fn a_run_cut_off_after_any_line_of_its_journal_goes_on_from_there() {
+    let (tree, base) = (tree(1), TempDir::new().expect("a temporary folder"));
+    let plan = plan(tree.path(), base.path());
+    let out = base.path().join("runs");
+    let whole = synod(&["run", path(&plan), "--format", "json", "--out", path(&out)]).output();
+    let expected = result(&whole.expect("it starts"));
+    let run = only_run(&out).expect("a run");
+    let file = run.join("journal.jsonl");
+    let text = fs::read_to_string(&file).expect("a journal");
+    for (end, _) in text.match_indices('\n') {
+        // Half of the next line was written, too.
+        let torn = text[end + 1..].find('\n').map_or(0, |next| next / 2);
+        fs::write(&file, &text[..end + 1 + torn]).expect("our own file");
+        let output = synod(&["run", "--resume", path(&run), "--format", "json"]).output().expect("it starts");
+        assert_eq!(result(&output), expected, "cut off after: {}", &text[..end]);
+        assert_nothing_repeated(&journal(&run));
+    }
+}
+
+#[test]
 fn a_run_that_has_ended_gives_its_result_again_and_a_folder_without_a_plan_is_refused() {
-    let (tree, base) = (tree(), TempDir::new().expect("a temporary folder"));
+    let (tree, base) = (tree(1), TempDir::new().expect("a temporary folder"));
     let plan = plan(tree.path(), base.path());
     let out = base.path().join("runs");
     let first =
@@ -145,7 +165,7 @@ fn a_run_that_has_ended_gives_its_result_again_and_a_folder_without_a_plan_is_re
 
 #[test]
 fn an_edited_plan_runs_as_it_then_is_and_a_wrong_one_is_refused_with_its_line() {
-    let (tree, base) = (tree(), TempDir::new().expect("a temporary folder"));
+    let (tree, base) = (tree(1), TempDir::new().expect("a temporary folder"));
     let plan = plan(tree.path(), base.path());
     let text = fs::read_to_string(&plan).expect("our own file");
     let steps: Vec<&str> = text.split("\n[[step]]\n").collect();

@@ -85,7 +85,9 @@ pub async fn run<'a>(
     own: impl Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>,
 ) -> Result<Ran, WorkError> {
     let folder = Path::new(&desk.task().folder);
-    let (mut journal, lines) = Journal::open(folder).await?;
+    let (mut journal, mut lines) = Journal::open(folder).await?;
+    // DIRECTOR's own steps may be in the journal, for it may have been killed over the verdict; they are none of this part.
+    lines.retain(|line| line.agent != task::DIRECTOR || plan.step(&line.step).is_some());
     let (before, handoffs) = facts(plan, &lines)?;
     let deadline = time::now() + without_reserve(desk.left().min(plan.within.get()));
     let wrong = |error: super::plan::PlanError| WorkError::Task(error.to_string());
