@@ -681,7 +681,10 @@ impl Engine {
         }
         while self.running < self.limit.now() {
             let Some(Reverse(at)) = self.ready.pop() else { return };
-            if self.nodes[at as usize].state == State::Ready && self.take_exclusives(at) {
+            if self.nodes[at as usize].state != State::Ready {
+                // It waited for something in vain: that is for the next one who waits for it.
+                self.nudge(at);
+            } else if self.take_exclusives(at) {
                 self.running += 1;
                 let node = &mut self.nodes[at as usize];
                 node.state = State::Running;

@@ -167,6 +167,24 @@ fn two_steps_that_write_one_tree_never_run_side_by_side() {
 }
 
 #[test]
+fn a_step_stopped_by_a_veto_while_it_waits_for_a_tree_keeps_nobody_else_from_it() {
+    let writes = |id: &str, needs: &[&str]| Step { writes: Some("/t".into()), ..step(id, needs) };
+    let mut story = Story::begin(plan(vec![
+        step("make", &[]),
+        writes("a", &[]),
+        writes("b", &["make"]),
+        writes("c", &[]),
+    ]));
+    assert_eq!(story.start(), ["start make 1", "start a 1"]);
+    assert_eq!(story.done("make", 1), [""; 0], "the tree is taken");
+    assert_eq!(story.veto("make"), [""; 0]);
+    assert_eq!(story.done("a", 1), ["start c 1"], "not b, which is held");
+    assert_eq!(story.lift("make"), [""; 0], "the tree is taken");
+    assert_eq!(story.done("c", 1), ["start b 1"]);
+    assert_eq!(story.done("b", 1), ["ended Done"]);
+}
+
+#[test]
 fn a_failed_step_is_tried_again_after_pauses_that_double_and_then_given_up() {
     let mut story = Story::begin(plan(vec![step("a", &[]).retries(2), step("b", &["a"])]));
     assert_eq!(story.start(), ["start a 1"]);
