@@ -4,6 +4,7 @@ use synod_agents::docgen::item::{Item, Package};
 use synod_agents::docgen::{c, crates, document, history, javascript, markdown, python, readme, rust};
 use synod_agents::linter::{clippy, eslint, gcc};
 use synod_agents::security::advisories::{Advisory, locked};
+use synod_agents::tree;
 
 fn point_into(text: &str, items: &[Item]) {
     let lines = text.split('\n').count();
@@ -53,7 +54,7 @@ pub fn documents(bytes: &[u8]) {
 pub fn judges(bytes: &[u8]) {
     let Some((choice, content)) = bytes.split_first() else { return };
     let Ok(text) = std::str::from_utf8(content) else { return };
-    let within = |file: &str| file.strip_prefix("/t/").map(String::from);
+    let within = |file: &str| tree::within("/t", file);
     let findings = match choice % 4 {
         0 => {
             let refused = clippy::refused(text, text);

@@ -119,6 +119,11 @@ pub fn resolve(directory: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// The path in the tree of a file that a tool names in full, for a tree (or a copy of one) whose root is `root`.
+pub fn within(root: &str, file: &str) -> Option<String> {
+    resolve("", file.strip_prefix(root)?.strip_prefix('/')?)
+}
+
 /// A path as a relative URI reference: what is not plain is written as `%XX`.
 pub fn uri(path: &str) -> String {
     let mut out = String::with_capacity(path.len());

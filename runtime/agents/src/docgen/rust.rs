@@ -596,7 +596,9 @@ impl Scanner<'_, '_> {
                         break;
                     }
                     ":" => {}
-                    word => prefix.push(word.to_string()),
+                    word if word == "*" || self.lexed.is_name(n) => prefix.push(word.to_string()),
+                    // No path of Rust: the text is not, or half written.
+                    _ => return prefix.truncate(base),
                 }
                 n += 1;
             }

@@ -414,7 +414,7 @@ async fn c_units(desk: &Desk, told: &mut Told, units: &[gcc::Unit], root: &str) 
     let Some(program) = told.find(desk, "gcc", &format!("reading {} files of C", units.len())).await? else {
         return Ok(());
     };
-    let within = |file: &str| tree::resolve("", file.strip_prefix(root)?);
+    let within = |file: &str| tree::within(root, file);
     let mut spent = Duration::ZERO;
     let mut read = 0;
     for unit in units.iter().take(UNITS_MAX) {

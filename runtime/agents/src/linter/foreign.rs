@@ -143,10 +143,10 @@ async fn run_clippy(
         left = left.saturating_sub(output.took);
         told.note("cargo-clippy", output.took);
         let base = copy.to_string_lossy().into_owned();
-        let within = |file: &str| match file.strip_prefix(&base) {
-            Some(path) => tree::resolve("", path),
-            None if file.starts_with('/') || file.starts_with('<') => None,
-            None => tree::resolve(folder, file),
+        let within = |file: &str| match file {
+            _ if file.starts_with('/') => tree::within(&base, file),
+            _ if file.starts_with('<') => None,
+            _ => tree::resolve(folder, file),
         };
         let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -179,8 +179,7 @@ async fn run_eslint(desk: &Desk, told: &mut Told, root: &str, scratch: &Path) ->
     match call.run().await {
         Ok(output) => {
             told.note("node", output.took);
-            let prefix = format!("{root}/");
-            let within = |file: &str| file.strip_prefix(&prefix).map(String::from);
+            let within = |file: &str| tree::within(root, file);
             match eslint::read(&String::from_utf8_lossy(&output.stdout), &within) {
                 Ok(findings) => told.take("node", findings),
                 Err(_) => {

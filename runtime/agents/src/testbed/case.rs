@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tree;
+
 /// Longest message of a case, in bytes.
 const MESSAGE_MAX: usize = 400;
 /// Most of a failing case's output that is kept, in bytes.
@@ -231,31 +233,15 @@ impl Paths<'_> {
     /// The path in the tree that `told` means: absolute and within the copy, or relative to one of `bases`, the first that is there.
     pub fn resolve(&self, bases: &[&str], told: &str) -> Option<String> {
         let told = told.strip_prefix("file://").unwrap_or(told);
-        if let Some(inner) = told.strip_prefix(self.root) {
-            let path = normal("", inner.strip_prefix('/')?)?;
+        if let Some(path) = tree::within(self.root, told) {
             return self.known.contains(path.as_str()).then_some(path);
         }
         if told.is_empty() || told.starts_with('/') {
             return None;
         }
-        let mut found = bases.iter().filter_map(|base| normal(base, told));
+        let mut found = bases.iter().filter_map(|base| tree::resolve(base, told));
         found.find(|path| self.known.contains(path.as_str()))
     }
-}
-
-/// `path` below `base`, without `.` and `..`; nothing if it leads out of the tree.
-fn normal(base: &str, path: &str) -> Option<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in base.split('/').chain(path.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
 #[cfg(test)]
