@@ -316,14 +316,14 @@ mod with_cargo {
             };
             let ours: Edges = found.depends.iter().map(ours).collect();
             let mut seen = 0;
-            for manifest in ["Cargo.toml", "benches/peers/Cargo.toml", "chaos/fuzz/libfuzzer/Cargo.toml"] {
+            for manifest in ["Cargo.toml", "benches/peers/Cargo.toml"] {
                 let (theirs, members) = asked(&root, manifest).await;
                 let of_members: Edges =
                     ours.iter().filter(|(from, _, _)| members.contains(from)).cloned().collect();
                 assert_eq!(of_members, theirs, "{manifest}");
                 seen += theirs.len();
             }
-            assert_eq!(seen, ours.len(), "every crate belongs to one of the three workspaces");
+            assert_eq!(seen, ours.len(), "every crate belongs to one of the two workspaces");
             assert!(seen > 40, "cargo told {seen} edges");
         });
     }
