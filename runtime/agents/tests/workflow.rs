@@ -361,6 +361,26 @@ fn steps_that_write_one_tree_hold_its_lease_in_turn_each_with_a_newer_token() {
     });
 }
 
+/// It waits for a lease's whole term, which only virtual time passes quickly.
+#[cfg(madsim)]
+#[test]
+fn a_writer_waits_for_the_lease_of_one_that_was_stopped_to_run_out() {
+    testing::run(9, || async {
+        let writes =
+            |id: &str, agent: &str| Step { writes: Some("/some/tree".into()), ..step(id, agent, &[]) };
+        let hangs = writes("one", "hanger").within(Duration::from_secs(1)).retries(0).optional();
+        let stage =
+            Stage::set(plan(vec![hangs, writes("two", "writer").within(Duration::from_secs(60))])).await;
+        stage.seat("hanger", |_| std::future::pending()).await;
+        stage.seat("writer", |desk| async move { Ok(desk.handoff("client")) }).await;
+        let ran = stage.run().await;
+        assert_eq!((names(&ran.done), ran.dropped.len()), (vec!["two"], 1), "{ran:?}");
+        let lines = stage.lines().await;
+        assert_eq!(counts(&lines)["two"], (1, 1), "no attempt is wasted: {lines:#?}");
+        stage.over().await;
+    });
+}
+
 #[test]
 fn a_writer_that_slept_through_its_lease_writes_nothing_any_more() {
     testing::run(7, || async {

@@ -18,7 +18,7 @@ use synod_probe::{event, reach};
 
 use super::engine::{Action, Engine, Event, Outcome, State};
 use super::journal::{Happened, Journal, JournalError, Line, facts};
-use super::lease::{self, Leases};
+use super::lease::{self, LeaseError, Leases};
 use super::plan::{self, Plan, Step};
 use crate::Role;
 use crate::director::Failure;
@@ -36,6 +36,8 @@ const RESERVE: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 const QUEUE: usize = 256;
 /// How often the progress of a step is written down at most.
 const PROGRESS: Duration = Duration::from_secs(5);
+/// How often a lease that another holds is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What became of the steps.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -364,8 +366,18 @@ async fn under_lease(
     mut order: Task,
 ) -> Result<Handoff, WorkError> {
     let holder = format!("{}/{}", order.run, step.id);
-    let refused = |error: lease::LeaseError| WorkError::Task(error.to_string());
-    let lease = leases.acquire(tree, &holder, lease::TERM).await.map_err(refused)?;
+    let refused = |error: LeaseError| WorkError::Task(error.to_string());
+    // Who was killed or stopped gives no lease back: it runs out within its term.
+    let until = time::now() + lease::TERM;
+    let lease = loop {
+        match leases.acquire(tree, &holder, lease::TERM).await {
+            Err(LeaseError::Held { left, .. }) if time::now() < until => {
+                reach!("workflow.lease-awaited");
+                time::sleep(left.min(AGAIN)).await;
+            }
+            end => break end.map_err(refused)?,
+        }
+    };
     order.inputs.insert(TOKEN.into(), lease.token().to_string());
     let renewing = async {
         let mut due = time::interval(lease::TERM / 3);
