@@ -147,6 +147,7 @@ impl Scanner<'_, '_> {
         let skipped = before.hidden || before.test;
         let keyword = self.word(at).to_string();
         let name = self.word(at + 1).to_string();
+        let named = self.lexed.is_name(at + 1);
         let line = self.lexed.line_of(at);
         let mut declare = |kind, end: usize, members: Vec<Member>| {
             if !skipped && name != "_" {
@@ -165,12 +166,12 @@ impl Scanner<'_, '_> {
             }
         };
         match keyword.as_str() {
-            "fn" => {
+            "fn" if named => {
                 let end = self.find(at, to, &[";", "{"]);
                 declare(Kind::Function, end, Vec::new());
                 self.lexed.after(end)
             }
-            "struct" | "union" if self.lexed.is_name(at + 1) => {
+            "struct" | "union" if named => {
                 let kind = if keyword == "struct" { Kind::Struct } else { Kind::Union };
                 let end = self.find(at, to, &[";", "{"]);
                 let members = match self.word(end) {
@@ -180,20 +181,20 @@ impl Scanner<'_, '_> {
                 declare(kind, end, members);
                 self.lexed.after(end)
             }
-            "enum" => {
+            "enum" if named => {
                 let end = self.find(at, to, &[";", "{"]);
                 let members = self.variants(end);
                 declare(Kind::Enum, end, members);
                 self.lexed.after(end)
             }
-            "trait" => {
+            "trait" if named => {
                 let end = self.find(at, to, &[";", "{", "="]);
                 let members = if self.word(end) == "{" { self.associated(end, true) } else { Vec::new() };
                 declare(Kind::Trait, end, members);
                 let end = self.find(end, to, &[";", "{"]);
                 self.lexed.after(end)
             }
-            "type" => {
+            "type" if named => {
                 let end = self.find(at, to, &[";"]);
                 declare(Kind::Type, end, Vec::new());
                 end + 1
@@ -218,7 +219,7 @@ impl Scanner<'_, '_> {
                 }
                 end + 1
             }
-            "mod" => {
+            "mod" if named => {
                 let end = self.find(at, to, &[";", "{"]);
                 declare(Kind::Module, end, Vec::new());
                 if self.word(end) == "{" && !skipped && depth < DEPTH_MAX {
@@ -240,9 +241,12 @@ impl Scanner<'_, '_> {
             "extern" if self.word(at + 1) == "crate" => {
                 let end = self.find(at, to, &[";"]);
                 let original = self.word(at + 2).to_string();
-                let name =
-                    if self.word(at + 3) == "as" { self.word(at + 4).to_string() } else { original.clone() };
-                if !skipped {
+                let name = if self.word(at + 3) == "as" && self.lexed.is_name(at + 4) {
+                    self.word(at + 4).to_string()
+                } else {
+                    original.clone()
+                };
+                if !skipped && self.lexed.is_name(at + 2) {
                     module.uses.push(Use { path: vec![original], name, public, line });
                 }
                 end + 1
@@ -269,7 +273,7 @@ impl Scanner<'_, '_> {
                 }
                 self.lexed.after(end)
             }
-            "macro_rules" if name == "!" => {
+            "macro_rules" if name == "!" && self.lexed.is_name(at + 2) => {
                 let body = at + 3;
                 if !skipped {
                     module.items.push(Declaration {
@@ -288,7 +292,7 @@ impl Scanner<'_, '_> {
                 let end = self.lexed.after(body);
                 if self.word(end) == ";" { end + 1 } else { end }
             }
-            "macro" if self.lexed.is_name(at + 1) => {
+            "macro" if named => {
                 let end = self.find(at, to, &["{"]);
                 declare(Kind::Macro, (at + 2).min(end), Vec::new());
                 self.lexed.after(end)
@@ -591,7 +595,7 @@ impl Scanner<'_, '_> {
                         group = Some(n);
                         break;
                     }
-                    "as" => {
+                    "as" if self.lexed.is_name(n + 1) => {
                         alias = Some(self.word(n + 1).to_string());
                         break;
                     }
