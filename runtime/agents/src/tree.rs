@@ -121,7 +121,7 @@ pub fn resolve(directory: &str, target: &str) -> Option<String> {
 
 /// The path in the tree of a file that a tool names in full, for a tree (or a copy of one) whose root is `root`.
 pub fn within(root: &str, file: &str) -> Option<String> {
-    resolve("", file.strip_prefix(root)?.strip_prefix('/')?)
+    resolve("", file.strip_prefix(root.trim_end_matches('/'))?.strip_prefix('/')?)
 }
 
 /// A path as a relative URI reference: what is not plain is written as `%XX`.
@@ -283,6 +283,14 @@ mod tests {
         }
         assert!(is_foreign("web/node_modules/a/b.js"));
         assert!(!is_foreign("vendor.rs"));
+    }
+
+    #[test]
+    fn a_root_with_and_without_its_slash_holds_the_same_files() {
+        for root in ["/t", "/t/"] {
+            assert_eq!(within(root, "/t/a/b.c"), Some("a/b.c".into()));
+            assert_eq!(within(root, "/tt/a.c"), None);
+        }
     }
 
     #[test]
