@@ -201,6 +201,7 @@ fn planted_defects_are_found_in_four_languages_and_clean_twins_are_clean() {
             ("src/lib.rs", &rust.replace("    7", "    7 +")),
             ("c/form.c", &c.replace("n = 3;", "n = 3")),
             ("c/word.c", &c.replace("%d", "%s")),
+            ("c/flow.c", &c.replace("n = 3", "n")),
             ("py/a.py", &python.replace("return x", "return (x")),
             ("js/a.js", &javascript.replace("return x;", "return x +;")),
         ])
@@ -212,6 +213,7 @@ fn planted_defects_are_found_in_four_languages_and_clean_twins_are_clean() {
             ("rustfmt", if clippy { "rustc.error" } else { "lint.rust-syntax" }, "src/lib.rs", 3),
             ("gcc", "gcc.error", "c/form.c", 6),
             ("gcc", "gcc.Wformat", "c/word.c", 6),
+            ("gcc", "gcc.Wuninitialized", "c/flow.c", 6),
             ("python3", "lint.python-syntax", "py/a.py", 2),
             ("node", "lint.javascript-syntax", "js/a.js", 2),
         ] {
@@ -224,6 +226,7 @@ fn planted_defects_are_found_in_four_languages_and_clean_twins_are_clean() {
             ("src/lib.rs", rust),
             ("c/form.c", c),
             ("c/word.c", c),
+            ("c/flow.c", c),
             ("py/a.py", python),
             ("js/a.js", javascript),
         ])

@@ -1,6 +1,6 @@
 //! The C compiler as a reader: which files it is given, with which flags, and which of its words are surely true.
 //!
-//! Nothing is compiled to code and nothing runs. With a compilation database a file gets its own flags, and everything the compiler says
+//! It compiles as far as assembly, for what it says of a program's flow it says no sooner; nothing is kept and nothing runs. With a compilation database a file gets its own flags, and everything the compiler says
 //! counts. Without one the flags are a guess: a file whose headers are not found is passed over, a file with conditions is believed only
 //! where conditions do not matter, and an error only where no missing definition can be behind it.
 
@@ -12,8 +12,8 @@ use crate::finding::{Finding, Place, Severity};
 use crate::tree;
 
 /// The compiler's arguments before those of a file.
-pub const ARGUMENTS: [&str; 5] =
-    ["-fsyntax-only", "-Wall", "-Wextra", "-fdiagnostics-format=json", "-fno-diagnostics-show-caret"];
+pub const ARGUMENTS: [&str; 7] =
+    ["-S", "-o", "/dev/null", "-Wall", "-Wextra", "-fdiagnostics-format=json", "-fno-diagnostics-show-caret"];
 
 /// Warnings that hold whatever is defined elsewhere.
 const UNCONDITIONAL: &[&str] = &[
@@ -35,6 +35,8 @@ const UNCONDITIONAL: &[&str] = &[
     "-Wreturn-type",
     "-Wint-in-bool-context",
     "-Wempty-body",
+    "-Wstringop-overflow=",
+    "-Wuse-after-free",
 ];
 
 /// How a file is given to the compiler.
