@@ -83,6 +83,8 @@ struct RuleText {
     #[serde(default)]
     needs: Vec<Class>,
     #[serde(default)]
+    files: Option<String>,
+    #[serde(default)]
     guess: bool,
     advice: String,
     sample: String,
@@ -113,6 +115,7 @@ impl RuleText {
 struct Rule {
     text: RuleText,
     pattern: Regex,
+    files: Option<Regex>,
     allow: Vec<Regex>,
 }
 
@@ -145,8 +148,10 @@ impl Corpus {
                 keywords.push(escape(keyword));
             }
             let pattern = compile(&text.id, &text.pattern)?;
+            let files = text.files.as_deref().map(|one| compile(&text.id, &format!("(?i){one}")));
+            let files = files.transpose()?;
             let allow = text.allow.iter().map(|one| compile(&text.id, one)).collect::<Result<_, _>>()?;
-            rules.push(Rule { text, pattern, allow });
+            rules.push(Rule { text, pattern, files, allow });
         }
         let keywords = compile("keywords", &format!("(?i){}", keywords.join("|")))?;
         Ok(Corpus { rules, words, lines, keywords })
@@ -180,6 +185,9 @@ impl Corpus {
             if rule.text.guess && (in_tests || tree::is_documentation(path)) {
                 continue;
             }
+            if rule.files.as_ref().is_some_and(|files| !files.is_match(path.as_bytes())) {
+                continue;
+            }
             if !rule.text.keywords.iter().any(|keyword| contains(&lower, keyword.as_bytes())) {
                 continue;
             }
@@ -187,7 +195,10 @@ impl Corpus {
                 let Some(secret) = captures.name("secret").or_else(|| captures.get(0)) else { continue };
                 let taken = findings.iter().any(|(from, to, _)| secret.start() < *to && *from < secret.end());
                 if !taken && !self.is_harmless(rule, content, secret.as_bytes(), secret.start()) {
-                    let finding = told(rule, path, content, secret.as_bytes(), secret.start(), in_tests);
+                    // A key's place is its first line, which is not secret.
+                    let key = rule.text.id.ends_with("private-key");
+                    let start = captures.get(0).filter(|_| key).map_or(secret.start(), |whole| whole.start());
+                    let finding = told(rule, path, content, secret.as_bytes(), start, in_tests);
                     findings.push((secret.start(), secret.end(), finding));
                 }
             }
@@ -373,9 +384,9 @@ mod tests {
                     "first line\n# configuration\n{}\nlast line\n",
                     build(sample, Some(&mut draw)).trim()
                 );
-                for finding in corpus.scan("src/settings.py", text.as_bytes()) {
+                for finding in corpus.scan("src/.env", text.as_bytes()) {
                     assert_eq!(finding.rule, format!("secret.{id}"), "{text}");
-                    assert!((3..=5).contains(&finding.place.line.expect("a line")), "{text}");
+                    assert_eq!(finding.place.line, Some(3), "{text}");
                     assert!(finding.message.len() < 120, "the secret is not told in full");
                     found += 1;
                 }
@@ -390,7 +401,7 @@ mod tests {
         let corpus = Corpus::built_in();
         for (id, _, sample) in corpus.rules() {
             let text = build(sample, None);
-            assert_eq!(corpus.scan("src/settings.py", text.as_bytes()), [], "{id}: {text}");
+            assert_eq!(corpus.scan("src/.env", text.as_bytes()), [], "{id}: {text}");
         }
     }
 
@@ -424,6 +435,38 @@ mod tests {
         let guess = build(sample("assigned-credential"), Some(&mut Draw(5)));
         assert_eq!(corpus.scan("tests/a.py", guess.as_bytes()), []);
         assert_eq!(corpus.scan("app/a.py", guess.as_bytes()).len(), 1);
+    }
+
+    #[test]
+    fn settings_hold_credentials_without_quotes_and_sources_hold_variables() {
+        let corpus = Corpus::built_in();
+        let mut draw = Draw(9);
+        let mut word = || build("{A-Z:2}7{a-z:4}{A-Z0-9:6}x4", Some(&mut draw));
+        for (path, text) in [
+            ("deploy/prod.env", format!("A=1\nDB_PASSWORD={}\n", word())),
+            ("config/app.yaml", format!("db:\n  password: \"{}\"\n", word())),
+            ("setup.cfg", format!("[db]\ndb.secret = {}  # of the database\n", word())),
+            ("src/a.h", format!("\n#define DB_PASSWORD \"{}\"\n", word())),
+            ("src/a.rs", format!("\nconst API_TOKEN: &str = \"{}{}\";\n", word(), word())),
+            ("src/a.py", format!("\npassword: str = \"{}\"\n", word())),
+        ] {
+            let lines: Vec<_> =
+                corpus.scan(path, text.as_bytes()).iter().map(|finding| finding.place.line).collect();
+            assert_eq!(lines, [Some(2)], "{path}: {text}");
+        }
+        for (path, text) in [
+            ("src/a.py", format!("password: {}\nself.token = {}\n", word(), word())),
+            (
+                "app.yaml",
+                "secret: ${DB_Secret1Value}\ntoken: *anchorToken12\npassword: /run/Secret12/pw\n".into(),
+            ),
+            (
+                "app.env",
+                "TOKEN=MyApplicationTokenProvider2\nPASSWORD=\nSECRET=$(cat /run/A1b2c3d4e5)\n".into(),
+            ),
+        ] {
+            assert_eq!(corpus.scan(path, text.as_bytes()), [], "{path}: {text}");
+        }
     }
 
     #[test]
