@@ -82,7 +82,7 @@ pub fn check(
             }
         }
     }
-    if path.split('/').count() == 1 {
+    if path.split('/').count() == 1 && !points_at_another(text, exists) {
         findings.extend(sections(path, text));
     }
     findings
@@ -232,7 +232,13 @@ fn links(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// What a reader of a root README looks for and finds no word of.
+/// Whether a README is but the name of another one.
+fn points_at_another(text: &str, exists: &dyn Fn(&str) -> bool) -> bool {
+    let name = text.trim();
+    is_readme(name) && !name.contains('/') && exists(name)
+}
+
+/// What a reader of a root README looks for and finds no word of. Its licence is looked for among the files, by the survey.
 fn sections(path: &str, text: &str) -> Option<Finding> {
     let lower = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -267,9 +273,6 @@ fn sections(path: &str, text: &str) -> Option<Finding> {
     ]) {
         lacks.push("how to install or build it");
     }
-    if !says(&["licen", "copyright", "copying", "public domain", "as is\"", "warrant"]) {
-        lacks.push("under which licence it stands");
-    }
     if lacks.is_empty() {
         return None;
     }
@@ -296,7 +299,7 @@ mod tests {
         };
         let exists =
             |path: &str| matches!(path, "Makefile" | "package.json" | "tools" | "tools/run.sh" | "docs");
-        let text = format!("{text}\n\nMIT licence; usage; install.\n");
+        let text = format!("{text}\n\nusage; install.\n");
         check("README.md", &text, &facts, &read, &exists)
             .into_iter()
             .map(|f| format!("{} {}", f.rule, f.place))
@@ -350,7 +353,15 @@ mod tests {
             check("README.md", "# Thing\n\nIt is nice.\n", &Facts::default(), &|_| None, &|_| false);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].severity, Severity::Info);
-        assert!(findings[0].message.contains("how to install") && findings[0].message.contains("licence"));
+        assert!(findings[0].message.contains("how to use") && findings[0].message.contains("how to install"));
+    }
+
+    #[test]
+    fn a_readme_that_but_names_another_is_no_readme_to_judge() {
+        let told = |text: &str| {
+            check("README", text, &Facts::default(), &|_| None, &|path| path == "README.md").len()
+        };
+        assert_eq!((told("README.md\n"), told("README.markdown\n")), (0, 1));
     }
 
     #[test]
