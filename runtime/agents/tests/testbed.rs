@@ -274,6 +274,54 @@ fn javascript_tests_that_fail_and_hang_are_named() {
 }
 
 #[test]
+fn a_directory_of_the_copy_that_a_test_replaced_by_a_link_is_not_written_through() {
+    const VICTIM: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/testbed-victim");
+    let _ = std::fs::remove_dir_all(VICTIM);
+    put(Path::new(VICTIM), &[("web/kept", "")]);
+    let tested = tested(
+        "link",
+        Duration::from_secs(60),
+        &[
+            (".gitignore", "node_modules\n"),
+            ("a/package.json", "{\"scripts\": {\"test\": \"node --test\"}}"),
+            (
+                "a/test/a.test.js",
+                concat!(
+                    "const fs = require(\"node:fs\");\nfs.rmSync(\"../web\", { recursive: true });\nfs.symlinkSync(\"",
+                    env!("CARGO_TARGET_TMPDIR"),
+                    "/testbed-victim/web\", \"../web\");\n"
+                ),
+            ),
+            ("web/package.json", "{\"scripts\": {\"test\": \"node --test\"}}"),
+            ("web/test/b.test.js", "require(\"node:test\")(\"adds\", () => {});\n"),
+            ("web/node_modules/x/index.js", "// installed\n"),
+        ],
+    );
+    if !is_here("node", &tested) {
+        return;
+    }
+    assert_eq!(tested.ran.len(), 2, "{:?}", tested.report.warnings);
+    let left: Vec<_> = std::fs::read_dir(Path::new(VICTIM).join("web"))
+        .expect("it is there")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    assert_eq!(left, ["kept"], "nothing was written out of the copy");
+}
+
+#[test]
+fn a_runner_of_javascript_that_ends_before_any_test_is_a_finding() {
+    let tested = tested(
+        "node-gone",
+        MINUTES,
+        &[("package.json", "{\"scripts\": {\"test\": \"node --test test/gone.test.js\"}}")],
+    );
+    if !is_here("node", &tested) {
+        return;
+    }
+    assert_eq!(tested.found(), [("test.build".into(), ".".into())], "{:?}", tested.report.warnings);
+}
+
+#[test]
 fn a_failing_c_check_is_told_at_its_assertion_and_a_clean_one_passes() {
     const SOURCE: &str = "#include <assert.h>\nint main(void) {\n    assert(1 + 1 == 3);\n    return 0;\n}\n";
     let broken = tested(

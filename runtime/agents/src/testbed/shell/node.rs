@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use synod_platform::files;
-use synod_platform::process::{self, Tool};
+use synod_platform::process::{self, End, Tool};
 use synod_probe::reach;
 
 use super::bench::Bench;
 use super::{broke_off, end, outcome, stderr, stdout, tried};
 use crate::shell::WorkError;
 use crate::testbed::case::{Case, Outcome};
-use crate::testbed::judge::{self, Ran};
+use crate::testbed::judge::{self, Broken, Ran};
 use crate::testbed::select::Project;
 use crate::testbed::{make, node};
 use crate::tree;
@@ -60,6 +60,10 @@ pub async fn run(
     if ran.unsaid {
         let said = stderr(&output);
         ran.warnings.push(format!("{}; {}", broke_off(&ran.label, &output), make::telling(&said)));
+        if ran.cases.is_empty() && matches!(output.end, End::Code(_) | End::Signal(_)) {
+            let message = format!("{}: {}", end(&output), make::telling(&said));
+            ran.broken.push(Broken { message, path: None, line: None });
+        }
     }
     let (indices, left) = judge::again(&ran.cases, AGAIN_MAX);
     if left > 0 {
