@@ -11,6 +11,7 @@ use super::{
     AgentResult, Attributed, Edge, FORM, FileResult, Judgement, RunResult, State, StepResult, StepState,
     Stretch, StretchEnd,
 };
+use crate::Role;
 use crate::director::Verdict;
 use crate::finding::{Finding, Tally, arrange};
 use crate::survey::Survey;
@@ -303,6 +304,15 @@ fn agents(steps: &[StepResult], parts: &Parts) -> Vec<AgentResult> {
             _ => {}
         });
     }
+    // DIRECTOR passes on what the others said: it is told once, by whom it comes from.
+    if let Some(mut director) = agents.remove(Role::Director.name()) {
+        let others = |warning: &String| {
+            agents.values().any(|one| one.unavailable.contains(warning) || one.warnings.contains(warning))
+        };
+        director.unavailable.retain(|warning| !others(warning));
+        director.warnings.retain(|warning| !others(warning));
+        agents.insert(director.name.clone(), director);
+    }
     agents.into_values().collect()
 }
 
@@ -471,6 +481,26 @@ pub(super) mod tests {
         assert_eq!(states, [StepState::Done, StepState::Running, StepState::Running, StepState::Waiting]);
         assert_eq!(result.steps[1].stretches[0].to_ms, 2500, "heard of last");
         assert_eq!(result.findings.len(), 3, "what is known so far");
+    }
+
+    #[test]
+    fn what_director_passes_on_is_told_by_whom_it_comes_from() {
+        let mut parts = example();
+        let verdict =
+            parts.journal.iter_mut().find(|line| line.agent == "director" && line.event == Happened::Done);
+        verdict.expect("a verdict").handoff = Some(Handoff {
+            from: "director".into(),
+            to: String::new(),
+            task: "verdict".into(),
+            outputs: vec![],
+            metrics: BTreeMap::new(),
+            warnings: vec!["unavailable: needs ruff".into(), "planned anew".into()],
+            next_actions: vec![],
+        });
+        let result = result(parts);
+        let director = result.agents.iter().find(|agent| agent.name == "director").expect("DIRECTOR");
+        assert!(director.unavailable.is_empty());
+        assert_eq!(director.warnings, ["planned anew"]);
     }
 
     #[test]
