@@ -423,6 +423,11 @@ impl Engine {
         self.running
     }
 
+    /// How many steps have ended, well or not.
+    pub fn settled(&self) -> u32 {
+        self.nodes.len() as u32 - self.unsettled
+    }
+
     /// The most steps that may run at a time, at this moment.
     pub fn limit(&self) -> u32 {
         self.limit.now()

@@ -19,7 +19,7 @@ use synod_probe::{event, reach};
 use super::engine::{Action, Engine, Event, Outcome, State};
 use super::journal::{Happened, Journal, JournalError, Line, facts};
 use super::lease::{self, LeaseError, Leases};
-use super::plan::{self, Plan, Step};
+use super::plan::{self, Needs, Plan, Step};
 use crate::Role;
 use crate::director::Failure;
 use crate::folder::{FolderError, RunFolder};
@@ -98,25 +98,25 @@ pub async fn run<'a>(
         journal.append(&Line::now("", Happened::Resumed)).await?;
     }
     let engine = Engine::resume(plan, deadline, before).map_err(wrong)?;
+    let positions: BTreeMap<&str, u32> =
+        plan.steps.iter().zip(0u32..).map(|(step, at)| (step.id.as_str(), at)).collect();
+    let done = lines.iter().filter(|line| line.event == Happened::Done);
+    let order = done.filter_map(|line| positions.get(line.step.as_str()).copied()).collect();
     let mut runner = Runner {
         desk,
         plan,
+        needs: plan.needs().map_err(wrong)?,
+        positions,
         own,
         engine,
         journal,
         handoffs,
-        order: Vec::new(),
+        order,
         running: FuturesUnordered::new(),
         handles: BTreeMap::new(),
         told: BTreeMap::new(),
         leases: Leases::beside(folder.parent().unwrap_or(folder)),
     };
-    runner.order = lines
-        .iter()
-        .filter(|line| line.event == Happened::Done)
-        .filter_map(|line| plan.steps.iter().position(|step| step.id == line.step))
-        .map(|at| at as u32)
-        .collect();
     let outcome = runner.drive().await?;
     event!("workflow.ended", outcome = outcome.words());
     let ran = runner.ran();
@@ -127,6 +127,8 @@ pub async fn run<'a>(
 struct Runner<'a, 'p, O> {
     desk: &'a Desk,
     plan: &'p Plan,
+    needs: Needs,
+    positions: BTreeMap<&'p str, u32>,
     own: O,
     engine: Engine,
     journal: Journal,
@@ -140,7 +142,7 @@ struct Runner<'a, 'p, O> {
     leases: Leases,
 }
 
-impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'a, '_, O> {
+impl<'a, 'p, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'a, 'p, O> {
     async fn drive(&mut self) -> Result<Outcome, WorkError> {
         let run = &self.desk.task().run;
         let mut vetoes = self.desk.listen(&task::veto_subject(run), QUEUE).await?;
@@ -229,7 +231,7 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
 
     fn start(&mut self, at: u32, attempt: u32) {
         let step = self.plan.steps[at as usize].clone();
-        let order = self.order_for(&step);
+        let order = self.order_for(at);
         let (desk, leases) = (self.desk, self.leases.clone());
         let own = (step.agent == desk.name()).then(|| (self.own)(step.clone()));
         let work = async move {
@@ -246,7 +248,7 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
     fn undo(&mut self, at: u32, attempt: u32) {
         let step = &self.plan.steps[at as usize];
         let Some(undo) = step.compensate.clone() else { return };
-        let mut order = self.order_for(step);
+        let mut order = self.order_for(at);
         order.id = format!("undo.{}", step.id);
         order.goal = undo.goal;
         order.within_ms = millis(undo.within.get());
@@ -264,11 +266,14 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
         self.running.push(Box::pin(work));
     }
 
-    fn order_for(&self, step: &Step) -> Task {
-        let outputs: BTreeMap<&str, &[String]> = (0u32..)
-            .zip(&self.plan.steps)
-            .filter(|(_, other)| step.needs.contains(&other.id))
-            .filter_map(|(at, other)| Some((other.id.as_str(), self.handoffs.get(&at)?.outputs.as_slice())))
+    fn order_for(&self, at: u32) -> Task {
+        let step = &self.plan.steps[at as usize];
+        let outputs: BTreeMap<&str, &[String]> = self.needs[at as usize]
+            .iter()
+            .filter_map(|need| {
+                let id = self.plan.steps[*need as usize].id.as_str();
+                Some((id, self.handoffs.get(need)?.outputs.as_slice()))
+            })
             .collect();
         let mut inputs = step.inputs.clone();
         inputs.entry("tree".into()).or_insert_with(|| format!("{}/tree.json", task::ORCHESTRATOR));
@@ -291,23 +296,25 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
                 return None;
             }
         };
-        if ![task::SECURITY, task::DIRECTOR].contains(&message.source()) {
+        // Who is on a linked node is told as `node/agent`, by the name that the node has proved.
+        let source = message.source();
+        let name = source.split_once('/').map_or(source, |(_, name)| name);
+        if ![task::SECURITY, task::DIRECTOR].contains(&name) {
             reach!("workflow.veto-of-a-stranger");
-            event!("workflow.veto-of-a-stranger", source = message.source());
+            event!("workflow.veto-of-a-stranger", source = source);
             return None;
         }
-        let step = self.plan.steps.iter().position(|step| step.id == veto.step)? as u32;
-        let why = format!("{}: {}", message.source().to_uppercase(), veto.why);
+        let step = *self.positions.get(veto.step.as_str())?;
+        let why = format!("{}: {}", name.to_uppercase(), veto.why);
         Some(if veto.lifted { Event::Lift { step, why } } else { Event::Veto { step, why } })
     }
 
     /// Writes down how far an agent says it is, now and then. It is told, not believed: only a handoff ends a step.
     async fn note(&mut self, message: &Message) -> Result<(), WorkError> {
         let Ok(progress) = serde_json::from_slice::<Progress>(message.payload()) else { return Ok(()) };
-        let running = (0u32..)
-            .zip(&self.plan.steps)
-            .find(|(at, step)| step.agent == progress.agent && *self.engine.state(*at) == State::Running);
-        let Some((at, step)) = running else { return Ok(()) };
+        let Some((at, step)) = self.at_work().find(|(_, step)| step.agent == progress.agent) else {
+            return Ok(());
+        };
         let now = time::now();
         if self.told.get(&at).is_some_and(|told| now.since(*told) < PROGRESS) {
             return Ok(());
@@ -324,18 +331,19 @@ impl<'a, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runner<'
         Ok(self.journal.append(&line).await?)
     }
 
+    /// The steps that run, by position. Those being undone are none of them.
+    fn at_work(&self) -> impl Iterator<Item = (u32, &'p Step)> {
+        self.handles
+            .keys()
+            .filter(|(at, _)| *self.engine.state(*at) == State::Running)
+            .map(|(at, _)| (*at, &self.plan.steps[*at as usize]))
+    }
+
     /// Tells how far the run is.
     fn tell(&self) {
-        let states = || (0..self.plan.steps.len() as u32).map(|at| self.engine.state(at));
-        let settled = states().filter(|state| state.is_final()).count();
-        let names: Vec<&str> = (0u32..)
-            .zip(&self.plan.steps)
-            .filter(|(at, _)| *self.engine.state(*at) == State::Running)
-            .map(|(_, step)| step.id.as_str())
-            .take(8)
-            .collect();
+        let names: Vec<&str> = self.at_work().map(|(_, step)| step.id.as_str()).take(8).collect();
         if !names.is_empty() {
-            let fraction = settled as f32 / self.plan.steps.len() as f32;
+            let fraction = self.engine.settled() as f32 / self.plan.steps.len() as f32;
             self.desk.progress(fraction, format!("waiting for {}", names.join(" and ")));
         }
     }
