@@ -3,7 +3,8 @@
 //! Workloads write it as they go; it is outside the simulated world, so a crash loses none of it. Times are the
 //! engine's (virtual nanoseconds, the same for all nodes).
 
-use synod_agents::workflow::journal::Happened;
+use synod_agents::workflow::Plan;
+use synod_agents::workflow::journal::{Happened, Line};
 
 use crate::scenario::form::Priority;
 
@@ -260,6 +261,25 @@ pub struct Facts {
     pub clients_end_ns: u64,
     /// Half-open probes a breaker may have in flight.
     pub probes_max: u64,
+}
+
+impl What {
+    /// A run that was given back, from its plan and its journal. Lines about steps that are not in the plan count as the run's.
+    pub fn flow(id: Id, work: usize, plan: &Plan, lines: &[Line], told: bool) -> Self {
+        let at = |name: &str| plan.steps.iter().position(|step| step.id == name);
+        let steps = plan.steps.iter().map(|step| FlowStep {
+            needs: step.needs.iter().filter_map(|need| at(need)).collect(),
+            essential: step.essential,
+            retries: step.retries,
+        });
+        let lines = lines.iter().map(|line| FlowLine {
+            step: at(&line.step),
+            happened: line.event,
+            attempt: line.attempt,
+            reasoned: !line.why.is_empty(),
+        });
+        What::Flow { id, work, steps: steps.collect(), lines: lines.collect(), told }
+    }
 }
 
 impl History {

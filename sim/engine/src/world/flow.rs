@@ -22,7 +22,7 @@ use synod_probe::{event, reach};
 use super::nanoseconds;
 use super::shared::Shared;
 use super::work::{Pace, agent, handle, here, panic_if_ordered};
-use crate::history::{FlowLine, FlowStep, Id, What};
+use crate::history::{Id, What};
 use crate::scenario::form::Workload;
 
 /// Steps of a plan: at least, and at most.
@@ -167,25 +167,7 @@ async fn one_run(
     let closed = lines.as_ref().is_some_and(|lines| lines.last().is_some_and(|l| l.event == Happened::Ended));
     event!("engine.flow_ended", work = index, id = order.id, told = ended, closed = closed);
     if let Some(lines) = lines {
-        let at = |name: &str| plan.steps.iter().position(|step| step.id == name);
-        let steps = plan.steps.iter().map(|step| FlowStep {
-            needs: step.needs.iter().filter_map(|need| at(need)).collect(),
-            essential: step.essential,
-            retries: step.retries,
-        });
-        let lines = lines.iter().map(|line| FlowLine {
-            step: at(&line.step),
-            happened: line.event,
-            attempt: line.attempt,
-            reasoned: !line.why.is_empty(),
-        });
-        shared.note(What::Flow {
-            id: order.id,
-            work: index,
-            steps: steps.collect(),
-            lines: lines.collect(),
-            told: ended,
-        });
+        shared.note(What::flow(order.id, index, &plan, &lines, ended));
     }
     if closed || order.times >= RESUMED_MAX {
         let key = shared.switches().flows.iter().find(|(_, o)| o.id == order.id).map(|(key, _)| *key);
