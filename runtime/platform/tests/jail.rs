@@ -166,6 +166,20 @@ mod real {
     }
 
     #[test]
+    fn a_home_that_a_tool_replaced_by_a_link_is_not_followed_when_the_next_one_runs() {
+        testing::run(19, || async {
+            let place = Place::new();
+            let tree = place.path("tree").display().to_string();
+            let script = format!("rm -r home && ln -s {tree} home");
+            let output = place.run(place.shell(&script), place.jail()).await;
+            assert_eq!(output.end, End::Code(0), "{}", text(&output.stderr));
+            let error = place.shell("true").jail(place.jail()).run().await.unwrap_err();
+            assert!(error.to_string().contains("exists"), "{error}");
+            assert!(!place.path("tree/.cache").exists(), "nothing was made in the tree");
+        });
+    }
+
+    #[test]
     fn a_tool_whose_caller_is_dropped_or_killed_is_gone() {
         testing::run(3, || async {
             let place = Place::new();

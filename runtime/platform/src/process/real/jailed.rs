@@ -179,8 +179,9 @@ fn is_superuser() -> bool {
 
 fn get_ready(program: &Path, directory: &Path, jail: &Jail, parent: i32) -> io::Result<Ready> {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
-    for below in ["home/.cache", "tmp"] {
-        fs::create_dir_all(jail.scratch.join(below))?;
+    fs::create_dir_all(&jail.scratch)?;
+    for below in ["home", "home/.cache", "tmp"] {
+        own_directory(&jail.scratch.join(below))?;
     }
     let mut readable = jail.readable.clone();
     readable.push(program.to_owned());
@@ -225,6 +226,14 @@ fn get_ready(program: &Path, directory: &Path, jail: &Jail, parent: i32) -> io::
     };
     let used_before = used(&writable);
     Ok(Ready { orders: Orders { fence, ..orders }, records, cgroup, landlock, roots: writable, used_before })
+}
+
+/// Makes a directory, or finds it made. A tool that ran in this jail before may have put a link in its place, which is not followed.
+fn own_directory(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) => Ok(()),
+        made => made,
+    }
 }
 
 /// A jail that runs. Dropping it ends it, without waiting.
