@@ -147,15 +147,17 @@ pub const ALL: &[Plant] = &[
         "readiness is cleared after draining, not before",
         "a_mailbox_misses_nothing_and_readiness_cleared_after_draining_is_found",
     ),
-    test(
+    oracle(
         "workflow.ignore-veto",
         "a step starts, and goes on, although its input is vetoed",
-        "a_veto_that_is_not_heeded_is_caught",
+        &["workflow.accounted"],
+        "workflow-amid-crashes",
     ),
-    test(
+    oracle(
         "workflow.repeat-finished",
         "a resumed run does its finished steps again",
-        "a_finished_step_that_is_repeated_is_caught",
+        &["workflow.accounted"],
+        "workflow-amid-crashes",
     ),
     test(
         "workflow.stale-lease",
