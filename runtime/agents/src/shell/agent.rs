@@ -146,6 +146,18 @@ where
     Each(work)
 }
 
+/// How the answer begins of an agent that panicked over its task.
+const PANICKED: &str = "the work panicked";
+
+/// Whether who was asked is gone by a panic, or by the end of its node: its next life may be asked again.
+pub fn is_gone(error: &RequestError) -> bool {
+    match error {
+        RequestError::Failed { reason, .. } => reason.starts_with(PANICKED),
+        RequestError::Abandoned(_) => true,
+        _ => false,
+    }
+}
+
 /// Why work was not done, or a hook failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
@@ -159,7 +171,7 @@ pub enum WorkError {
     #[error("the node stops")]
     Stopped,
     /// The work panicked.
-    #[error("the work panicked: {0}")]
+    #[error("{words}: {0}", words = PANICKED)]
     Panicked(String),
     /// A file of the run folder.
     #[error(transparent)]

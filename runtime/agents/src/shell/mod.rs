@@ -8,6 +8,6 @@ mod agent;
 mod desk;
 mod post;
 
-pub use agent::{Agent, Builtin, Done, Hook, Part, Place, WorkError, done, each};
+pub use agent::{Agent, Builtin, Done, Hook, Part, Place, WorkError, done, each, is_gone};
 pub use desk::Desk;
 pub use post::{Counts, Make, Phase, Post, PostError, State};
