@@ -316,6 +316,49 @@ fn a_veto_stops_the_step_that_reads_the_output_until_it_is_lifted_and_only_its_o
 }
 
 #[test]
+fn a_veto_before_during_or_after_a_step_keeps_its_output_from_those_who_need_it() {
+    testing::run(8, || async {
+        for moment in [20, 100, 300] {
+            let mut plan = plan(vec![
+                step("first", "first", &[]),
+                step("guard", "security", &[]),
+                step("make", "maker", &["first"]),
+                step("use", "user", &["make"]),
+            ]);
+            plan.veto_wait = units::Duration(Duration::from_millis(100));
+            let stage = Stage::set(plan).await;
+            for (name, takes) in [("first", 50), ("maker", 150), ("user", 3000)] {
+                stage
+                    .seat(name, move |desk| async move {
+                        time::sleep(Duration::from_millis(takes)).await;
+                        desk.breathe().await?;
+                        Ok(desk.handoff("client"))
+                    })
+                    .await;
+            }
+            stage
+                .seat("security", move |desk| async move {
+                    time::sleep(Duration::from_millis(moment)).await;
+                    desk.veto("make", "a secret in it")?;
+                    Ok(desk.handoff("client"))
+                })
+                .await;
+            let ran = stage.run().await;
+            let mut done = names(&ran.done);
+            done.sort_unstable();
+            assert_eq!(done, ["first", "guard", "make"], "vetoed after {moment} ms");
+            let why = ran.failed.iter().map(|failure| failure.why.as_str()).collect::<Vec<_>>();
+            assert_eq!(why, ["`make` is vetoed: SECURITY: a secret in it"], "vetoed after {moment} ms");
+            let lines = stage.lines().await;
+            let vetoed = lines.iter().position(|line| line.event == Happened::Vetoed).expect("it was heard");
+            let after = |line: &Line| line.step == "use" && line.event == Happened::Started;
+            assert!(!lines[vetoed..].iter().any(after), "vetoed after {moment} ms: {lines:#?}");
+            stage.over().await;
+        }
+    });
+}
+
+#[test]
 fn what_was_done_is_undone_by_its_agent_when_what_builds_on_it_fails() {
     testing::run(5, || async {
         let mut make = step("make", "maker", &[]);

@@ -109,6 +109,12 @@ fn planted_defects_are_found_where_they_are_and_the_clean_twin_has_none() {
         );
         assert_eq!(end.verdict.outcome, Outcome::Fail);
         assert!(!end.verdict.findings[0].message.contains(&token()), "a secret is never told in full");
+        let about = |warning: &&String| warning.contains("`docgen` was vetoed, hand it to nobody: SECURITY");
+        assert_eq!(end.verdict.warnings.iter().filter(about).count(), 1, "{:?}", end.verdict.warnings);
+        let journal = files::read(&end.folder.join("journal.jsonl"), 1 << 20).await.expect("a journal");
+        let journal = String::from_utf8(journal).expect("JSON");
+        let order = ["\"vetoed\"", "\"lifted\"", "\"verdict\""].map(|word| journal.find(word));
+        assert!(order[0].is_some() && order.is_sorted(), "DIRECTOR overrules before it weighs: {journal}");
         files::remove_tree(&base).await.expect("our own folder");
     });
 }

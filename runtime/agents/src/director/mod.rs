@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use synod_control::units;
 
 use crate::finding::{Finding, Severity, Tally, arrange};
+use crate::security::work::VETOES;
 use crate::task::{self, Report};
 use crate::workflow::plan::{Plan, Risk, Step};
 
@@ -103,6 +104,10 @@ pub fn review(wish: &Wish, agents: &[&str]) -> Plan {
             .within(at_most(reviewer.minutes))
             .retries(reviewer.retries);
         step.essential = reviewer.essential;
+        // Documents made from a tree in which something critical stands are not to be handed on.
+        if reviewer.agent == task::SECURITY && agents.contains(&task::DOCGEN) {
+            step = step.input(VETOES, "docgen");
+        }
         step
     }));
     let needs: Vec<&str> = steps.iter().map(|step| step.id.as_str()).collect();

@@ -3,6 +3,7 @@
 //! The plan is a file of the run folder before anything runs. If one is there already (a person wrote it, or an earlier life of
 //! this agent) it is the plan, and what its journal has is not done again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::director::{self, Failure, THRESHOLD, Verdict, Wish, documents};
 use crate::finding::Severity;
 use crate::folder::{FolderError, RunFolder};
 use crate::orchestrator::{self, Steps};
-use crate::shell::{Desk, WorkError};
+use crate::shell::{Desk, WorkError, is_gone};
 use crate::task::{self, Handoff, Report, Task};
 use crate::workflow::journal::{Happened, Journal, Line};
 use crate::workflow::plan::{self, Plan, Step};
@@ -50,7 +51,12 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     have_it_run(desk).await?;
 
     desk.progress(0.9, "weighing the findings");
-    let (mut journal, _) = Journal::open(Path::new(&order.folder)).await?;
+    let (mut journal, lines) = Journal::open(Path::new(&order.folder)).await?;
+    let vetoes = standing(&lines);
+    for (step, (agent, _)) in &vetoes {
+        let why = "DIRECTOR: the verdict may weigh it, for it hands nothing on".into();
+        journal.append(&Line { agent: agent.clone(), why, ..Line::now(step, Happened::Lifted) }).await?;
+    }
     for step in &own {
         journal
             .append(&Line { agent: step.agent.clone(), attempt: 1, ..Line::now(&step.id, Happened::Started) })
@@ -66,6 +72,10 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let mut verdict: Verdict = director::verdict(&reports, failures, threshold(&own)?);
     let dropped = |failure: &Failure| format!("step `{}` was left out: {}", failure.step, failure.why);
     verdict.warnings.extend(steps.dropped.iter().map(dropped));
+    let vetoed = |(step, (_, why)): (&String, &(String, String))| {
+        format!("the output of step `{step}` was vetoed, hand it to nobody: {why}")
+    };
+    verdict.warnings.extend(vetoes.iter().map(vetoed));
     outputs.push(folder.write_json("verdict.json", &verdict).await?);
     outputs.push(folder.write("REPORT.md", documents::report(&plan.goal, &verdict).as_bytes()).await?);
     folder.write_manifest().await?;
@@ -92,6 +102,24 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     journal.close().await?;
     desk.progress(1.0, verdict.outcome.word());
     Ok(handoff)
+}
+
+/// The vetoes that nobody lifted: of each step's output its agent, and by whom and why. DIRECTOR lifted those of an earlier life only
+/// for a verdict that was not given, so they stand.
+fn standing(lines: &[Line]) -> BTreeMap<String, (String, String)> {
+    let mut vetoes = BTreeMap::new();
+    for line in lines {
+        match line.event {
+            Happened::Vetoed => {
+                vetoes.insert(line.step.clone(), (line.agent.clone(), line.why.clone()));
+            }
+            Happened::Lifted if !line.why.starts_with("DIRECTOR") => {
+                vetoes.remove(&line.step);
+            }
+            _ => {}
+        }
+    }
+    vetoes
 }
 
 fn ended(outcome: &director::Outcome) -> Line {
@@ -150,15 +178,11 @@ async fn have_it_run(desk: &Desk) -> Result<(), WorkError> {
             Err(error) => error,
         };
         desk.breathe().await?;
-        let lost = matches!(
-            &error,
-            WorkError::Part {
-                why: RequestError::NobodyListens(_)
-                    | RequestError::Abandoned(_)
-                    | RequestError::Resting { .. },
-                ..
-            }
-        ) || error.to_string().contains("panicked");
+        let lost = match &error {
+            WorkError::Part { why: RequestError::NobodyListens(_) | RequestError::Resting { .. }, .. } => true,
+            WorkError::Part { why, .. } => is_gone(why),
+            _ => false,
+        };
         if !lost || asked == ASKED_MAX {
             return Err(error);
         }

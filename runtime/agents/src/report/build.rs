@@ -215,13 +215,15 @@ fn take(step: &mut StepResult, line: &Line, at: u64) {
             close(step, StretchEnd::Failed);
             step.state = StepState::Failed;
         }
-        Happened::Vetoed => {
-            close(step, StretchEnd::Cut);
-            step.state = StepState::Vetoed;
-        }
+        // It is the output that is vetoed: a step that runs goes on.
+        Happened::Vetoed if step.state == StepState::Running => {}
+        Happened::Vetoed => step.state = StepState::Vetoed,
         Happened::Lifted => {
-            let was_done = step.stretches.last().is_some_and(|last| last.end == StretchEnd::Done);
-            (step.state, step.why) = (if was_done { StepState::Done } else { StepState::Waiting }, None);
+            if step.state == StepState::Vetoed {
+                let was_done = step.stretches.last().is_some_and(|last| last.end == StretchEnd::Done);
+                step.state = if was_done { StepState::Done } else { StepState::Waiting };
+            }
+            step.why = None;
         }
         Happened::Skipped => step.state = StepState::Skipped,
         Happened::Compensated => step.state = StepState::Compensated,

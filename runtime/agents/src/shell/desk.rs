@@ -135,9 +135,12 @@ impl Desk {
     pub fn veto(&self, step: &str, why: &str) -> Result<(), WorkError> {
         let veto = Veto { step: step.into(), why: why.into(), lifted: false };
         let text = serde_json::to_vec(&veto).map_err(|error| WorkError::Task(error.to_string()))?;
-        let sent = self.agent.publish(&veto_subject(&self.task.run), Priority::High, text);
-        sent.map(|_| ())
-            .map_err(|why| WorkError::Task(format!("the veto on `{step}` could not be told: {why}")))
+        let untold = |why: &str| WorkError::Task(format!("the veto on `{step}` could not be told: {why}"));
+        let receipt = self.agent.publish(&veto_subject(&self.task.run), Priority::High, text);
+        match receipt.map_err(|why| untold(&why.to_string()))?.accepted_count() {
+            0 => Err(untold("nobody who runs the plan took it")),
+            _ => Ok(()),
+        }
     }
 
     /// A handoff from this agent, to be filled in.
