@@ -18,6 +18,8 @@ use crate::testbed::case::Paths;
 use crate::testbed::judge::Ran;
 use crate::tree::{self, Tree};
 
+/// The copy's name within the scratch folder.
+const COPY: &str = "tree";
 /// What is kept of each output of a call, in bytes.
 const OUTPUT_MAX: usize = 16 << 20;
 /// Memory, disk and processor time that tests may use: compilers are among them.
@@ -43,7 +45,7 @@ impl<'a> Bench<'a> {
         let parent = run.parent().unwrap_or(run).join(".scratch");
         files::sweep_scratch(&parent).await?;
         let scratch = files::scratch(&parent).await?;
-        let copy = scratch.path().join("tree");
+        let copy = scratch.path().join(COPY);
         let copied = files::copy_tree(Path::new(&desk.task().tree), &copy, CopyLimits::default()).await?;
         let mut warnings: Vec<String> = copied
             .left_out
@@ -97,14 +99,38 @@ impl<'a> Bench<'a> {
 
     /// Reads a file of the copy, of at most `limit` bytes, without following links.
     pub async fn read(&self, path: &str, limit: u64) -> Option<String> {
-        let bytes = files::read_below(Path::new(&self.root), Path::new(path), limit).await.ok()?;
+        let relative = Path::new(COPY).join(path);
+        let bytes = files::read_below(self.scratch.path(), &relative, limit).await.ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Removes a file of the copy; says whether it did.
+    pub async fn remove(&self, path: &str) -> bool {
+        self.is_own(tree::parent(path)).await && files::remove_file(self.inside(path).as_ref()).await.is_ok()
+    }
+
+    /// Whether a directory of the copy is still one: what ran there may have put a link in its place, or above it.
+    async fn is_own(&self, directory: &str) -> bool {
+        let (Ok(scratch), Ok(found)) = (
+            files::canonical(self.scratch.path()).await,
+            files::canonical(self.inside(directory).as_ref()).await,
+        ) else {
+            return false;
+        };
+        found == scratch.join(tree::join(COPY, directory))
     }
 
     /// Copies a directory that git ignores, such as installed packages, into the copy; says whether it is there now.
     pub async fn add_ignored(&self, path: &str) -> bool {
         let from = Path::new(&self.desk.task().tree).join(path);
         if !files::exists(&from).await.unwrap_or(false) {
+            return false;
+        }
+        if files::exists(self.inside(path).as_ref()).await.unwrap_or(true) {
+            return self.is_own(path).await;
+        }
+        if !self.is_own(tree::parent(path)).await {
+            reach!("testbed.link-in-the-copy");
             return false;
         }
         let walk = WalkLimits { honour_ignores: false, ..WalkLimits::default() };

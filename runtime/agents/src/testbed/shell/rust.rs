@@ -125,7 +125,7 @@ async fn build(
     let lock = tree::join(&project.directory, "Cargo.lock");
     if cargo::lacks(&stderr(&output)).is_some() && bench.paths().known.contains(lock.as_str()) {
         reach!("testbed.cargo-lock-dropped");
-        let removed = files::remove_file(bench.inside(&lock).as_ref()).await.is_ok();
+        let removed = bench.remove(&lock).await;
         let tool = tools.call(bench, project, &BUILD);
         if removed && let Some(second) = bench.call(ran, tool, &tools.readable(), limit).await? {
             output = second;
