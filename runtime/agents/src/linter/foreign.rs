@@ -123,7 +123,7 @@ async fn run_clippy(
         desk.breathe().await?;
         let folder = tree::parent(manifest);
         let directory = copy.join(folder);
-        let jail = toolchains(Jail::new(scratch).write(&copy));
+        let jail = toolchains(Jail::new(scratch));
         let call = with_toolchain(tool(cargo.clone()))
             .args(clippy::ARGUMENTS)
             .directory(&directory)
