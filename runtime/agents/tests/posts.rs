@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use synod_agents::shell::State;
 use synod_agents::task::{Handoff, Progress, Task, Urgency, cancel_subject, progress_subject, task_subject};
 use synod_agents::{Phase, Post, PostError};
 use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, RequestError};
@@ -189,5 +190,29 @@ fn a_drain_lets_the_present_task_finish_and_takes_no_other() {
         post.await.expect("no panic").expect("the post ends well");
         let error = ask(&client, order(WITHIN)).await.expect_err("nobody is there any more");
         assert!(matches!(error, RequestError::NobodyListens(_)), "{error}");
+    });
+}
+
+#[test]
+fn a_fabric_that_drains_lets_the_present_task_finish() {
+    testing::run(1, || async {
+        let context = context();
+        let post = Post::open_with(&context, "worker", |desk| async move {
+            time::sleep(Duration::from_millis(100)).await;
+            Ok(desk.handoff("client"))
+        });
+        let post = post.await.expect("its place is free");
+        let counts = post.counts();
+        let (_phase, follow) = watch::channel(Phase::Serve);
+        let post = task::spawn(post.run(follow));
+        let client = context.agent("client").expect("free");
+        let asking = task::spawn(async move { ask(&client, order(WITHIN)).await });
+        while counts.state() != State::Working {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        context.fabric().drain();
+        post.await.expect("no panic").expect("the post ends well");
+        assert_eq!((counts.done(), counts.state()), (1, State::Ended));
+        asking.abort();
     });
 }
