@@ -207,8 +207,8 @@ async fn follow(agent: &Agent, order: Task, mut tell: impl FnMut(Progress)) -> R
         loop {
             tokio::select! {
                 biased;
-                told = progress.recv() => {
-                    if let Some(told) = told.and_then(|told| serde_json::from_slice(told.payload()).ok()) {
+                Some(told) = progress.recv() => {
+                    if let Ok(told) = serde_json::from_slice(told.payload()) {
                         tell(told);
                     }
                 }
