@@ -1,4 +1,4 @@
-//! The workflow `review` from the client's side: a tree in, a verdict out.
+//! The workflow `review` and edited plans of it from the client's side: a tree in, a verdict out.
 //!
 //! The agents must be on board somewhere on the fabric. Dropping the future cancels the run: the request's end is told to
 //! DIRECTOR, who drops what it waits for in turn.
@@ -20,6 +20,7 @@ use crate::director::work::TESTS;
 use crate::finding::Severity;
 use crate::folder::{FolderError, RunFolder};
 use crate::report;
+use crate::shell::is_gone;
 use crate::survey::Survey;
 use crate::task::{self, Handoff, Progress, Task, Urgency};
 use crate::workflow::plan::{self, Plan};
@@ -96,6 +97,46 @@ pub enum ReviewError {
     /// The report could not be made.
     #[error("no report: {0}")]
     Report(#[from] report::ReportError),
+}
+
+/// A run that is to be begun.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// A review, planned anew.
+    Review(Review),
+    /// A plan, as somebody wrote it, and where its run folder is made.
+    Plan(Box<Plan>, PathBuf),
+}
+
+impl Job {
+    /// The source tree.
+    pub fn tree(&self) -> &Path {
+        match self {
+            Job::Review(review) => &review.tree,
+            Job::Plan(plan, _) => Path::new(&plan.tree),
+        }
+    }
+
+    /// Where its run folder is made.
+    pub fn out(&self) -> &Path {
+        match self {
+            Job::Review(review) => &review.out,
+            Job::Plan(_, out) => out,
+        }
+    }
+
+    /// Has it done under an id that the caller has from [`run_id`] and may have told to others before it begins.
+    pub async fn run_as(
+        &self,
+        agent: &Agent,
+        run: String,
+        tell: impl FnMut(Progress),
+    ) -> Result<Reviewed, ReviewError> {
+        match self {
+            Job::Review(review) => run_as(agent, review, run, tell).await,
+            Job::Plan(plan, out) => run_plan(agent, plan, out, run, tell).await,
+        }
+    }
 }
 
 /// Runs a review under an id of its own and tells its progress as it comes.
@@ -245,11 +286,9 @@ async fn ask(agent: &Agent, subject: &str, text: Vec<u8>, within: Duration) -> R
             Err(error) => error,
         };
         let crashed = match &error {
-            RequestError::Failed { reason, .. } => reason.starts_with("the work panicked"),
-            RequestError::Abandoned(_) => true,
             // It is being started anew.
             RequestError::NobodyListens(_) => asked > 1,
-            _ => false,
+            error => is_gone(error),
         };
         if !crashed || asked == ASKED_MAX || until <= time::now() {
             return Err(error);

@@ -31,8 +31,8 @@ use crate::runs::record::Record;
 pub const STREAMS_MAX: usize = 64;
 /// How long a context may take to answer its pulse.
 pub const PULSE: Duration = Duration::from_secs(5);
-/// Largest order, in bytes.
-const ORDER_MAX: usize = 64 << 10;
+/// Largest order, in bytes: a plan of some ten thousand steps.
+const ORDER_MAX: usize = 4 << 20;
 /// Events that may wait for a reader's socket.
 const PARTS: usize = 16;
 
@@ -374,7 +374,7 @@ impl Door {
     async fn start(&self, request: &Request) -> Result<Answer, Problem> {
         if request.body.len() > ORDER_MAX {
             let what = format!("an order has at most {ORDER_MAX} bytes");
-            return Err(Problem::new(413, what, "body", "it names a tree, it does not carry one"));
+            return Err(Problem::new(413, what, "body", "run a plan that long with `synod run --embedded`"));
         }
         let media = request.header("content-type").unwrap_or_default();
         if media.split(';').next().map(str::trim) != Some("application/json") {

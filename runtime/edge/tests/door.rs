@@ -266,6 +266,7 @@ fn more_runs_than_the_node_can_do_are_refused_and_a_wrong_order_is_told_by_key()
             ("{}", 400, "body"),
             (r#"{"workflow": "review", "path": "/no/such/tree"}"#, 422, "path"),
             (r#"{"workflow": "review", "path": "relative"}"#, 422, "path"),
+            (r#"{"workflow": "plan", "plan": "[["}"#, 422, "plan"),
         ] {
             let answer = door.answer(post("/api/runs", body.as_bytes())).await;
             assert_eq!(answer.status, status, "{body}");

@@ -140,6 +140,12 @@ fn a_wrong_command_line_is_told_with_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
     assert!(words(&stderr(&output)).contains("/no/such/tree"), "{}", stderr(&output));
     assert_eq!(synod(&["run", "review"]).status.code(), Some(2));
+    let output = synod(&["run"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(2) && told.contains("run review") && told.contains("--resume"),
+        "{told}"
+    );
     assert_eq!(synod(&["run", "review", "--path", ".", "--fail-on", "bad"]).status.code(), Some(2));
     let here = tree(&CLEAN);
     let within = here.path().join("runs").to_string_lossy().into_owned();

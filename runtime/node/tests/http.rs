@@ -251,6 +251,39 @@ fn a_review_by_a_running_node_is_told_like_one_by_an_embedded_node() {
 }
 
 #[test]
+fn an_edited_plan_is_run_by_a_running_node_unless_an_own_one_is_asked_for() {
+    let node = Up::start("");
+    let tree = tree(node.base.path()).to_string_lossy().into_owned();
+    let file = node.base.path().join("plan.toml").to_string_lossy().into_owned();
+    let planned = node.synod(&["plan", "review", "--path", &tree, "--no-tests", "--out", &file]);
+    assert!(planned.status.success());
+    let run = |more: &[&str]| {
+        let output = node.synod(&[&["run", &file, "--format", "json"], more].concat());
+        let told: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("JSON: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code(), told)
+    };
+    let (by_node, by_itself) = (run(&[]), run(&["--embedded"]));
+    assert_eq!((by_node.0, &by_node.1["verdict"]), (by_itself.0, &by_itself.1["verdict"]));
+    let listed = node.json("GET", "/api/runs", "").1;
+    let began = |run: &Value| {
+        let mut runs = listed["runs"].as_array().expect("a list").iter();
+        // Runs of another process are found by their folders, and what they gave is not known.
+        let told = runs.find(|told| told["id"] == run["run"]).expect("it is listed");
+        told["agents"].as_array().is_some_and(|agents| !agents.is_empty())
+    };
+    assert!(began(&by_node.1), "{listed}");
+    assert!(!began(&by_itself.1), "{listed}");
+
+    let absent = fs::read_to_string(&file).expect("a plan").replace(&tree, "/no/such/tree");
+    fs::write(&file, absent).expect("our own file");
+    let refused = node.synod(&["run", &file]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && told.contains("/no/such/tree"), "{told}");
+    assert_eq!(node.synod(&["run", "--resume", "last", "--node", "synod"]).status.code(), Some(2));
+}
+
+#[test]
 fn messages_cross_a_running_node_byte_for_byte() {
     let node = Up::start("");
     let payload: Vec<u8> = (0..=255).chain(*b"\n\r\n\0").collect();

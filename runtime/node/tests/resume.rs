@@ -94,8 +94,9 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_result_and_repeats_no_finished
     let plan = plan(tree.path(), base.path());
     let whole = base.path().join("whole");
     let begin = Instant::now();
-    let untouched =
-        synod(&["run", path(&plan), "--format", "json", "--out", path(&whole)]).output().expect("it starts");
+    let untouched = synod(&["run", path(&plan), "--embedded", "--format", "json", "--out", path(&whole)])
+        .output()
+        .expect("it starts");
     let takes = begin.elapsed();
     let expected = result(&untouched);
     assert_nothing_repeated(&journal(&only_run(&whole).expect("a run")));
@@ -103,8 +104,9 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_result_and_repeats_no_finished
     let (mut resumed, mut repeats) = (0, 0);
     for n in 0..kills {
         let out = base.path().join(format!("killed{n}"));
-        let mut child =
-            synod(&["run", path(&plan), "--format", "json", "--out", path(&out)]).spawn().expect("it starts");
+        let mut child = synod(&["run", path(&plan), "--embedded", "--format", "json", "--out", path(&out)])
+            .spawn()
+            .expect("it starts");
         // The moment is the point of the test: it is spread over the time that a whole run took.
         thread::sleep(takes * (2 * n + 1) / (2 * kills));
         child.kill().expect("our own child");
@@ -127,7 +129,7 @@ fn a_run_cut_off_after_any_line_of_its_journal_goes_on_from_there() {
     let (tree, base) = (tree(1), TempDir::new().expect("a temporary folder"));
     let plan = plan(tree.path(), base.path());
     let out = base.path().join("runs");
-    let whole = synod(&["run", path(&plan), "--format", "json", "--out", path(&out)]).output();
+    let whole = synod(&["run", path(&plan), "--embedded", "--format", "json", "--out", path(&out)]).output();
     let expected = result(&whole.expect("it starts"));
     let run = only_run(&out).expect("a run");
     let file = run.join("journal.jsonl");
@@ -147,8 +149,9 @@ fn a_run_that_has_ended_gives_its_result_again_and_a_folder_without_a_plan_is_re
     let (tree, base) = (tree(1), TempDir::new().expect("a temporary folder"));
     let plan = plan(tree.path(), base.path());
     let out = base.path().join("runs");
-    let first =
-        synod(&["run", path(&plan), "--format", "json", "--out", path(&out)]).output().expect("it starts");
+    let first = synod(&["run", path(&plan), "--embedded", "--format", "json", "--out", path(&out)])
+        .output()
+        .expect("it starts");
     let run = only_run(&out).expect("a run");
     let lines = journal(&run).len();
     let again = synod(&["run", "--resume", "last", "--out", path(&out), "--format", "json"])
@@ -178,8 +181,9 @@ fn an_edited_plan_runs_as_it_then_is_and_a_wrong_one_is_refused_with_its_line() 
         .collect();
     fs::write(&plan, kept.join("\n[[step]]\n")).expect("our own file");
     let out = base.path().join("runs");
-    let output =
-        synod(&["run", path(&plan), "--format", "json", "--out", path(&out)]).output().expect("it starts");
+    let output = synod(&["run", path(&plan), "--embedded", "--format", "json", "--out", path(&out)])
+        .output()
+        .expect("it starts");
     let (outcome, findings) = result(&output);
     assert_eq!((outcome.as_str(), output.status.code()), (Some("fail"), Some(1)), "{findings}");
     let stepped: Vec<Value> = journal(&only_run(&out).expect("a run"));
@@ -189,7 +193,8 @@ fn an_edited_plan_runs_as_it_then_is_and_a_wrong_one_is_refused_with_its_line() 
     );
 
     fs::write(&plan, text.replacen("needs = [\"survey\"]", "needs = [\"lint\"]", 1)).expect("our own file");
-    let refused = synod(&["run", path(&plan), "--out", path(&out)]).output().expect("it starts");
+    let refused =
+        synod(&["run", path(&plan), "--embedded", "--out", path(&out)]).output().expect("it starts");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(2), "{told}");
     assert!(told.contains("goes in a circle: lint -> lint"), "{told}");

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use synod_agents::ReviewError;
+use synod_agents::review::{self, Job};
 use synod_agents::workflow::journal::{self, Line};
-use synod_agents::{Review, ReviewError, review};
 use synod_fabric::Context;
 use synod_platform::{files, task, time};
 use synod_probe::{event, reach};
@@ -76,15 +77,16 @@ impl Runs {
 
     /// Starts what is ordered in `context`.
     pub async fn start(&self, context: &Context, order: &Order) -> Result<Rc<Record>, Problem> {
-        let review = order.review(&self.0.folder)?;
-        let seen = files::metadata(&review.tree).await;
+        let job = order.job(&self.0.folder)?;
+        let key = if matches!(job, Job::Plan(..)) { "plan.tree" } else { "path" };
+        let seen = files::metadata(job.tree()).await;
         let tree = match seen {
             Ok(found) if found.kind == files::Kind::File => Err("not a directory".to_string()),
-            Ok(_) => Ok(review.tree.to_string_lossy().into_owned()),
+            Ok(_) => Ok(job.tree().to_string_lossy().into_owned()),
             Err(error) => Err(error.to_string()),
         }
         .map_err(|why| {
-            Problem::new(422, why, "path", "name the root of a source tree that the node can read")
+            Problem::new(422, why, key, "name the root of a source tree that the node can read")
         })?;
         if self.active() >= ACTIVE_MAX {
             reach!("edge.runs-full");
@@ -97,7 +99,7 @@ impl Runs {
             Problem::new(503, format!("the run cannot take its place: {error}"), "", "try again")
         })?;
         let id = review::run_id();
-        let record = Rc::new(Record::new(id.clone(), tree, review.out.clone()));
+        let record = Rc::new(Record::new(id.clone(), tree, job.out().to_path_buf()));
         let (cancel, cancelled) = oneshot::channel();
         self.0.known.borrow_mut().insert(id.clone(), record.clone());
         self.0.cancels.borrow_mut().insert(id.clone(), cancel);
@@ -107,19 +109,19 @@ impl Runs {
             let end = tokio::select! {
                 biased;
                 why = cancelled => End::Cancelled(why.unwrap_or_else(|_| "the node stops".into())),
-                end = review::run_as(&agent, &review, id.clone(), |progress| own.progress(progress)) => match end {
+                end = job.run_as(&agent, id.clone(), |progress| own.progress(progress)) => match end {
                     Ok(reviewed) => End::Done(Box::new(Given::of(reviewed))),
                     Err(error) => failed(&error),
                 },
             };
             drop(agent);
-            (end, review)
+            end
         });
         let own = record.clone();
         task::spawn(async move {
             let end = match work.await {
-                Ok((end, review)) => {
-                    runs.count(&own, &review).await;
+                Ok(end) => {
+                    runs.count(&own).await;
                     end
                 }
                 Err(error) => {
@@ -133,9 +135,9 @@ impl Runs {
     }
 
     /// Counts what the run's journal tells of its steps.
-    async fn count(&self, record: &Record, review: &Review) {
-        let folder = review.out.join(record.id());
-        let Ok(text) = files::read_below(&folder, Path::new(journal::FILE), JOURNAL_MAX).await else {
+    async fn count(&self, record: &Record) {
+        let Ok(text) = files::read_below(&record.folder(), Path::new(journal::FILE), JOURNAL_MAX).await
+        else {
             return;
         };
         let lines: Vec<Line> = String::from_utf8_lossy(&text)

@@ -1,34 +1,43 @@
 //! What a run is ordered with, and what comes of it, as JSON that both ends of the API read and write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synod_agents::director::Verdict;
+use synod_agents::review::Job;
 use synod_agents::survey::Survey;
 use synod_agents::task::{Handoff, Progress};
-use synod_agents::{Review, Reviewed, Severity};
+use synod_agents::workflow::Plan;
+use synod_agents::{Review, Reviewed, Role, Severity};
 use synod_control::units;
 
 use crate::problem::Problem;
 
 /// The name of the workflow that reviews a tree.
 pub const REVIEW: &str = "review";
+/// The name of the workflow that is whatever its plan says.
+pub const PLAN: &str = "plan";
 /// How long a run may take if its order does not say.
 const WITHIN: &str = "9m";
 /// The longest that an order may ask for, in seconds.
 const WITHIN_MAX_S: u64 = 24 * 3600;
 
-/// An order, as it is posted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An order, as it is posted. Of the keys after `out`, a review takes all but `plan`, and `path` it needs; a plan takes `plan` alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// Which workflow; `review` is the one there is.
+    /// Which workflow: `review` or `plan`.
     pub workflow: String,
-    /// The source tree, as an absolute path on the node's machine; read, never written.
-    pub path: String,
     /// Where the run folder is made, as an absolute path outside of the tree; the node's folder for runs if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
+    /// The source tree, as an absolute path on the node's machine; read, never written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The plan: the text of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Findings of this severity and worse fail the review; `high` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_on: Option<Severity>,
@@ -41,15 +50,22 @@ pub struct Order {
 }
 
 impl Order {
-    /// The order for a review.
-    pub fn of(review: &Review) -> Self {
-        Order {
-            workflow: REVIEW.into(),
-            path: review.tree.to_string_lossy().into_owned(),
-            out: Some(review.out.to_string_lossy().into_owned()),
-            fail_on: Some(review.fail_on),
-            within: Some(units::Duration(review.within).to_string()),
-            tests: Some(review.tests),
+    /// The order for a job.
+    pub fn of(job: &Job) -> Self {
+        let out = Some(job.out().to_string_lossy().into_owned());
+        match job {
+            Job::Review(review) => Order {
+                workflow: REVIEW.into(),
+                out,
+                path: Some(review.tree.to_string_lossy().into_owned()),
+                fail_on: Some(review.fail_on),
+                within: Some(units::Duration(review.within).to_string()),
+                tests: Some(review.tests),
+                ..Order::default()
+            },
+            Job::Plan(plan, _) => {
+                Order { workflow: PLAN.into(), out, plan: Some(plan.to_toml()), ..Order::default() }
+            }
         }
     }
 
@@ -65,19 +81,35 @@ impl Order {
         })
     }
 
-    /// The review that is ordered; `runs` is the node's own folder for runs.
-    pub fn review(&self, runs: &std::path::Path) -> Result<Review, Problem> {
-        if self.workflow != REVIEW {
-            let what = format!("there is no workflow `{}`", self.workflow);
-            return Err(Problem::new(422, what, "workflow", "the workflow of this build is `review`"));
-        }
-        let absolute = |text: &str, key: &str| {
-            let path = PathBuf::from(text);
-            if path.is_absolute() {
-                return Ok(path);
+    /// The job that is ordered; `runs` is the node's own folder for runs.
+    pub fn job(&self, runs: &Path) -> Result<Job, Problem> {
+        let out = match &self.out {
+            Some(out) => absolute(out, "out")?,
+            None => runs.to_path_buf(),
+        };
+        match self.workflow.as_str() {
+            REVIEW => self.review(out).map(Job::Review),
+            PLAN => self.plan().map(|plan| Job::Plan(Box::new(plan), out)),
+            other => {
+                let what = format!("there is no workflow `{other}`");
+                Err(Problem::new(
+                    422,
+                    what,
+                    "workflow",
+                    "the workflows of this build are `review` and `plan`",
+                ))
             }
-            let hint = "the node does not know the asker's directory: give an absolute path";
-            Err(Problem::new(422, format!("`{text}` is not an absolute path"), key, hint))
+        }
+    }
+
+    fn review(&self, out: PathBuf) -> Result<Review, Problem> {
+        if self.plan.is_some() {
+            let what = "a review makes its own plan";
+            return Err(Problem::new(422, what, "plan", "order the workflow `plan` to have yours run"));
+        }
+        let Some(path) = &self.path else {
+            let hint = "give the absolute path of a source tree on the node's machine";
+            return Err(Problem::new(422, "a review needs a tree", "path", hint));
         };
         let within: units::Duration = self
             .within
@@ -85,17 +117,56 @@ impl Order {
             .unwrap_or(WITHIN)
             .parse()
             .map_err(|error| Problem::new(422, format!("{error}"), "within", "as in 90s or 10m"))?;
-        if within.get().as_secs() > WITHIN_MAX_S {
-            return Err(Problem::new(422, "a run may take a day at most", "within", "as in 90s or 10m"));
-        }
         Ok(Review {
-            tree: absolute(&self.path, "path")?,
-            out: self.out.as_deref().map_or_else(|| Ok(runs.to_path_buf()), |out| absolute(out, "out"))?,
+            tree: absolute(path, "path")?,
+            out,
             fail_on: self.fail_on.unwrap_or(Severity::High),
-            within: within.get(),
+            within: bounded(within.get(), "within")?,
             tests: self.tests.unwrap_or(true),
         })
     }
+
+    fn plan(&self) -> Result<Plan, Problem> {
+        let twice = [
+            ("path", self.path.is_some()),
+            ("fail_on", self.fail_on.is_some()),
+            ("within", self.within.is_some()),
+            ("tests", self.tests.is_some()),
+        ];
+        if let Some((key, _)) = twice.into_iter().find(|(_, given)| *given) {
+            return Err(Problem::new(
+                422,
+                format!("a plan says `{key}` itself"),
+                key,
+                "change it in the plan",
+            ));
+        }
+        let hint = "`synod plan review --path .` prints one with its keys explained";
+        let Some(text) = &self.plan else {
+            return Err(Problem::new(422, "there is no plan", "plan", hint));
+        };
+        let plan = Plan::read(text, "plan", &Role::ALL.map(Role::name))
+            .map_err(|error| Problem::new(422, error.to_string(), "plan", hint))?;
+        absolute(&plan.tree, "plan.tree")?;
+        bounded(plan.within.get(), "plan.within")?;
+        Ok(plan)
+    }
+}
+
+fn absolute(text: &str, key: &str) -> Result<PathBuf, Problem> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let hint = "the node does not know the asker's directory: give an absolute path";
+    Err(Problem::new(422, format!("`{text}` is not an absolute path"), key, hint))
+}
+
+fn bounded(within: Duration, key: &str) -> Result<Duration, Problem> {
+    if within.as_secs() > WITHIN_MAX_S {
+        return Err(Problem::new(422, "a run may take a day at most", key, "as in 90s or 10m"));
+    }
+    Ok(within)
 }
 
 /// What a run gave.
@@ -192,33 +263,52 @@ pub struct Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-    use std::time::Duration;
+    use synod_agents::director::{self, Wish};
+
+    fn job(body: &str) -> Result<Job, Problem> {
+        Order::read(body.as_bytes()).and_then(|order| order.job(Path::new("/runs")))
+    }
+
+    fn plan(tree: &str, within: Duration) -> String {
+        let wish = Wish { tree: tree.into(), fail_on: Severity::High, within, tests: false };
+        let plan = director::review(&wish, &Role::ALL.map(Role::name)).to_toml();
+        serde_json::json!({ "workflow": "plan", "plan": plan }).to_string()
+    }
 
     #[test]
-    fn an_order_says_what_it_leaves_out_and_comes_back_from_a_review() {
-        let order = Order::read(br#"{"workflow": "review", "path": "/t"}"#).expect("enough");
-        let review = order.review(Path::new("/runs")).expect("right");
+    fn an_order_says_what_it_leaves_out_and_comes_back_from_its_job() {
+        let Ok(Job::Review(review)) = job(r#"{"workflow": "review", "path": "/t"}"#) else { panic!("right") };
         assert_eq!((review.out.as_path(), review.fail_on), (Path::new("/runs"), Severity::High));
         assert_eq!(review.within, Duration::from_secs(540));
-        let again = Order::of(&review).review(Path::new("/elsewhere")).expect("right");
-        assert_eq!(format!("{again:?}"), format!("{review:?}"));
+        let planned = job(&plan("/t", Duration::from_secs(60))).expect("right");
+        for job in [Job::Review(review), planned] {
+            let again = Order::of(&job).job(Path::new("/elsewhere")).expect("right");
+            assert_eq!(format!("{again:?}"), format!("{job:?}"));
+        }
     }
 
     #[test]
     fn a_wrong_order_is_refused_by_the_key_that_is_wrong() {
+        let relative = plan("t", Duration::from_secs(60));
+        let endless = plan("/t", Duration::from_secs(48 * 3600));
         for (body, status, place) in [
             (r#"{"workflow": "dance", "path": "/t"}"#, 422, "workflow"),
+            (r#"{"workflow": "review"}"#, 422, "path"),
             (r#"{"workflow": "review", "path": "t"}"#, 422, "path"),
+            (r#"{"workflow": "review", "path": "/t", "plan": ""}"#, 422, "plan"),
             (r#"{"workflow": "review", "path": "/t", "out": "../x"}"#, 422, "out"),
             (r#"{"workflow": "review", "path": "/t", "within": "soon"}"#, 422, "within"),
             (r#"{"workflow": "review", "path": "/t", "within": "48h"}"#, 422, "within"),
             (r#"{"workflow": "review", "path": "/t", "fail_on": "bad"}"#, 400, "body"),
             (r#"{"workflow": "review", "path": "/t", "pth": 1}"#, 400, "body"),
+            (r#"{"workflow": "plan"}"#, 422, "plan"),
+            (r#"{"workflow": "plan", "plan": "goal = 1"}"#, 422, "plan"),
+            (r#"{"workflow": "plan", "plan": "", "tests": false}"#, 422, "tests"),
+            (relative.as_str(), 422, "plan.tree"),
+            (endless.as_str(), 422, "plan.within"),
             ("[", 400, "body"),
         ] {
-            let error = Order::read(body.as_bytes()).and_then(|order| order.review(Path::new("/runs")));
-            let problem = error.expect_err(body);
+            let problem = job(body).expect_err(body);
             assert_eq!((problem.status, problem.place.as_str()), (status, place), "{body}");
         }
     }

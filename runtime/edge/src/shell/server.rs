@@ -45,7 +45,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_MAX: usize = 32 << 10;
 /// The most headers of a request.
 const HEADERS_MAX: usize = 64;
-/// The largest body of a request that carries no payload, in bytes.
+/// The largest body of a request that carries neither payload nor order, in bytes.
 const BODY_MAX: usize = 64 << 10;
 /// How long connections may take to end when the node does.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -242,8 +242,8 @@ async fn call(inward: Inward, via: Via, request: axum::extract::Request) -> Resu
             (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         })
         .collect();
-    let payload = target.starts_with("/api/pub/") || target.starts_with("/api/req/");
-    let most = if payload { PAYLOAD_MAX } else { BODY_MAX };
+    let carries = ["/api/pub/", "/api/req/", "/api/runs"].iter().any(|path| target.starts_with(path));
+    let most = if carries { PAYLOAD_MAX } else { BODY_MAX };
     let method = Method::named(head.method.as_str());
     let mut request = Request { method, target, headers, body: bytes::Bytes::new(), via };
     guard::admit(&request, inward.token.as_deref())?;

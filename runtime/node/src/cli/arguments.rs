@@ -48,7 +48,7 @@ pub enum Simd {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a job with an embedded node: a workflow, an edited plan, or the rest of an interrupted run
+    /// Run a job, with the running node or an own one: a workflow, an edited plan, or the rest of an interrupted run
     Run(RunOptions),
     /// Write down the plan of a job, to be read, edited and run with `synod run PLAN.toml`
     #[command(subcommand)]
@@ -88,21 +88,30 @@ Examples:
   synod plan review --path . --out plan.toml && $EDITOR plan.toml && synod run plan.toml
   synod run --resume last              go on with the newest run where it was killed
 
+A node that is running does it, unless --config or --embedded says otherwise; what was interrupted an own node goes on with.
 What an interrupted run has finished is not done again. Exit codes are those of `synod run review`.";
 
 /// Options of `run`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = RUN_EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
 pub struct RunOptions {
     /// The workflow, if one is named.
     #[command(subcommand)]
     pub job: Option<Run>,
     /// A plan to run, as `synod plan` writes it
-    #[arg(value_name = "PLAN.toml", required_unless_present = "resume")]
+    #[arg(value_name = "PLAN.toml")]
     pub plan: Option<PathBuf>,
     /// Go on with an interrupted run: its folder, the beginning of its id, or `last`
-    #[arg(long, value_name = "RUN", conflicts_with = "plan")]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["plan", "node"])]
     pub resume: Option<String>,
+    /// How it is done and told
+    #[command(flatten)]
+    pub how: HowOptions,
+}
+
+/// How a job is done and told.
+#[derive(Debug, Args)]
+pub struct HowOptions {
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -113,8 +122,14 @@ pub struct RunOptions {
     #[arg(long)]
     pub all: bool,
     /// The configuration of the node that does it, as `synod up` takes it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
     pub config: Option<PathBuf>,
+    /// The node that does it if one is running and answers
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Do it with an own node, even if one is running
+    #[arg(long, conflicts_with = "node")]
+    pub embedded: bool,
 }
 
 /// The jobs that can be planned.
@@ -181,12 +196,6 @@ pub struct ReviewOptions {
     /// The root of the source tree
     #[arg(long, value_name = "TREE")]
     pub path: PathBuf,
-    /// How to print the result
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-    /// Where run folders are made, outside of the tree [default: $XDG_STATE_HOME/synod/runs]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Findings of this severity and worse fail the review: info, low, medium, high or critical
     #[arg(long, value_name = "SEVERITY", default_value = "high")]
     pub fail_on: Severity,
@@ -196,18 +205,9 @@ pub struct ReviewOptions {
     /// Do not run the tree's own tests
     #[arg(long)]
     pub no_tests: bool,
-    /// List findings of severity info one by one, too
-    #[arg(long)]
-    pub all: bool,
-    /// The configuration of the node that does it, as `synod up` takes it
-    #[arg(long, value_name = "FILE", conflicts_with = "node")]
-    pub config: Option<PathBuf>,
-    /// The node that does it if one is running and answers
+    /// How it is done and told
     #[command(flatten)]
-    pub node: NodeOptions,
-    /// Do it with an own node, even if one is running
-    #[arg(long, conflicts_with = "node")]
-    pub embedded: bool,
+    pub how: HowOptions,
 }
 
 const RUNS_EXAMPLES: &str = "\
@@ -455,7 +455,7 @@ mod tests {
         let Command::Run(RunOptions { job: Some(Run::Review(options)), .. }) = read.command else {
             panic!("another command")
         };
-        assert_eq!((options.fail_on, options.format), (Severity::High, Format::Text));
+        assert_eq!((options.fail_on, options.how.format), (Severity::High, Format::Text));
         let error =
             Arguments::try_parse_from(["synod", "run", "review", "--path", "x", "--fail-on", "severe"]);
         assert!(
@@ -473,7 +473,6 @@ mod tests {
         assert_eq!(read(&["review", "--path", "x"]), Some((true, false, false)));
         assert_eq!(read(&["plan.toml", "--format", "json"]), Some((false, true, false)));
         assert_eq!(read(&["--resume", "last"]), Some((false, false, true)));
-        assert_eq!(read(&[]), None);
         assert_eq!(read(&["plan.toml", "--resume", "last"]), None);
     }
 }

@@ -1,10 +1,10 @@
-//! What commands ask a running node: which one, and a review that it does instead of an embedded one.
+//! What commands ask a running node: which one, and a run that it does instead of an embedded one.
 //!
 //! A node that answers on its Unix socket is used unless the command line says otherwise. Interrupting the command cancels the run there.
 
 use std::path::PathBuf;
 
-use synod_agents::Review;
+use synod_agents::review::Job;
 use synod_edge::Problem as Said;
 use synod_edge::runs::order::{Order, State, Told};
 use synod_edge::shell::client::{Client, ClientError};
@@ -16,11 +16,11 @@ use super::Problem;
 use super::arguments::NodeOptions;
 use super::progress::Teller;
 use super::review::Ended;
-use crate::NodeConfig;
 
 /// The node that is asked, which must answer.
 pub async fn running(options: &NodeOptions) -> Result<Client, Problem> {
-    let socket = socket(options).ok_or_else(|| nobody("no node of that name is running"))?;
+    let named = named(options);
+    let socket = socket(&named).ok_or_else(|| nobody(&format!("no node named `{named}` is running")))?;
     let client = Client::new(socket);
     if client.is_there().await {
         return Ok(client);
@@ -33,16 +33,20 @@ pub async fn if_running(options: &NodeOptions) -> Result<Option<Client>, Problem
     if options.node.is_some() {
         return running(options).await.map(Some);
     }
-    let Some(client) = socket(options).map(Client::new) else { return Ok(None) };
+    let Some(client) = socket(&named(options)).map(Client::new) else { return Ok(None) };
     Ok(client.is_there().await.then_some(client))
 }
 
-fn socket(options: &NodeOptions) -> Option<PathBuf> {
+/// The name or the socket that is meant.
+fn named(options: &NodeOptions) -> String {
     let named = options.node.clone().or_else(|| process::variable("SYNOD_NODE"));
-    match named {
-        Some(path) if path.contains('/') => Some(process::absolute(path.as_ref())),
-        Some(name) => folder::to_ask(&name),
-        None => folder::to_ask(&NodeConfig::named("synod").name),
+    named.unwrap_or_else(|| "synod".into())
+}
+
+fn socket(named: &str) -> Option<PathBuf> {
+    match named.contains('/') {
+        true => Some(process::absolute(named.as_ref())),
+        false => folder::to_ask(named),
     }
 }
 
@@ -61,11 +65,11 @@ pub fn problem(error: ClientError) -> Problem {
     }
 }
 
-/// Has a running node review a tree, and tells its progress as an embedded one would.
-pub async fn review(client: &Client, review: &Review) -> Result<Ended, Problem> {
+/// Has a running node do a job, and tells its progress as an embedded one would.
+pub async fn run(client: &Client, job: &Job) -> Result<Ended, Problem> {
     let begin = time::now();
     let mut signals = Signals::listen().map_err(|error| Problem::failed(error.to_string()))?;
-    let run = client.order(&Order::of(review)).await.map_err(problem)?;
+    let run = client.order(&Order::of(job)).await.map_err(problem)?;
     let mut teller = Teller::new();
     let ended = {
         let mut follow = std::pin::pin!(client.follow(&run, |progress| teller.tell(progress)));
@@ -91,7 +95,7 @@ fn over(told: Told, seconds: f64) -> Result<Ended, Problem> {
         (State::Done, Some(given)) => Ok(Ended::Reviewed(Box::new(given.reviewed(told.id)), seconds)),
         (_, _) if told.order_is_wrong => Err(Problem::usage(
             told.why,
-            "--path names a source tree that the node can read, --out a folder outside of it",
+            "--path (or `tree` in the plan) names a source tree that the node can read, --out a folder outside of it",
         )),
         (state, _) => Err(Problem::failed(format!("the run is {}: {}", state.word(), told.why))),
     }

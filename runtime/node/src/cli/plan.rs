@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use synod_agents::Role;
 use synod_agents::director::{self, Wish};
+use synod_agents::review::Job;
 use synod_agents::workflow::Plan;
 use synod_platform::{files, process, task};
 
 use super::arguments::{PlanOptions, Planned, RunOptions};
-use super::review::{self, Job};
-use super::{Exit, Problem, configuration, place, runs, text};
+use super::review::{self, Work};
+use super::{Exit, Problem, place, runs, text};
 
 /// The longest plan that is read, in bytes.
 const PLAN_MAX: u64 = 16 << 20;
@@ -44,19 +45,20 @@ async fn write(options: &PlanOptions) -> Result<Exit, Problem> {
 
 /// `synod run PLAN.toml` and `synod run --resume RUN`.
 pub fn run(options: &RunOptions) -> Result<Exit, Problem> {
-    let work = async {
-        let job = match (&options.plan, &options.resume) {
-            (Some(plan), _) => Job::Plan(Box::new(read(plan).await?), place::runs(options.out.as_deref())?),
-            (None, Some(run)) => Job::Resume(folder(run, options.out.as_deref()).await?),
-            (None, None) => return Err(Problem::usage("nothing to run", "synod run PLAN.toml")),
+    let out = options.how.out.as_deref();
+    task::block_on(async {
+        let work = match (&options.plan, &options.resume) {
+            (Some(plan), _) => Work::New(Job::Plan(Box::new(read(plan).await?), place::runs(out)?)),
+            (None, Some(run)) => Work::Rest(folder(run, out).await?),
+            (None, None) => {
+                return Err(Problem::usage(
+                    "what to run was not said",
+                    "a workflow, as in `synod run review --path .`, a plan, as in `synod run plan.toml`, or `--resume last`",
+                ));
+            }
         };
-        let mut config = configuration::read(options.config.as_deref()).await?;
-        if options.config.is_none() {
-            config.name = "review".into();
-        }
-        review::run(&job, config).await
-    };
-    review::tell(task::block_on(work)?, options.format, options.all)
+        review::perform(&work, &options.how).await
+    })
 }
 
 async fn read(path: &Path) -> Result<Plan, Problem> {

@@ -1,17 +1,17 @@
-//! `synod run`: an embedded node does a job; the verdict is told first.
+//! `synod run`: a running node does a job, or an embedded one; the verdict is told first.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 use synod_agents::director::Outcome;
+use synod_agents::review::{self, Job};
 use synod_agents::task::Progress;
-use synod_agents::workflow::Plan;
-use synod_agents::{Review, ReviewError, Reviewed, report, review};
+use synod_agents::{Review, ReviewError, Reviewed, report};
 use synod_fabric::Agent;
 use synod_platform::signals::{Signal, Signals};
 use synod_platform::{process, task, time};
 
-use super::arguments::{Format, ReviewOptions};
+use super::arguments::{Format, HowOptions, ReviewOptions};
 use super::progress::Teller;
 use super::{Exit, Problem, client, configuration, place, text};
 use crate::{Node, NodeConfig};
@@ -19,56 +19,56 @@ use crate::{Node, NodeConfig};
 pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
     let review = Review {
         tree: process::absolute(&options.path),
-        out: place::runs(options.out.as_deref())?,
+        out: place::runs(options.how.out.as_deref())?,
         fail_on: options.fail_on,
         within: options.within.get(),
         tests: !options.no_tests,
     };
-    let work = async {
-        if !options.embedded
-            && options.config.is_none()
-            && let Some(node) = client::if_running(&options.node).await?
-        {
-            return client::review(&node, &review).await;
-        }
-        let mut config = configuration::read(options.config.as_deref()).await?;
-        if options.config.is_none() {
-            config.name = "review".into();
-        }
-        run(&Job::Review(review), config).await
-    };
-    tell(task::block_on(work)?, options.format, options.all)
+    task::block_on(perform(&Work::New(Job::Review(review)), &options.how))
 }
 
-/// What is to be done by DIRECTOR and the others.
-pub enum Job {
-    /// A review, planned anew.
-    Review(Review),
-    /// A plan, as somebody wrote it, and where its run folder is made.
-    Plan(Box<Plan>, PathBuf),
+/// What is to be done.
+pub enum Work {
+    /// A new run.
+    New(Job),
     /// The rest of the run in this folder.
-    Resume(PathBuf),
+    Rest(PathBuf),
 }
 
-impl Job {
-    async fn work(&self, client: &Agent, tell: impl FnMut(Progress)) -> Result<Reviewed, ReviewError> {
+impl Work {
+    async fn done(&self, client: &Agent, tell: impl FnMut(Progress)) -> Result<Reviewed, ReviewError> {
         match self {
-            Job::Review(review) => review::run(client, review, tell).await,
-            Job::Plan(plan, out) => review::run_plan(client, plan, out, review::run_id(), tell).await,
-            Job::Resume(folder) => review::resume(client, folder, tell).await,
+            Work::New(job) => job.run_as(client, review::run_id(), tell).await,
+            Work::Rest(folder) => review::resume(client, folder, tell).await,
         }
     }
 }
 
+/// Has it done, by a running node if there is one and nothing speaks against it, and prints what it came to.
+pub async fn perform(work: &Work, how: &HowOptions) -> Result<Exit, Problem> {
+    if let Work::New(job) = work
+        && !how.embedded
+        && how.config.is_none()
+        && let Some(node) = client::if_running(&how.node).await?
+    {
+        return tell(client::run(&node, job).await?, how).await;
+    }
+    let mut config = configuration::read(how.config.as_deref()).await?;
+    if how.config.is_none() {
+        config.name = "review".into();
+    }
+    tell(embedded(work, config).await?, how).await
+}
+
 /// Prints what a job came to.
-pub fn tell(ended: Ended, format: Format, all: bool) -> Result<Exit, Problem> {
+async fn tell(ended: Ended, how: &HowOptions) -> Result<Exit, Problem> {
     match ended {
         Ended::Reviewed(reviewed, seconds) => {
-            match format {
+            match how.format {
                 Format::Text => {
-                    let result = task::block_on(report::read(&reviewed.folder));
+                    let result = report::read(&reviewed.folder).await;
                     let result = result.map_err(|error| Problem::failed(error.to_string()))?;
-                    text::print(&report::text::result(&result, &reviewed.folder, all))?
+                    text::print(&report::text::result(&result, &reviewed.folder, how.all))?
                 }
                 Format::Json => text::print_json(&json!({
                     "run": reviewed.run,
@@ -102,15 +102,15 @@ pub enum Ended {
     Cancelled(Signal),
 }
 
-/// Has a job done by an embedded node.
-pub async fn run(job: &Job, config: NodeConfig) -> Result<Ended, Problem> {
+/// Has it done by an embedded node.
+async fn embedded(work: &Work, config: NodeConfig) -> Result<Ended, Problem> {
     let begin = time::now();
     let mut signals = Signals::listen().map_err(|error| Problem::failed(error.to_string()))?;
     let mut node = Node::start(config).await.map_err(|error| Problem::failed(error.to_string()))?;
     let client = node.context().agent("client").map_err(|error| Problem::failed(error.to_string()))?;
     let mut teller = Teller::new();
     let ended = {
-        let mut work = std::pin::pin!(job.work(&client, |progress| teller.tell(progress)));
+        let mut work = std::pin::pin!(work.done(&client, |progress| teller.tell(progress)));
         loop {
             tokio::select! {
                 biased;
