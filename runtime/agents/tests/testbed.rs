@@ -225,6 +225,30 @@ fn python_tests_that_fail_hang_and_end_the_interpreter_are_named_and_the_rest_go
 }
 
 #[test]
+fn tests_for_pytest_are_run_by_it_or_it_is_told_as_missing() {
+    let tested = tested(
+        "pytest",
+        MINUTES,
+        &[
+            ("pyproject.toml", "[project]\nname = \"x\"\nversion = \"1\"\n"),
+            ("src/x.py", "def two():\n    return 2\n"),
+            (
+                "tests/test_x.py",
+                "import subprocess, sys\n\nimport pytest, x\n\n\n@pytest.mark.parametrize(\"n\", [2, 3.5])\ndef test_two(n):\n    \
+                 assert x.two() == n\n\n\ndef test_below():\n    subprocess.run([sys.executable, \"-c\", \"import x\"], check=True)\n",
+            ),
+        ],
+    );
+    if tested.report.warnings.iter().any(|told| told.contains("unavailable: needs py")) {
+        assert!(tested.report.findings.is_empty());
+        return;
+    }
+    assert_eq!(tested.found(), [("test.failed".into(), "tests/test_x.py:8".into())]);
+    assert_eq!(tested.counts(), Counts { tests: 3, failed: 1, skipped: 0 });
+    tested.agrees();
+}
+
+#[test]
 fn a_clean_python_package_gives_no_finding_and_unittest_s_own_count() {
     let tested = tested(
         "python-clean",

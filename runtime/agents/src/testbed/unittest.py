@@ -91,6 +91,7 @@ left_out = set(json.loads(sys.stdin.read() or "[]"))
 sys.argv[1:] = []
 if os.path.isdir("src"):
     sys.path.insert(0, os.path.abspath("src"))
+    os.environ["PYTHONPATH"] = sys.path[0]
 loader = unittest.TestLoader()
 if only:
     sys.path.insert(0, top)

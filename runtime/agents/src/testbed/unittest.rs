@@ -1,7 +1,7 @@
-//! Python's own test runner: how it is started, and how what it tells is read.
+//! Python's test runners: how they are started, and how what they tell is read.
 //!
-//! A small program drives the standard library's discovery and tells begin and end of each test as a line of JSON; unittest's own
-//! result object gives the totals. A test over its time is ended by the interpreter itself, which says where it was.
+//! A small program drives the standard library's discovery, or pytest, and tells begin and end of each test as a line of JSON; the runner's own
+//! result gives the totals. A test over its time is ended by the interpreter itself, which says where it was.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,6 +13,9 @@ use super::case::{Case, Counts, Outcome, Parsed, Paths, one_line};
 
 /// The program that drives unittest: its arguments are a directory, the seconds that one test may take, and tests to run alone.
 pub const DRIVER: &str = include_str!("unittest.py");
+
+/// The program that drives pytest, with the same arguments; what it collects, pytest's own settings say.
+pub const PYTEST: &str = include_str!("pytest.py");
 
 /// Asks an interpreter where it lives and what it has; run in `/`, away from the tree.
 pub const PROBE: &str = "import importlib.util as u, json, sys; print(json.dumps({'program': sys.executable, 'version': '%d.%d' % sys.version_info[:2], 'prefixes': sorted({sys.prefix, sys.base_prefix}), 'pytest': u.find_spec('pytest') is not None}))";
@@ -61,6 +64,11 @@ static FRAME: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"File "([^"\n]+)", line ([0-9]+)"#).expect("the pattern is well-formed"));
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"ModuleNotFoundError: No module named '([A-Za-z0-9_.]+)'")
+        .expect("the pattern is well-formed")
+});
+
+static UNINSTALLED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"PackageNotFoundError: No package metadata was found for ([A-Za-z0-9_.-]+)")
         .expect("the pattern is well-formed")
 });
 
@@ -167,15 +175,21 @@ fn explain(case: Case, line: &Line, paths: &Paths<'_>, base: &str, defined: Opti
         _ => line.message.clone(),
     };
     let mut case = case.because(&message).said(&line.detail).at(place);
-    case.needs = MISSING
-        .captures(&line.detail)
-        .map(|found| found[1].split('.').next().unwrap_or_default().to_string())
-        .filter(|module| !in_tree(module, paths))
-        .map(|module| format!("the Python module {module}"));
+    case.needs = lacks(&line.detail, paths);
     if case.needs.is_some() {
         case.outcome = Outcome::Error;
     }
     case
+}
+
+/// What a traceback says is missing: a module, unless the tree has it, or a package that is asked for its version, so has to be installed.
+pub fn lacks(text: &str, paths: &Paths<'_>) -> Option<String> {
+    if let Some(found) = UNINSTALLED.captures(text) {
+        return Some(format!("the Python package {} installed", &found[1]));
+    }
+    let found = MISSING.captures(text)?;
+    let module = found[1].split('.').next().unwrap_or_default();
+    (!in_tree(module, paths)).then(|| format!("the Python module {module}"))
 }
 
 /// Whether the tree has a module of that name anywhere: then its absence is the tree's own affair.
@@ -187,9 +201,14 @@ fn in_tree(module: &str, paths: &Paths<'_>) -> bool {
     })
 }
 
-/// The name by which unittest takes a case alone.
+/// The name by which its runner takes a case alone.
 pub fn full_id(case: &Case) -> String {
-    if case.suite.is_empty() { case.name.clone() } else { format!("{}.{}", case.suite, case.name) }
+    let of_pytest = case.suite.ends_with(".py") || case.suite.contains(".py::");
+    match case.suite.as_str() {
+        "" => case.name.clone(),
+        suite if of_pytest => format!("{suite}::{}", case.name),
+        suite => format!("{suite}.{}", case.name),
+    }
 }
 
 fn split(id: &str) -> (&str, &str) {
@@ -197,7 +216,12 @@ fn split(id: &str) -> (&str, &str) {
     if let Some(module) = id.strip_prefix("unittest.loader._FailedTest.") {
         return ("unittest.loader._FailedTest", module);
     }
-    id.rsplit_once('.').unwrap_or(("", id))
+    // pytest's: a file, classes, the test, and perhaps parameters in brackets, which may hold anything.
+    let plain = &id[..id.find('[').unwrap_or(id.len())];
+    match plain.rfind("::") {
+        Some(at) => (&id[..at], &id[at + 2..]),
+        None => id.rsplit_once('.').unwrap_or(("", id)),
+    }
 }
 
 /// `setUpClass (package.Class)` as a suite and a name.
@@ -258,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_run_of_pytest_gives_the_same_and_names_that_it_takes_again() {
+        let parsed = read(include_str!("../../tests/transcripts/pytest-planted.jsonl"), "");
+        assert_eq!(parsed.said, Some(Counts { tests: 9, failed: 4, skipped: 2 }));
+        assert_eq!(parsed.disagreement("pytest"), None);
+        let two = case(&parsed, "test_p[2.5]");
+        assert_eq!((two.suite.as_str(), two.line), ("tests/test_a.py", Some(15)));
+        assert_eq!(full_id(two), "tests/test_a.py::test_p[2.5]");
+        assert_eq!(full_id(case(&parsed, "test_m")), "tests/test_a.py::TestC::test_m");
+        assert_eq!(case(&parsed, "test_fix").outcome, Outcome::Error);
+        let broken = case(&parsed, "tests/test_b.py");
+        assert_eq!((broken.line, broken.needs.as_deref()), (Some(1), Some("the Python module no_such_xyz")));
+        assert_eq!(case(&parsed, "test_xf").outcome, Outcome::Passed);
+    }
+
+    #[test]
     fn a_missing_module_is_told_as_a_need_unless_the_tree_has_it() {
         let parsed = read(PLANTED, "");
         let stopped = case(&parsed, "tests.test_b");
@@ -267,6 +306,10 @@ mod tests {
         assert_eq!(stopped.message, told);
         let own = PLANTED.replace("not_there_at_all", "test_a");
         assert_eq!(case(&read(&own, ""), "tests.test_b").needs, None);
+        let told = "importlib.metadata.PackageNotFoundError: No package metadata was found for test_a\n";
+        let known = BTreeSet::from(["test_a"]);
+        let needs = lacks(told, &Paths { root: "/t", known: &known });
+        assert_eq!(needs.as_deref(), Some("the Python package test_a installed"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Python: unittest's discovery, from each directory that has tests; tests that need pytest are told.
+//! Python: pytest where tests need it and the interpreter has it, else unittest's discovery from each directory that has tests.
 //!
 //! A test over its time is ended with the interpreter; it is named, and the rest is run in a new one.
 
@@ -24,6 +24,13 @@ const GO_ON_MAX: usize = 6;
 /// How many failing tests are run again.
 const AGAIN_MAX: usize = 20;
 
+/// An interpreter, the runner, and the program that drives it.
+struct Python {
+    found: Interpreter,
+    runner: &'static str,
+    driver: &'static str,
+}
+
 /// Runs a project's tests.
 pub async fn run(
     bench: &Bench<'_>,
@@ -36,12 +43,23 @@ pub async fn run(
         ran.warnings.push("unavailable: needs python3 to run the Python tests".into());
         return Ok(());
     };
-    if let Some(first) = pytest.first() {
-        let more =
-            if pytest.len() > 1 { format!(" and {} more files", pytest.len() - 1) } else { String::new() };
-        let why = if python.pytest { "TESTBED runs unittest alone" } else { "unavailable: needs pytest" };
-        ran.warnings.push(format!("{why}, for {first}{more}"));
-    }
+    // pytest runs what is written for unittest, too.
+    let whole = [project.directory.clone()];
+    let (runner, driver, tops) = match pytest.first() {
+        Some(_) if python.pytest => {
+            ran.command = "python3 -m pytest --continue-on-collection-errors".into();
+            ran.label = format!("python3 -m pytest in {}", place(&project.directory));
+            ("pytest", unittest::PYTEST, whole.as_slice())
+        }
+        Some(first) => {
+            let more = pytest.len() - 1;
+            let more = if more > 0 { format!(" and {more} more files") } else { String::new() };
+            ran.warnings.push(format!("unavailable: needs pytest, for {first}{more}"));
+            ("unittest", unittest::DRIVER, tops)
+        }
+        None => ("unittest", unittest::DRIVER, tops),
+    };
+    let python = Python { found: python, runner, driver };
     for (n, top) in tops.iter().enumerate() {
         bench.desk().progress(n as f32 / tops.len() as f32, format!("running {}", ran.label));
         let limit = TEST_MAX.min(bench.left() / 4);
@@ -60,23 +78,23 @@ async fn interpreter() -> Option<Interpreter> {
     serde_json::from_slice(&output.stdout).ok()
 }
 
-fn tool(bench: &Bench<'_>, project: &Project, python: &Interpreter, top: &str, limit: Duration) -> Tool {
-    Tool::new(&python.program)
-        .args(["-c", unittest::DRIVER, &bench.inside(top)])
+fn tool(bench: &Bench<'_>, project: &Project, python: &Python, top: &str, limit: Duration) -> Tool {
+    Tool::new(&python.found.program)
+        .args(["-c", python.driver, &bench.inside(top)])
         .arg(limit.as_secs().max(1).to_string())
         .directory(bench.inside(&project.directory))
         .variable("PYTHONDONTWRITEBYTECODE", "1")
         .variable("PYTHONUNBUFFERED", "1")
 }
 
-fn readable(python: &Interpreter) -> Vec<PathBuf> {
-    python.prefixes.iter().map(PathBuf::from).collect()
+fn readable(python: &Python) -> Vec<PathBuf> {
+    python.found.prefixes.iter().map(PathBuf::from).collect()
 }
 
 async fn discover(
     bench: &Bench<'_>,
     project: &Project,
-    python: &Interpreter,
+    python: &Python,
     top: &str,
     limit: Duration,
     ran: &mut Ran,
@@ -93,7 +111,7 @@ async fn discover(
         let Parsed { cases, counted, said, open } =
             unittest::parse(&stdout(&output), &stderr(&output), &bench.paths(), &project.directory);
         let whole = Parsed { counted, said, ..Parsed::default() };
-        ran.warnings.extend(whole.disagreement(&format!("unittest in {}", place(top))));
+        ran.warnings.extend(whole.disagreement(&format!("{} in {}", python.runner, place(top))));
         ran.counted.join(counted);
         done.extend(cases.iter().map(unittest::full_id));
         ran.cases.extend(cases);
@@ -105,8 +123,10 @@ async fn discover(
         let Some(mut open) = open else {
             // Nothing was running: a module ended the interpreter while it was loaded, or there is no time left.
             let said = stderr(&output);
-            ran.warnings.push(broke_off(&format!("unittest in {}", place(top)), &output));
-            if matches!(output.end, End::Code(_) | End::Signal(_)) {
+            ran.warnings.push(broke_off(&format!("{} in {}", python.runner, place(top)), &output));
+            if let Some(need) = unittest::lacks(&said, &bench.paths()) {
+                ran.warnings.push(format!("unavailable: needs {need}, for all tests below {}", place(top)));
+            } else if matches!(output.end, End::Code(_) | End::Signal(_)) {
                 let found = make::place(&said, &bench.paths(), &[project.directory.as_str()]);
                 let (path, line) = found.unzip();
                 let message = format!("{}: {}", end(&output), make::telling(&said));
@@ -139,7 +159,7 @@ fn place(top: &str) -> &str {
 async fn again(
     bench: &Bench<'_>,
     project: &Project,
-    python: &Interpreter,
+    python: &Python,
     top: &str,
     limit: Duration,
     ran: &mut Ran,
