@@ -17,8 +17,9 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// Text as code, whatever backticks it holds.
+/// Text as code on one line, whatever it holds.
 pub fn code(text: &str) -> String {
+    let text = text.replace(char::is_control, " ");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
@@ -183,6 +184,7 @@ mod tests {
     #[test]
     fn code_holds_backticks_and_plain_text_no_marks() {
         assert_eq!(code("a"), "`a`");
+        assert_eq!(code("a\nb"), "`a b`");
         assert_eq!(code("`a``"), "``` `a`` ```");
         assert_eq!(plain("a_b [c]\n"), "a\\_b \\[c\\] ");
         let odd = "a<b>[c](d)`e`*f*";
