@@ -179,7 +179,9 @@ async fn have_it_run(desk: &Desk) -> Result<(), WorkError> {
         };
         desk.breathe().await?;
         let lost = match &error {
-            WorkError::Part { why: RequestError::NobodyListens(_) | RequestError::Resting { .. }, .. } => true,
+            WorkError::Part {
+                why: RequestError::NobodyListens(_) | RequestError::Resting { .. }, ..
+            } => true,
             WorkError::Part { why, .. } => is_gone(why),
             _ => false,
         };
