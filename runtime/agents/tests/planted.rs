@@ -237,6 +237,20 @@ fn planted_defects_are_found_in_four_languages_and_clean_twins_are_clean() {
 }
 
 #[test]
+fn yaml_that_is_none_is_told_at_its_line_or_its_reader_as_missing() {
+    testing::run(1, || async {
+        let yaml = "a: 1\nb: [1, 2]\n--- !x\nc: &y 3\n";
+        let planted = Place::with(&[("a.yaml", &yaml.replace("2]", "2")), (".ci/b.yml", yaml)]).await;
+        let (handoff, report) = planted.let_work(Role::Linter).await;
+        if handoff.warnings.iter().any(|told| told.starts_with("unavailable: needs")) {
+            assert_eq!(told(&report.findings), Vec::<String>::new());
+        } else {
+            assert_eq!(told(&report.findings), ["lint.yaml-syntax a.yaml:3"]);
+        }
+    });
+}
+
+#[test]
 fn planted_secrets_are_found_in_four_languages_and_clean_twins_are_clean() {
     testing::run(1, || async {
         // Made here, so that no scanner takes this file for a leak.

@@ -35,6 +35,7 @@ pub struct Scripts {
     python: Vec<String>,
     node: Vec<String>,
     shell: Vec<String>,
+    yaml: Vec<String>,
     pub(super) manifests: BTreeMap<String, String>,
     rust_roots: Vec<String>,
     units: Vec<(String, bool)>,
@@ -89,6 +90,7 @@ impl Scripts {
                 self.python.push(path.into())
             }
             Some("JavaScript") if tree::extension(path) != "jsx" => self.node.push(path.into()),
+            Some("YAML") => self.yaml.push(path.into()),
             Some("Shell") if is_bash(path, &program) => self.shell.push(path.into()),
             Some("Rust") if is_rust_root(path) => self.rust_roots.push(path.into()),
             Some("C") if tree::extension(path) == "c" => {
@@ -187,6 +189,8 @@ pub async fn all(desk: &Desk, scripts: &Scripts, start: f32) -> Result<Told, Wor
     desk.progress(step(0.1), "asking node");
     let node = ["--no-warnings", "--experimental-vm-modules", "-e", tools::NODE_PARSER];
     parser(desk, &mut told, "node", &node, "lint.javascript-syntax", &scripts.node, &root).await?;
+    let yaml = ["-I", "-c", tools::YAML_PARSER];
+    parser(desk, &mut told, "python3", &yaml, "lint.yaml-syntax", &scripts.yaml, &root).await?;
     desk.progress(step(0.15), "asking bash");
     bash(desk, &mut told, &scripts.shell, &root).await?;
     desk.progress(step(0.2), "asking rustfmt");
@@ -256,6 +260,9 @@ impl Told {
             self.warnings.push(format!("unavailable: needs {name} ({what})"));
             return Ok(None);
         };
+        if self.used.iter().any(|used| used.tool == name) {
+            return Ok(Some(found));
+        }
         desk.breathe().await?;
         let asked = tool(found.clone()).arg("--version").time_limit(VERSION_MAX.min(desk.left())).run().await;
         let version = asked.map(|output| first_line(&output.stdout)).unwrap_or_default();
@@ -347,7 +354,10 @@ async fn parser(
         if !output.is_success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-            told.warnings.push(format!("{name} is of no use here: {last}"));
+            told.warnings.push(match last {
+                lacks if lacks.starts_with("unavailable:") => lacks.to_string(),
+                _ => format!("{name} is of no use here: {last}"),
+            });
             break;
         }
         let relative = |path: &str| path.strip_prefix(root).unwrap_or(path).to_string();
@@ -457,12 +467,13 @@ mod tests {
             ("run", "#!/bin/sh\n"),
             ("z.zsh", ""),
             ("x.sh", "#!/bin/zsh\n"),
+            (".github/a.yml", "on: push\n"),
         ] {
             scripts.see(path, content.as_bytes());
         }
         assert_eq!(
-            (scripts.python, scripts.node, scripts.shell),
-            (vec!["a.py".into()], vec!["a.js".into()], vec!["run".into()])
+            [scripts.python, scripts.node, scripts.shell, scripts.yaml],
+            [["a.py"], ["a.js"], ["run"], [".github/a.yml"]]
         );
     }
 

@@ -30,6 +30,30 @@ for path in sys.stdin.buffer.read().decode("utf-8").split("\0"):
         pass
 "#;
 
+/// Reads the YAML of each file named on its standard input (names end in NUL) as far as its events, which makes no objects; prints one JSON line
+/// for each that is none. To be started with `-I`; it needs PyYAML, and says so.
+pub const YAML_PARSER: &str = r#"
+import json, sys
+try:
+    import yaml
+except ImportError:
+    sys.exit("unavailable: needs the Python module yaml (the syntax of YAML)")
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+for path in sys.stdin.buffer.read().decode("utf-8").split("\0"):
+    if not path:
+        continue
+    try:
+        with open(path, "rb") as file:
+            for event in yaml.parse(file, Loader):
+                pass
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        message = getattr(error, "problem", None) or str(error)
+        print(json.dumps({"path": path, "line": mark.line + 1 if mark else 1, "column": mark.column + 1 if mark else 1, "message": "not valid YAML: %s" % message}))
+    except (OSError, RecursionError, MemoryError):
+        pass
+"#;
+
 /// Compiles, and never runs, each file named on its standard input (names end in NUL): as a CommonJS module, else as an
 /// ECMAScript module. Prints one JSON line for each that is neither. JSX and Flow, which Node cannot read, are passed
 /// over. To be started with `--experimental-vm-modules`.
@@ -73,7 +97,7 @@ struct ParserLine {
     message: String,
 }
 
-/// Turns the lines of [`PYTHON_PARSER`] or [`NODE_PARSER`] into findings. `relative` maps an absolute path back.
+/// Turns the lines of [`PYTHON_PARSER`], [`NODE_PARSER`] or [`YAML_PARSER`] into findings. `relative` maps an absolute path back.
 pub fn from_parser(rule: &str, output: &str, relative: &dyn Fn(&str) -> String) -> Vec<Finding> {
     output
         .lines()
