@@ -263,6 +263,10 @@ fn furnish(node: NodeId) {
 
 /// Runs one review under these faults and gives what was seen.
 fn told(seed: u64, faults: Faults) -> (Verdict, Vec<Line>, Vec<u64>, u32) {
+    #[cfg(feature = "plant")]
+    if let Ok(bug) = std::env::var(PLANT) {
+        synod_probe::plant::choose(&bug).expect("one bug a process");
+    }
     let world = simulation::run(seed, HOUR, move || async move {
         let story = Rc::new(Story { faults, ..Story::default() });
         let lives = story.clone();
@@ -385,4 +389,32 @@ fn a_review_to_which_everything_happens_at_once_is_accounted_for_and_ends() {
         &runs,
         &[(Happened::Retried, 15), (Happened::Resumed, 15), (Happened::Vetoed, 15), (Happened::Stopped, 5)],
     );
+}
+
+/// Names the bug of this process.
+#[cfg(feature = "plant")]
+const PLANT: &str = "SYNOD_TEST_PLANT";
+
+/// A bug is chosen for a whole process, so this program is started again for each.
+#[cfg(feature = "plant")]
+#[test]
+fn planted_bugs_of_workflows_are_caught_by_the_oracle() {
+    for (bug, test, says) in [
+        (
+            "workflow.ignore-veto",
+            "a_review_whose_members_are_cut_off_and_whose_outputs_are_vetoed_runs_no_step_on_them_and_ends",
+            "starts on the vetoed output of step",
+        ),
+        (
+            "workflow.repeat-finished",
+            "a_review_that_is_killed_again_and_again_comes_to_the_verdict_of_one_that_was_not",
+            "was done, and is started again",
+        ),
+    ] {
+        let program = std::env::current_exe().expect("this program");
+        let run = std::process::Command::new(program).args(["--exact", test]).env(PLANT, bug).output();
+        let run = run.expect("it starts");
+        let told = String::from_utf8_lossy(&run.stdout);
+        assert!(!run.status.success() && told.contains(says), "{bug} was not caught: {told}");
+    }
 }
