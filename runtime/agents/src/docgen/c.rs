@@ -296,7 +296,8 @@ impl Scanner<'_, '_> {
                 "union" => Kind::Union,
                 _ => Kind::Enum,
             };
-            let name = if open > tag + 1 { word(open - 1).to_string() } else { String::new() };
+            let named = open > tag + 1 && self.lexed.is_name(code[open - 1]);
+            let name = if named { word(open - 1).to_string() } else { String::new() };
             self.push(kind, &name, signature(open), line, doc, true);
             return;
         }

@@ -116,7 +116,7 @@ impl Scanner<'_, '_> {
     }
 
     fn push(&mut self, kind: Kind, name: &str, from: usize, end: usize, doc: Option<String>) {
-        if name.starts_with('_') || name.is_empty() || name.contains(char::is_control) {
+        if name.starts_with('_') || name.is_empty() || name.contains(|c: char| c.is_ascii_control()) {
             return;
         }
         self.items.push(Item {

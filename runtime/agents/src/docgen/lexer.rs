@@ -180,7 +180,7 @@ impl Cutter<'_> {
                     line_start = true;
                     continue;
                 }
-                byte if byte.is_ascii_whitespace() => {
+                byte if byte.is_ascii_whitespace() || byte.is_ascii_control() => {
                     self.at += 1;
                     continue;
                 }
