@@ -208,7 +208,12 @@ pub async fn resume(
     let text = String::from_utf8_lossy(&files::read(&file, PLAN_MAX).await?).into_owned();
     let plan = Plan::read(&text, &file.to_string_lossy(), &Role::ALL.map(Role::name))?;
     let run = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let tree = PathBuf::from(&plan.tree);
+    let mut tree = PathBuf::from(&plan.tree);
+    // A run that has ended gives its result again, also when its tree is gone.
+    if files::exists(&tree).await? {
+        tree = files::canonical(&tree).await?;
+        outside(&folder, &tree).await?;
+    }
     let order = order(plan.goal.clone(), run, &tree, &folder, plan.within.get(), BTreeMap::new());
     follow(agent, order, tell).await
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use synod_agents::director::Outcome;
 use synod_agents::folder::{Listed, sha256};
 use synod_agents::task::Report;
+use synod_agents::workflow::{Plan, Step};
 use synod_agents::{Phase, Post, Review, Reviewed, Role, Severity, WorkError, review};
 use synod_fabric::RequestError;
 use synod_node::{Drained, Node, NodeConfig};
@@ -164,6 +165,26 @@ fn the_tree_is_never_written_not_even_by_a_run_folder_within_it() {
         let (end, _) = reviewed(&base, &base.join("new/runs"), Duration::from_secs(60)).await;
         assert!(matches!(end, Err(review::ReviewError::OutWithinTree(_))));
         assert_eq!(files::walk(&base, files::WalkLimits::default()).await.expect("a tree"), before);
+        files::remove_tree(&base).await.expect("our own folder");
+    });
+}
+
+#[test]
+fn a_run_is_not_resumed_within_the_tree_that_its_edited_plan_names() {
+    testing::run(14, || async {
+        let base = folder().await;
+        clean(&base).await;
+        let plan =
+            Plan::new("review it", base.to_string_lossy(), vec![Step::new("lint", "linter", "look", &[])]);
+        put(&base, "runs/r/plan.toml", &plan.to_toml()).await;
+        let before = files::walk(&base, files::WalkLimits::default()).await.expect("a tree");
+        let node = Node::start(NodeConfig::named("test")).await.expect("a node");
+        let client = node.context().agent("client").expect("free");
+        let end = review::resume(&client, &base.join("runs/r"), |_| ()).await;
+        assert!(matches!(end, Err(review::ReviewError::OutWithinTree(_))), "{end:?}");
+        assert_eq!(files::walk(&base, files::WalkLimits::default()).await.expect("a tree"), before);
+        drop(client);
+        let _ = node.stop().await;
         files::remove_tree(&base).await.expect("our own folder");
     });
 }
