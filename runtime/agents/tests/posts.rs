@@ -5,9 +5,10 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use synod_agents::shell::State;
+use synod_agents::shell::{Counts, State};
 use synod_agents::task::{Handoff, Progress, Task, Urgency, cancel_subject, progress_subject, task_subject};
 use synod_agents::{Phase, Post, PostError};
 use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, RequestError};
@@ -170,24 +171,51 @@ fn a_panic_is_told_to_the_requester_and_ends_the_post_which_can_be_opened_again(
     });
 }
 
-#[test]
-fn a_drain_lets_the_present_task_finish_and_takes_no_other() {
-    testing::run(1, || async {
+/// A post whose work goes on when it is told to, at work on a first task.
+struct Busy {
+    context: Context,
+    counts: Arc<Counts>,
+    phase: watch::Sender<Phase>,
+    go: watch::Sender<bool>,
+    post: task::JoinHandle<Result<(), PostError>>,
+    first: task::JoinHandle<Result<Handoff, RequestError>>,
+}
+
+impl Busy {
+    async fn begin() -> Self {
         let context = context();
-        let post = Post::open_with(&context, "worker", |desk| async move {
-            time::sleep(Duration::from_millis(100)).await;
-            Ok(desk.handoff("client"))
+        let (go, waits) = watch::channel(false);
+        let post = Post::open_with(&context, "worker", move |desk| {
+            let mut waits = waits.clone();
+            async move {
+                while !*waits.borrow_and_update() {
+                    waits.changed().await.expect("the test goes on");
+                }
+                Ok(desk.handoff("client"))
+            }
         });
         let post = post.await.expect("its place is free");
+        let counts = post.counts();
         let (phase, follow) = watch::channel(Phase::Serve);
         let post = task::spawn(post.run(follow));
         let client = context.agent("client").expect("free");
-        let asking = client.clone();
-        let first = task::spawn(async move { ask(&asking, order(WITHIN)).await });
-        time::sleep(Duration::from_millis(20)).await;
-        phase.send_replace(Phase::Drain);
-        first.await.expect("no panic").expect("the present task is finished");
-        post.await.expect("no panic").expect("the post ends well");
+        let first = task::spawn(async move { ask(&client, order(WITHIN)).await });
+        while counts.state() != State::Working {
+            task::yield_now().await;
+        }
+        Busy { context, counts, phase, go, post, first }
+    }
+}
+
+#[test]
+fn a_drain_lets_the_present_task_finish_and_takes_no_other() {
+    testing::run(1, || async {
+        let busy = Busy::begin().await;
+        busy.phase.send_replace(Phase::Drain);
+        busy.go.send_replace(true);
+        busy.first.await.expect("no panic").expect("the present task is finished");
+        busy.post.await.expect("no panic").expect("the post ends well");
+        let client = busy.context.agent("another").expect("free");
         let error = ask(&client, order(WITHIN)).await.expect_err("nobody is there any more");
         assert!(matches!(error, RequestError::NobodyListens(_)), "{error}");
     });
@@ -196,23 +224,11 @@ fn a_drain_lets_the_present_task_finish_and_takes_no_other() {
 #[test]
 fn a_fabric_that_drains_lets_the_present_task_finish() {
     testing::run(1, || async {
-        let context = context();
-        let post = Post::open_with(&context, "worker", |desk| async move {
-            time::sleep(Duration::from_millis(100)).await;
-            Ok(desk.handoff("client"))
-        });
-        let post = post.await.expect("its place is free");
-        let counts = post.counts();
-        let (_phase, follow) = watch::channel(Phase::Serve);
-        let post = task::spawn(post.run(follow));
-        let client = context.agent("client").expect("free");
-        let asking = task::spawn(async move { ask(&client, order(WITHIN)).await });
-        while counts.state() != State::Working {
-            time::sleep(Duration::from_millis(1)).await;
-        }
-        context.fabric().drain();
-        post.await.expect("no panic").expect("the post ends well");
-        assert_eq!((counts.done(), counts.state()), (1, State::Ended));
-        asking.abort();
+        let busy = Busy::begin().await;
+        busy.context.fabric().drain();
+        busy.go.send_replace(true);
+        busy.post.await.expect("no panic").expect("the post ends well");
+        assert_eq!((busy.counts.done(), busy.counts.state()), (1, State::Ended));
+        busy.first.abort();
     });
 }
