@@ -226,6 +226,10 @@ fn a_fabric_that_drains_lets_the_present_task_finish() {
     testing::run(1, || async {
         let busy = Busy::begin().await;
         busy.context.fabric().drain();
+        // The post hears of it while it works.
+        for _ in 0..10 {
+            task::yield_now().await;
+        }
         busy.go.send_replace(true);
         busy.post.await.expect("no panic").expect("the post ends well");
         assert_eq!((busy.counts.done(), busy.counts.state()), (1, State::Ended));
