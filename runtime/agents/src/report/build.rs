@@ -528,6 +528,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_veto_on_a_step_that_runs_does_not_end_it() {
+        let mut parts = example();
+        let veto = |at_ms, event, why| line(at_ms, event, "secure", "security", why);
+        parts.journal.insert(10, veto(3500, Happened::Vetoed, "a secret"));
+        let told = |parts: &Parts| {
+            let step = result(parts.clone()).steps.swap_remove(2);
+            (step.state, step.stretches.last().map(|last| last.to_ms - last.from_ms))
+        };
+        assert_eq!(told(&parts), (StepState::Done, Some(2000)));
+        parts.journal.push(veto(5300, Happened::Lifted, "it weighs it"));
+        assert_eq!(told(&parts), (StepState::Done, Some(2000)));
+    }
+
+    #[test]
     fn a_plan_with_a_circle_still_has_a_result() {
         let parts = Parts {
             planned: vec![planned("a", "x", &["b"]), planned("b", "x", &["a"]), planned("c", "x", &["gone"])],
