@@ -22,12 +22,12 @@ use crate::metrics::{self, Counted, Process, Seen};
 use crate::pages;
 use crate::problem::Problem;
 use crate::pulse;
-use crate::request::{Answer, Body, Method, Request, escape};
+use crate::request::{Answer, Body, Method, Request, Via, escape};
 use crate::runs::Runs;
 use crate::runs::order::Order;
 use crate::runs::record::Record;
 
-/// Streams that may be open at a time.
+/// Streams that may be open at a time: of the owner's socket, and of all others together, who cannot take the owner's.
 pub const STREAMS_MAX: usize = 64;
 /// How long a context may take to answer its pulse.
 pub const PULSE: Duration = Duration::from_secs(5);
@@ -113,7 +113,8 @@ struct Inner {
     agents: RefCell<Vec<Aboard>>,
     runs: Runs,
     counted: Rc<Counted>,
-    streams: Cell<usize>,
+    /// Open streams of others, and of the owner's socket.
+    streams: [Cell<usize>; 2],
     readers: Cell<u64>,
 }
 
@@ -135,7 +136,7 @@ impl Door {
             place: RefCell::default(),
             agents: RefCell::default(),
             counted,
-            streams: Cell::new(0),
+            streams: Default::default(),
             readers: Cell::new(0),
         }))
     }
@@ -348,7 +349,7 @@ impl Door {
             }
             (Get, ["api", "sub", pattern]) => {
                 let place = self.place()?;
-                let stream = self.stream()?;
+                let stream = self.stream(request.via)?;
                 let number = self.0.readers.get() + 1;
                 self.0.readers.set(number);
                 let name = format!("reader-{number}");
@@ -404,7 +405,7 @@ impl Door {
             Some(text) => text.parse().map_err(|_| Problem::bad("Last-Event-ID", "it is no number"))?,
             None => 0,
         };
-        let stream = self.stream()?;
+        let stream = self.stream(request.via)?;
         let record = record.clone();
         let mut news = record.watch();
         let (send, parts) = mpsc::channel(PARTS);
@@ -436,14 +437,16 @@ impl Door {
     }
 
     /// A place among the streams that may be open at a time.
-    fn stream(&self) -> Result<Stream, Problem> {
-        if self.0.streams.get() >= STREAMS_MAX {
+    fn stream(&self, via: Via) -> Result<Stream, Problem> {
+        let owner = usize::from(via == Via::Unix);
+        let open = &self.0.streams[owner];
+        if open.get() >= STREAMS_MAX {
             reach!("edge.streams-full");
             let what = format!("{STREAMS_MAX} streams are open, which is the most at a time");
             return Err(Problem::new(429, what, "", "end one first"));
         }
-        self.0.streams.set(self.0.streams.get() + 1);
-        Ok(Stream(self.clone()))
+        open.set(open.get() + 1);
+        Ok(Stream(self.clone(), owner))
     }
 
     async fn metrics(&self) -> String {
@@ -465,7 +468,7 @@ impl Door {
 }
 
 /// A place among the open streams; free again when dropped.
-struct Stream(Door);
+struct Stream(Door, usize);
 
 impl Stream {
     /// Keeps the place for as long as the answer's stream is read.
@@ -493,7 +496,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let streams = &self.0.0.streams;
+        let streams = &self.0.0.streams[self.1];
         streams.set(streams.get() - 1);
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use synod_agents::director::{self, Verdict};
 use synod_agents::survey::Survey;
 use synod_agents::{Phase as PostPhase, Post, Severity, WorkError};
+use synod_edge::door::STREAMS_MAX;
 use synod_edge::runs::ACTIVE_MAX;
 use synod_edge::runs::order::{State, Told};
 use synod_edge::stream::{Events, Header, Messages};
@@ -412,6 +413,33 @@ fn a_call_that_its_shell_gives_up_gives_its_request_up() {
         request.cancelled().await;
         drop(calls);
         served.await.expect("it ends with its last shell");
+        files::remove_tree(&base).await.expect("our own folder");
+    });
+}
+
+#[test]
+fn readers_over_loopback_take_no_stream_from_the_owner() {
+    testing::run(11, || async {
+        let base = folder().await;
+        let (door, context) = open(&base).await;
+        let _director = director(&context, Does::Hang).await;
+        let id = json(door.answer(order(&base)).await).await["id"].as_str().expect("an id").to_string();
+        let owner = get(&format!("/api/runs/{id}/events"));
+        let mut stranger = owner.clone();
+        stranger.via = Via::Loopback;
+        stranger.headers.push(("host".into(), "localhost".into()));
+        let mut open = Vec::new();
+        for _ in 0..STREAMS_MAX {
+            let answer = door.answer(stranger.clone()).await;
+            assert_eq!(answer.status, 200);
+            open.push(answer);
+        }
+        assert_eq!(door.answer(stranger.clone()).await.status, 429);
+        assert_eq!(door.answer(owner).await.status, 200, "the owner's are the owner's");
+        open.clear();
+        while door.answer(stranger.clone()).await.status != 200 {
+            time::sleep(Duration::from_millis(1)).await;
+        }
         files::remove_tree(&base).await.expect("our own folder");
     });
 }
