@@ -11,6 +11,7 @@ use std::time::Duration;
 use synod_agents::director::Outcome;
 use synod_agents::folder::{Listed, sha256};
 use synod_agents::task::Report;
+use synod_agents::workflow::journal::{Happened, Journal};
 use synod_agents::workflow::{Plan, Step};
 use synod_agents::{Phase, Post, Review, Reviewed, Role, Severity, WorkError, review};
 use synod_fabric::RequestError;
@@ -112,10 +113,15 @@ fn planted_defects_are_found_where_they_are_and_the_clean_twin_has_none() {
         assert!(!end.verdict.findings[0].message.contains(&token()), "a secret is never told in full");
         let about = |warning: &&String| warning.contains("`docgen` was vetoed, hand it to nobody: SECURITY");
         assert_eq!(end.verdict.warnings.iter().filter(about).count(), 1, "{:?}", end.verdict.warnings);
-        let journal = files::read(&end.folder.join("journal.jsonl"), 1 << 20).await.expect("a journal");
-        let journal = String::from_utf8(journal).expect("JSON");
-        let order = ["\"vetoed\"", "\"lifted\"", "\"verdict\""].map(|word| journal.find(word));
-        assert!(order[0].is_some() && order.is_sorted(), "DIRECTOR overrules before it weighs: {journal}");
+        let (journal, lines) = Journal::open(&end.folder).await.expect("a journal");
+        journal.close().await.expect("it closes");
+        let told = |step, event| lines.iter().position(|line| line.step == step && line.event == event);
+        let order = [
+            told("docgen", Happened::Vetoed),
+            told("docgen", Happened::Lifted),
+            told("verdict", Happened::Started),
+        ];
+        assert!(order[0].is_some() && order.is_sorted(), "DIRECTOR overrules before it weighs: {lines:#?}");
         files::remove_tree(&base).await.expect("our own folder");
     });
 }
