@@ -60,8 +60,11 @@ fn by_hand(tree: &Path, commands: &[&str], place: &Path) -> (f64, f64) {
         .map(|command| {
             let mut tool = Command::new("sh");
             tool.args(["-c", command]).current_dir(&copy).env("CARGO_TARGET_DIR", place.join("target"));
-            // Findings are no failure, so how it ends says nothing.
-            tool.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("a shell is there");
+            let ended = tool.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("a shell is there");
+            // Findings may be why; so may a tool that could not begin, which would make this side look fast.
+            if !ended.success() {
+                println!("`{command}` failed ({ended}): see by hand whether it did its work");
+            }
             begin.elapsed().as_secs_f64()
         })
         .collect();
