@@ -11,7 +11,7 @@ use std::time::Duration;
 use synod_platform::time::{self, Mono};
 use synod_probe::{event, plant, reach};
 use synod_resilience::breaker::{Breaker, Permit};
-use synod_resilience::choose::choose;
+use synod_resilience::choose::{choose, choose_least};
 use synod_wire::body::Reason;
 use synod_wire::{PAYLOAD_MAX, Priority};
 
@@ -35,17 +35,24 @@ pub struct RequestOptions {
     pub attempt: Option<Duration>,
     /// The most instances asked; those that had no room do not count.
     pub attempts_max: u32,
+    /// Ask the instance of which this context awaits the fewest answers, instead of each in its turn.
+    pub least_loaded: bool,
 }
 
 impl RequestOptions {
     /// One that may take `within`, is not idempotent, and asks up to three instances.
     pub fn within(within: Duration) -> Self {
-        Self { within, idempotent: false, attempt: None, attempts_max: 3 }
+        Self { within, idempotent: false, attempt: None, attempts_max: 3, least_loaded: false }
     }
 
     /// Says that doing it twice is harmless.
     pub fn idempotent(self) -> Self {
         Self { idempotent: true, ..self }
+    }
+
+    /// Asks the least loaded instance first: for work that takes long.
+    pub fn least_loaded(self) -> Self {
+        Self { least_loaded: true, ..self }
     }
 
     /// Gives each instance at most `attempt` of the time.
@@ -96,7 +103,7 @@ async fn ask_instances(
         if time::now() >= deadline {
             return Err(last.unwrap_or_else(|| RequestError::DeadlinePassed(subject())));
         }
-        let Some((index, permit)) = pick(inner, &resolved, &tried) else {
+        let Some((index, permit)) = pick(inner, &resolved, &tried, options.least_loaded) else {
             return Err(last.unwrap_or_else(|| none_may_be_asked(inner, &resolved, &subject())));
         };
         let target = &resolved.services[index];
@@ -158,7 +165,7 @@ async fn ask_instances(
 }
 
 /// Picks an instance that was not tried and whose breaker admits a call.
-fn pick(inner: &Inner, resolved: &Resolved, tried: &[SubId]) -> Option<(usize, Permit)> {
+fn pick(inner: &Inner, resolved: &Resolved, tried: &[SubId], least_loaded: bool) -> Option<(usize, Permit)> {
     let now = time::now().as_nanos();
     let turn = inner.turn.get();
     inner.turn.set(turn.wrapping_add(1));
@@ -167,12 +174,21 @@ fn pick(inner: &Inner, resolved: &Resolved, tried: &[SubId]) -> Option<(usize, P
         breakers.entry(target.entry.id).or_insert_with(|| Breaker::new(inner.shared.config.breaker.clone()));
     }
     let services = &resolved.services;
-    let index = choose(services.len(), turn, |index| {
+    let may_be_asked = |index: usize| {
         let target = &services[index];
         !tried.contains(&target.entry.id)
             && !target.entry.gone.load(std::sync::atomic::Ordering::Acquire)
             && breakers.get(&target.entry.id).is_some_and(|breaker| breaker.would_admit(now))
-    })?;
+    };
+    let index = if least_loaded {
+        let pending = inner.pending.borrow();
+        let load = |index: &usize| {
+            pending.values().filter(|waiting| waiting.asked == services[*index].entry.id).count()
+        };
+        choose_least(services.len(), turn, may_be_asked, load)
+    } else {
+        choose(services.len(), turn, may_be_asked)
+    }?;
     let breaker = breakers.get_mut(&services[index].entry.id)?;
     let permit = breaker.admit(now).ok()?;
     tell_breaker(inner, services[index].entry.id, breaker, "admitted", permit.generation());

@@ -88,6 +88,26 @@ fn requests_take_turns_among_instances() {
 }
 
 #[test]
+fn the_least_loaded_instance_is_asked_though_it_is_the_turn_of_another() {
+    run(|| async {
+        let here = fabric().enter("here").unwrap();
+        let mut busy = here.agent("busy").unwrap().serve("echo", 16).await.unwrap();
+        let _free = echo(&here, "free", "echo").await;
+        let asker = here.agent("asker").unwrap();
+        let least = RequestOptions::within(second(9)).least_loaded();
+        let first = asker.clone();
+        let long = task::spawn(async move { first.request_with("echo", NORMAL, "long", least).await });
+        let held = busy.recv().await.unwrap();
+        for _ in 0..4 {
+            let answer = asker.request_with("echo", NORMAL, "short", least).await.unwrap();
+            assert_eq!(answer.source(), "free");
+        }
+        held.reply("done").unwrap();
+        assert_eq!(long.await.unwrap().unwrap().source(), "busy");
+    });
+}
+
+#[test]
 fn a_late_answer_reaches_nobody() {
     run(|| async {
         let here = fabric().enter("here").unwrap();
