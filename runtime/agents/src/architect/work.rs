@@ -9,6 +9,9 @@ use crate::shell::{Desk, WorkError};
 use crate::task::{self, Handoff, Report};
 use crate::tree::{self, Tree};
 
+/// The share of its time that it reads.
+const READING: f32 = 0.7;
+
 /// Does ARCHITECT's part.
 pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let folder = desk.folder();
@@ -18,7 +21,12 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let mut sources = Sources::begin(&listed, &name);
     let (mut large, mut unread) = (0u64, 0u64);
     let total = listed.entries.len().max(1);
+    let mut cut = None;
     for (n, entry) in listed.entries.iter().enumerate() {
+        cut = desk.cut(READING, n, total);
+        if cut.is_some() {
+            break;
+        }
         if n % 128 == 0 {
             desk.progress(0.9 * n as f32 / total as f32, format!("reading {}", entry.path));
         }
@@ -42,6 +50,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     arrange(&mut findings);
 
     let mut warnings = architecture.warnings.clone();
+    warnings.extend(cut);
     if large > 0 {
         warnings.push(format!("source files above {} MiB that were not read: {large}", READ_MAX >> 20));
     }

@@ -17,7 +17,7 @@ use crate::{finding, linter, reading};
 /// How long git may take.
 const GIT_MAX: Duration = Duration::from_secs(60);
 /// The share of the work that is reading.
-const READING: f32 = 0.8;
+const READING: f32 = 0.6;
 
 /// Does DOCGEN's part.
 pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
@@ -26,9 +26,13 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let root = desk.task().tree.clone();
     let mut sources = Sources::of(tree::name(root.trim_end_matches('/')));
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
-    let mut warnings = Vec::new();
     let (mut unread, total) = (0u64, listed.entries.len().max(1));
+    let mut cut = None;
     for (n, entry) in listed.entries.iter().enumerate() {
+        cut = desk.cut(READING, n, total);
+        if cut.is_some() {
+            break;
+        }
         if n % 64 == 0 {
             desk.progress(READING * n as f32 / total as f32, format!("reading {}", entry.path));
         }
@@ -51,6 +55,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
             texts.insert(entry.path.clone(), text);
         }
     }
+    let mut warnings = Vec::from_iter(cut);
     if unread > 0 {
         warnings.push(format!("files that could not be read: {unread}"));
     }

@@ -32,7 +32,12 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let mut shebangs = calls::Scripts::default();
     let (mut read, mut unread, mut large) = (0u64, Vec::new(), 0u64);
     let total = listed.entries.len().max(1);
+    let mut cut = None;
     for (n, entry) in listed.entries.iter().enumerate() {
+        cut = desk.cut(READING, n, total);
+        if cut.is_some() {
+            break;
+        }
         if n % 128 == 0 {
             desk.progress(READING * n as f32 / total as f32, format!("checking {}", entry.path));
         }
@@ -62,7 +67,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     }
     findings.extend(bulk::grouped(&compiled));
 
-    let mut warnings: Vec<String> = unread.iter().take(10).cloned().collect();
+    let mut warnings: Vec<String> = cut.into_iter().chain(unread.iter().take(10).cloned()).collect();
     if unread.len() > 10 {
         warnings.push(format!("further files that could not be read: {}", unread.len() - 10));
     }

@@ -19,6 +19,8 @@ use crate::{finding, linter, reading};
 
 /// Where it stands in the run folder what became of the steps.
 pub const STEPS: &str = "project_orchestrator/steps.json";
+/// The share of its time that it reads the tree.
+const READING: f32 = 0.75;
 
 /// What became of the steps, as it stands in `steps.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -99,9 +101,13 @@ async fn survey(desk: &Desk) -> Result<(Tree, Survey, Vec<String>), WorkError> {
     let root = desk.task().tree.clone();
     let tree = reading::walk(&root).await?;
     let mut survey = Survey::begin(&tree);
-    let mut warnings = Vec::new();
     let total = tree.entries.len().max(1);
+    let mut cut = None;
     for (n, entry) in tree.entries.iter().enumerate() {
+        cut = desk.cut(READING, n, total);
+        if cut.is_some() {
+            break;
+        }
         if n % 32 == 0 {
             desk.breathe().await?;
         }
@@ -115,6 +121,7 @@ async fn survey(desk: &Desk) -> Result<(Tree, Survey, Vec<String>), WorkError> {
             }
         }
     }
+    let mut warnings = Vec::from_iter(cut);
     for skipped in tree.skipped.iter().take(20) {
         warnings.push(format!("not read: {} ({})", skipped.path, skipped.why));
     }

@@ -20,6 +20,8 @@ use crate::{reading, sarif};
 
 /// Largest file that is scanned for secrets, in bytes.
 pub const SCAN_MAX: u64 = 16 << 20;
+/// The share of its time that it reads.
+const READING: f32 = 0.75;
 
 /// Largest advisory that is read, in bytes.
 const ADVISORY_MAX: u64 = 1 << 20;
@@ -39,7 +41,12 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let mut uses = Uses::default();
     let (mut large, mut unread, mut scanned) = (0u64, 0u64, 0u64);
     let total = tree.entries.len().max(1);
+    let mut cut = None;
     for (n, entry) in tree.entries.iter().enumerate() {
+        cut = desk.cut(READING, n, total);
+        if cut.is_some() {
+            break;
+        }
         if n % 128 == 0 {
             desk.progress(n as f32 / total as f32, format!("scanning {}", entry.path));
         }
@@ -66,7 +73,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     }
     findings.extend(locks::missing(&tree, &|path| manifests.get(path).cloned()));
     findings.extend(uses.findings());
-    let mut warnings = Vec::new();
+    let mut warnings = Vec::from_iter(cut);
     match weaknesses(desk, &manifests).await? {
         Ok(found) => findings.extend(found),
         Err(why) => warnings.push(why),

@@ -63,6 +63,15 @@ impl Desk {
         self.deadline.since(time::now())
     }
 
+    /// Whether the share of the task's time that reading the tree may take is gone: then what was read is worked on, and this is
+    /// the warning that tells how far it came. To be asked between entries.
+    pub fn cut(&self, share: f32, read: usize, entries: usize) -> Option<String> {
+        cut(self.left(), Duration::from_millis(self.task.within_ms), share).then(|| {
+            reach!("agent.reading-cut");
+            format!("the time for reading was up after {read} of {entries} entries of the tree: give the step more, or a smaller tree")
+        })
+    }
+
     /// Tells how far the work is. Nobody has to listen.
     pub fn progress(&self, fraction: f32, sentence: impl Into<String>) {
         let progress = Progress {
@@ -111,7 +120,7 @@ impl Desk {
         self.agent.subscribe(subject, queue).await.map_err(refused)
     }
 
-    /// Gives a task to another agent, for the time the task has and no longer than is left here, and waits for its handoff.
+    /// Gives a task to another agent, to the healthy instance of it that this context keeps the least busy, for the time the task has and no longer than is left here, and waits for its handoff.
     pub async fn delegate(&self, agent: &str, mut task: Task) -> Result<Handoff, WorkError> {
         let left = self.left().min(Duration::from_millis(task.within_ms));
         task.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
@@ -122,7 +131,7 @@ impl Desk {
                 &task_subject(agent),
                 task.priority.into(),
                 text,
-                RequestOptions::within(left).idempotent(),
+                RequestOptions::within(left).idempotent().least_loaded(),
             )
             .await
             .map_err(|why| WorkError::Part { agent: agent.into(), why })?;
@@ -146,5 +155,24 @@ impl Desk {
     /// A handoff from this agent, to be filled in.
     pub fn handoff(&self, to: &str) -> Handoff {
         Handoff { from: self.name.into(), to: to.into(), task: self.task.id.clone(), ..Handoff::default() }
+    }
+}
+
+/// Whether more than `share` of the time `within` is gone when `left` of it is left.
+fn cut(left: Duration, within: Duration, share: f32) -> bool {
+    left < within.mul_f32(1.0 - share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_cut_when_its_share_of_the_time_is_gone() {
+        let minute = |n: u64| Duration::from_secs(60 * n);
+        assert!(!cut(minute(4), minute(4), 0.75));
+        assert!(!cut(minute(1), minute(4), 0.75));
+        assert!(cut(Duration::from_secs(59), minute(4), 0.75));
+        assert!(cut(Duration::ZERO, minute(4), 0.75));
     }
 }
