@@ -341,7 +341,7 @@ mod real {
     fn a_scratch_folder_whose_holder_was_killed_is_swept() {
         testing::run(3, || async {
             let place = Place::new();
-            let left = place.path(".synod-scratch-0123456789abcdef");
+            let left = place.path(".synod-s-01234567");
             files::create_directories(&left.join("a/b")).await.unwrap();
             files::create_directories(&place.path("mine")).await.unwrap();
             files::set_mode(&left.join("a/b"), 0).await.unwrap();

@@ -91,6 +91,15 @@ mod real {
         }
     }
 
+    /// Whether this runs in a jail itself, whose bounds come before those of a jail within; then it is said that nothing is tested.
+    fn is_jailed() -> bool {
+        let jailed = process::variable(process::JAILED).is_some();
+        if jailed {
+            println!("unavailable: needs to run outside of a jail");
+        }
+        jailed
+    }
+
     fn text(bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).into_owned()
     }
@@ -137,6 +146,9 @@ mod real {
 
     #[test]
     fn forks_without_end_are_stopped_at_the_bound() {
+        if is_jailed() {
+            return;
+        }
         testing::run(1, || async {
             let place = Place::new();
             let jail = Jail { processes: 60, ..place.jail() };
@@ -221,6 +233,9 @@ mod real {
 
     #[test]
     fn nothing_outside_is_written_changed_or_read_by_any_name() {
+        if is_jailed() {
+            return;
+        }
         testing::run(4, || async {
             let place = Place::new();
             fs::write(place.path("secret"), "a key").unwrap();

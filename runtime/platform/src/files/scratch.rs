@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{FilesError, arm, off_the_loop};
 
-const PREFIX: &str = ".synod-scratch-";
+/// Short, with eight digits after it: the path of a socket below has 107 bytes in all.
+const PREFIX: &str = ".synod-s-";
 
 /// A folder that goes when this is dropped. Better is [`Scratch::remove`], which waits and tells.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub async fn scratch(parent: &Path) -> Result<Scratch, FilesError> {
     off_the_loop(parent, |parent| {
         arm::create_directories(parent)?;
         loop {
-            let path = parent.join(format!("{PREFIX}{:016x}", crate::random::u64()));
+            let path = parent.join(format!("{PREFIX}{:08x}", crate::random::u64() >> 32));
             // None: a sweep took it between its making and its locking.
             if let Some(hold) = arm::make_held(&path)? {
                 return Ok(Scratch { path, hold: Some(hold) });

@@ -8,13 +8,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The variable that is `1` for whatever runs in a jail.
+pub const JAILED: &str = "SYNOD_JAILED";
+
 /// Bounds for a tool and all its descendants. Everything that is not named here is refused, as far as the kernel lets us.
 ///
 /// Readable and executable are, without being named, the system's own directories (`/usr`, `/bin`, `/lib…`, `/etc`, `/opt`, `/nix`, `/sys`, `/proc`,
 /// and harmless devices), the program itself, and what is writable. A toolchain that lives in somebody's home (`~/.cargo`, `~/.rustup`,
 /// `~/.pyenv`) has to be given in `readable`. The tool's working directory must lie in one of these.
 ///
-/// `HOME`, `TMPDIR` and `XDG_CACHE_HOME` of the tool lie in `scratch`, unless the caller has set them. Nothing writes the reviewed tree: copy it
+/// `HOME`, `TMPDIR` and `XDG_CACHE_HOME` of the tool lie in `scratch`, unless the caller has set them, and [`JAILED`] tells it where it is. Nothing writes the reviewed tree: copy it
 /// with [`files::copy_tree`](crate::files::copy_tree) into a [`files::Scratch`](crate::files::Scratch), and make that writable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jail {

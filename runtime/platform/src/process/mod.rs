@@ -24,7 +24,7 @@ use sim as arm;
 pub use sim::control;
 
 pub use child::Child;
-pub use jail::{Breach, Contained, Held, Jail, Measure};
+pub use jail::{Breach, Contained, Held, JAILED, Jail, Measure};
 
 /// A tool to run: built with [`Tool::new`] and the methods that follow.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Child;
 
-use super::super::{Breach, End, Jail, Output, Tool, ToolError};
+use super::super::{Breach, End, JAILED, Jail, Output, Tool, ToolError};
 use super::cgroup::Cgroup;
 use super::keeper::{Orders, RECORD, Word, parse};
 use super::measures::Facts;
@@ -55,8 +55,9 @@ struct Ready {
     used_before: u64,
 }
 
-pub(super) async fn run(mut tool: Tool, jail: Jail) -> Result<Output, ToolError> {
+pub(super) async fn run(tool: Tool, jail: Jail) -> Result<Output, ToolError> {
     let start = time::now();
+    let mut tool = tool.variable(JAILED, "1");
     for (name, below) in [("HOME", "home"), ("TMPDIR", "tmp"), ("XDG_CACHE_HOME", "home/.cache")] {
         if !tool.environment.iter().any(|(present, _)| present == name) {
             tool = tool.variable(name, jail.scratch.join(below).to_string_lossy());
