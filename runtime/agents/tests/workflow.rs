@@ -315,10 +315,30 @@ fn a_veto_stops_the_step_that_reads_the_output_until_it_is_lifted_and_only_its_o
     });
 }
 
+/// What has happened in a test, and who waits for it.
+#[derive(Clone)]
+struct Story(Rc<watch::Sender<Vec<&'static str>>>);
+
+impl Story {
+    fn tell(&self, what: &'static str) {
+        let mut told = self.0.subscribe().borrow_and_update().clone();
+        told.push(what);
+        self.0.send_replace(told);
+    }
+
+    async fn wait(&self, what: &'static str) {
+        let mut told = self.0.subscribe();
+        while !told.borrow_and_update().contains(&what) {
+            told.changed().await.expect("the test goes on");
+        }
+    }
+}
+
 #[test]
 fn a_veto_before_during_or_after_a_step_keeps_its_output_from_those_who_need_it() {
     testing::run(8, || async {
-        for moment in [20, 100, 300] {
+        // What the guard waits for before its veto, and what waits for the veto.
+        for (moment, waits) in [("begun", "first"), ("maker works", "maker"), ("user works", "nobody")] {
             let mut plan = plan(vec![
                 step("first", "first", &[]),
                 step("guard", "security", &[]),
@@ -327,32 +347,53 @@ fn a_veto_before_during_or_after_a_step_keeps_its_output_from_those_who_need_it(
             ]);
             plan.veto_wait = units::Duration(Duration::from_millis(100));
             let stage = Stage::set(plan).await;
-            for (name, takes) in [("first", 50), ("maker", 150), ("user", 3000)] {
+            let story = Story(Rc::new(watch::channel(vec!["begun"]).0));
+            for (name, works) in [("first", "first works"), ("maker", "maker works")] {
+                let story = story.clone();
                 stage
-                    .seat(name, move |desk| async move {
-                        time::sleep(Duration::from_millis(takes)).await;
-                        desk.breathe().await?;
-                        Ok(desk.handoff("client"))
+                    .seat(name, move |desk| {
+                        let story = story.clone();
+                        async move {
+                            story.tell(works);
+                            if name == waits {
+                                story.wait("vetoed").await;
+                            }
+                            Ok(desk.handoff("client"))
+                        }
                     })
                     .await;
             }
+            let told = story.clone();
             stage
-                .seat("security", move |desk| async move {
-                    time::sleep(Duration::from_millis(moment)).await;
-                    desk.veto("make", "a secret in it")?;
-                    Ok(desk.handoff("client"))
+                .seat("user", move |desk| {
+                    let story = told.clone();
+                    async move {
+                        story.tell("user works");
+                        Err(desk.given_up().await)
+                    }
+                })
+                .await;
+            stage
+                .seat("security", move |desk| {
+                    let story = story.clone();
+                    async move {
+                        story.wait(moment).await;
+                        desk.veto("make", "a secret in it")?;
+                        story.tell("vetoed");
+                        Ok(desk.handoff("client"))
+                    }
                 })
                 .await;
             let ran = stage.run().await;
             let mut done = names(&ran.done);
             done.sort_unstable();
-            assert_eq!(done, ["first", "guard", "make"], "vetoed after {moment} ms");
+            assert_eq!(done, ["first", "guard", "make"], "vetoed when {moment}");
             let why = ran.failed.iter().map(|failure| failure.why.as_str()).collect::<Vec<_>>();
-            assert_eq!(why, ["`make` is vetoed: SECURITY: a secret in it"], "vetoed after {moment} ms");
+            assert_eq!(why, ["`make` is vetoed: SECURITY: a secret in it"], "vetoed when {moment}");
             let lines = stage.lines().await;
             let vetoed = lines.iter().position(|line| line.event == Happened::Vetoed).expect("it was heard");
             let after = |line: &Line| line.step == "use" && line.event == Happened::Started;
-            assert!(!lines[vetoed..].iter().any(after), "vetoed after {moment} ms: {lines:#?}");
+            assert!(!lines[vetoed..].iter().any(after), "vetoed when {moment}: {lines:#?}");
             stage.over().await;
         }
     });
