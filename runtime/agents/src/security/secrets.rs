@@ -127,6 +127,13 @@ pub struct Corpus {
     keywords: Regex,
 }
 
+impl Rule {
+    /// Whether it finds private keys, which begin with a line that is not secret.
+    fn is_key(&self) -> bool {
+        self.text.id.ends_with("private-key")
+    }
+}
+
 impl Corpus {
     /// Reads and compiles a corpus.
     pub fn parse(text: &str) -> Result<Self, CorpusError> {
@@ -195,9 +202,8 @@ impl Corpus {
                 let Some(secret) = captures.name("secret").or_else(|| captures.get(0)) else { continue };
                 let taken = findings.iter().any(|(from, to, _)| secret.start() < *to && *from < secret.end());
                 if !taken && !self.is_harmless(rule, content, secret.as_bytes(), secret.start()) {
-                    // A key's place is its first line, which is not secret.
-                    let key = rule.text.id.ends_with("private-key");
-                    let start = captures.get(0).filter(|_| key).map_or(secret.start(), |whole| whole.start());
+                    let whole = captures.get(0).filter(|_| rule.is_key());
+                    let start = whole.map_or(secret.start(), |whole| whole.start());
                     let finding = told(rule, path, content, secret.as_bytes(), start, in_tests);
                     findings.push((secret.start(), secret.end(), finding));
                 }
@@ -221,8 +227,7 @@ impl Corpus {
 
 fn told(rule: &Rule, path: &str, content: &[u8], secret: &[u8], offset: usize, in_tests: bool) -> Finding {
     let line = content[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
-    let key = rule.text.id.ends_with("private-key");
-    let shown = if key {
+    let shown = if rule.is_key() {
         String::new()
     } else {
         format!(
@@ -236,7 +241,7 @@ fn told(rule: &Rule, path: &str, content: &[u8], secret: &[u8], offset: usize, i
     let source_line = line_around(content, offset).trim_ascii_start();
     let in_documentation =
         tree::is_documentation(path) || source_line.starts_with(b"///") || source_line.starts_with(b"//!");
-    let (severity, aside) = if key && in_tests {
+    let (severity, aside) = if rule.is_key() && in_tests {
         (Severity::Info, "; among test data, so harmless if nothing else trusts it")
     } else if in_documentation {
         (milder(rule.text.severity), "; in documentation, so make sure that it is a dead example")

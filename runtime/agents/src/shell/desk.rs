@@ -120,7 +120,8 @@ impl Desk {
         self.agent.subscribe(subject, queue).await.map_err(refused)
     }
 
-    /// Gives a task to another agent, to the healthy instance of it that this context keeps the least busy, for the time the task has and no longer than is left here, and waits for its handoff.
+    /// Gives a task to another agent, for the time the task has and no longer than is left here, and waits for its handoff. Of several
+    /// healthy instances the one gets it that this context keeps the least busy.
     pub async fn delegate(&self, agent: &str, mut task: Task) -> Result<Handoff, WorkError> {
         let left = self.left().min(Duration::from_millis(task.within_ms));
         task.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);

@@ -2,8 +2,8 @@
 //!
 //! Definition, over the journal of each run as it stands when the run was given back: a step that is done is never started again; a
 //! step starts only when each step it needs is done, or is not essential and was given up; not while the output of a step that it needs,
-//! directly or through others, is vetoed; with attempt numbers that grow; and it is tried again after a failure no more often than it may. When the run has ended, every step
-//! is done, or failed or skipped with a reason. Liveness, where it is named: a run that was asked for ends by its deadline, unless its node
+//! directly or through others, is vetoed; with attempt numbers that grow; and it is tried again after a failure no more often than it may.
+//! When the run has ended, every step is done, or failed or skipped with a reason. Liveness, where it is named: a run that was asked for ends by its deadline, unless its node
 //! died meanwhile.
 //! Source: the workflow engine's promises (`runtime/agents/src/workflow`).
 //! Known false positives: none. A journal lost with its disk is a new run.
