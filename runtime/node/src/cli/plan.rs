@@ -63,7 +63,10 @@ pub fn run(options: &RunOptions) -> Result<Exit, Problem> {
 
 async fn read(path: &Path) -> Result<Plan, Problem> {
     let text = files::read(&process::absolute(path), PLAN_MAX).await.map_err(|error| {
-        Problem::usage(error.to_string(), "`synod plan review --path . --out plan.toml` writes one")
+        Problem::usage(
+            error.to_string(),
+            "`synod plan review --path . --out plan.toml` writes a plan; the workflow is `synod run review --path .`",
+        )
     })?;
     let text = String::from_utf8(text)
         .map_err(|_| Problem::usage(format!("{}: not UTF-8", path.display()), "TOML is written in UTF-8"))?;
