@@ -3,12 +3,14 @@
 //! - [`spsc`]: one producer, one consumer, records written and read in place, published in batches.
 //! - [`mailbox`]: one receiver over many rings, in classes of priority, fair inside a class.
 //! - [`doorbell`]: a sender wakes a receiver only if it sleeps, and a receiver a sender that waits for space.
+//! - [`Cells`]: counters with one writer that the other side reads.
 //! - [`sync`]: the one door to shared memory, with its hardware, loom and journal arms.
 //!
 //! Nothing here knows time, tasks, threads or the operating system: who sleeps and who is woken is a [`Waiter`].
 //! A record read from another process's memory is checked against what its ring allows; who breaks a rule is named by
 //! a [`Violation`].
 
+mod cells;
 pub mod doorbell;
 pub mod layout;
 pub mod mailbox;
@@ -17,6 +19,7 @@ pub mod spsc;
 pub mod sync;
 mod violation;
 
+pub use cells::Cells;
 pub use doorbell::Waiter;
 pub use layout::{LayoutError, Tag};
 pub use mailbox::{Class, Delivery, Flow, LaneId, Mailbox, Port};

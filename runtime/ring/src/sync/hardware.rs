@@ -1,6 +1,7 @@
 //! The arm that ships: atomics and plain pointers over a region. Every method is one instruction or none.
 
 use super::{Bytes, BytesMut, Memory};
+use crate::layout::LayoutError;
 use crate::region::{ALIGN, Heap, Region, RegionError};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -25,6 +26,18 @@ impl Hardware {
     /// A fresh zeroed region of `len` bytes on the heap.
     pub fn heap(len: usize) -> Result<Self, RegionError> {
         Heap::new(len).map(Self::new)
+    }
+
+    /// A handle to `len` bytes from byte `at` of the same region, a multiple of [`ALIGN`].
+    pub fn slice(&self, at: usize, len: usize) -> Result<Self, LayoutError> {
+        assert!(at.is_multiple_of(ALIGN), "a part of a region starts at a multiple of {ALIGN}");
+        let needed = at.saturating_add(len);
+        if needed > self.len {
+            return Err(LayoutError::TooShort { len: self.len, needed });
+        }
+        // SAFETY: `at` lies inside the region, or at its end.
+        let base = unsafe { self.base.add(at) };
+        Ok(Self { base, len, _region: self._region.clone() })
     }
 
     #[inline(always)]
