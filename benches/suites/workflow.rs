@@ -142,6 +142,7 @@ async fn ask(context: &Context, folder: &Path) -> Duration {
         inputs: BTreeMap::new(),
         within_ms: 600_000,
         priority: Urgency::Normal,
+        lease: None,
     };
     let text = serde_json::to_vec(&order).expect("plain data");
     let client = context.agent("client").expect("a free name");

@@ -235,6 +235,7 @@ fn order(
         inputs,
         within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
         priority: Urgency::Normal,
+        lease: None,
     }
 }
 

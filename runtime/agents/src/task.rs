@@ -80,6 +80,19 @@ pub struct Task {
     /// Its priority, as a word.
     #[serde(default)]
     pub priority: Urgency,
+    /// The lease on the tree that it may write, if it may write one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Granted>,
+}
+
+/// A lease on a tree, as it goes with a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// The tree that may be written, as an absolute path.
+    pub tree: String,
+    /// The fencing token, which every write has to bring: the guard lets the newest one pass and no older one.
+    pub token: u64,
 }
 
 /// The six priorities as words.
@@ -172,6 +185,7 @@ mod tests {
             inputs: BTreeMap::new(),
             within_ms: 1000,
             priority: Urgency::High,
+            lease: None,
         };
         let text = serde_json::to_string(&task).expect("plain data");
         assert_eq!(serde_json::from_str::<Task>(&text).expect("its own form"), task);

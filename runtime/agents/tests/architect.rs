@@ -49,6 +49,7 @@ async fn look(sources: &[(&str, &str)]) -> (Report, Architecture, Handoff, BTree
         inputs: BTreeMap::from([("tree".to_string(), input)]),
         within_ms: u64::try_from(WITHIN.as_millis()).expect("short"),
         priority: Urgency::Normal,
+        lease: None,
     };
     let context: Context = Fabric::new(FabricConfig::named("test")).enter("home").expect("the first context");
     let post = Post::open(&context, Role::Architect).await.expect("its place is free");

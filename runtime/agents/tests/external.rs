@@ -9,8 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use synod_agents::external::{External, Program};
-use synod_agents::task::{Handoff, Report, Task, Urgency, cancel_subject, progress_subject, task_subject};
-use synod_agents::{Agent, Phase, Post};
+use synod_agents::task::{
+    Granted, Handoff, Report, Task, Urgency, cancel_subject, progress_subject, task_subject,
+};
+use synod_agents::workflow::lease::{Lease, LeaseError, Leases};
+use synod_agents::workflow::plan::{Plan, Step};
+use synod_agents::workflow::run;
+use synod_agents::{Agent, Phase, Post, WorkError};
 use synod_fabric::{Agent as Member, Fabric, FabricConfig, Priority, RequestError};
 use synod_platform::{files, process, random, task, testing, time, watch};
 
@@ -38,11 +43,16 @@ struct Stage {
 
 impl Stage {
     async fn new(mode: &str) -> Self {
+        let base = process::variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        let runs = base.join(format!("synod-external-{:016x}", random::u64()));
+        Self::at(runs.join("run"), mode).await
+    }
+
+    /// The agent of another node, for the run in `folder`.
+    async fn at(folder: PathBuf, mode: &str) -> Self {
         with_python();
         let fabric = Fabric::new(FabricConfig::named("test"));
         let context = fabric.enter("home").expect("the first context");
-        let base = process::variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        let folder = base.join(format!("synod-external-{:016x}", random::u64()));
         files::create_directories(&folder).await.expect("a temporary folder");
         let program = Program {
             exec: vec!["python3".into(), "program.py".into(), mode.into()],
@@ -68,7 +78,19 @@ impl Stage {
         Stage { client, folder, ends, phase, post }
     }
 
+    fn runs(&self) -> &Path {
+        self.folder.parent().expect("it has one")
+    }
+
     async fn ask(&self) -> Result<Handoff, RequestError> {
+        self.ask_with(None).await
+    }
+
+    async fn ask_with(&self, lease: Option<&Lease>) -> Result<Handoff, RequestError> {
+        self.order("worker", lease).await
+    }
+
+    async fn order(&self, agent: &str, lease: Option<&Lease>) -> Result<Handoff, RequestError> {
         let task = Task {
             id: "t".into(),
             run: "r".into(),
@@ -78,9 +100,10 @@ impl Stage {
             inputs: BTreeMap::new(),
             within_ms: 60_000,
             priority: Urgency::Normal,
+            lease: lease.map(|lease| Granted { tree: lease.tree().into(), token: lease.token() }),
         };
         let payload = serde_json::to_vec(&task).expect("plain data");
-        let answer = self.client.request(&task_subject("worker"), Priority::Normal, payload, WITHIN).await?;
+        let answer = self.client.request(&task_subject(agent), Priority::Normal, payload, WITHIN).await?;
         Ok(serde_json::from_slice(answer.payload()).expect("a handoff"))
     }
 
@@ -89,11 +112,22 @@ impl Stage {
         String::from_utf8(bytes).expect("text")
     }
 
+    /// Waits until the program has written a file.
+    async fn appears(&self, path: &str) {
+        let there = async {
+            while !files::exists(&self.folder.join(path)).await.expect("our own folder") {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        time::timeout(WITHIN, there).await.expect(path);
+    }
+
     /// Ends the agent in good order and gives what ended its earlier lives.
     async fn end(self) -> Vec<String> {
+        let runs = self.runs().to_owned();
         self.phase.send_replace(Phase::Drain);
         time::timeout(WITHIN, self.post).await.expect("it drains").expect("no panic");
-        files::remove_tree(&self.folder).await.expect("our own folder");
+        files::remove_tree(&runs).await.expect("our own folder");
         self.ends.take()
     }
 }
@@ -216,13 +250,7 @@ fn what_a_program_says_between_two_tasks_is_held_against_it_at_the_second() {
     testing::run(7, || async {
         let stage = Stage::new("later").await;
         stage.ask().await.expect("a handoff");
-        let said = stage.folder.join("worker/said");
-        let spoken = async {
-            while !files::exists(&said).await.expect("our own folder") {
-                time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        time::timeout(WITHIN, spoken).await.expect("it speaks");
+        stage.appears("worker/said").await;
         let error = stage.ask().await.expect_err("it has spoken").to_string();
         assert!(error.contains("out of turn: `progress` between two tasks"), "{error}");
         assert_eq!(stage.end().await.len(), 1);
@@ -263,6 +291,77 @@ fn a_cancelled_task_ends_soon_whether_the_program_heeds_it_or_not() {
     }
 }
 
+#[test]
+fn a_program_writes_a_tree_through_the_node_with_the_token_that_came_with_its_task() {
+    testing::run(10, || async {
+        let stage = Stage::new("writes").await;
+        let tree = stage.runs().join("tree");
+        files::create_directories(&tree.join("src")).await.expect("our own folder");
+        let writes = |id: &str, needs: &[&str]| Step {
+            writes: Some(tree.to_string_lossy().into()),
+            ..Step::new(id, "worker", "write it", needs)
+        };
+        let plan = Plan::new("try", "/t", vec![writes("one", &[]), writes("two", &["one"])]);
+        let runner = Post::open_with(stage.client.context(), "runner", move |desk| {
+            let plan = plan.clone();
+            async move {
+                let nobody = |_| -> futures_util::future::LocalBoxFuture<'_, _> {
+                    Box::pin(async { Err(WorkError::Task("all steps are the program's".into())) })
+                };
+                let ran = run::run(&desk, &plan, nobody).await?;
+                assert!(ran.failed.is_empty(), "{:?}", ran.failed);
+                assert!(ran.done.iter().all(|handoff| handoff.metrics["written"] == 1.0), "{:?}", ran.done);
+                Ok(desk.handoff("client"))
+            }
+        });
+        let (_phase, follow) = watch::channel(Phase::Serve);
+        let runner = task::spawn(runner.await.expect("its place is free").run(follow));
+        stage.order("runner", None).await.expect("it ends");
+        runner.abort();
+        let written = files::read(&tree.join("src/new.txt"), 100).await.expect("it was written");
+        assert_eq!(String::from_utf8_lossy(&written), "by token 2\n");
+        assert_eq!(stage.file("worker/new.txt").await, "by token 2\n");
+
+        let error = stage.ask().await.expect_err("there is no lease").to_string();
+        assert!(error.contains("it comes with no lease"), "{error}");
+        assert!(stage.end().await.is_empty(), "that is no crash");
+    });
+}
+
+#[test]
+fn a_program_that_hands_in_after_its_lease_went_to_another_writes_nothing_and_is_told() {
+    testing::run(11, || async {
+        let late = Stage::new("writes-late").await;
+        let other = Stage::at(late.runs().join("other"), "writes").await;
+        let tree = late.runs().join("tree");
+        files::create_directories(&tree).await.expect("our own folder");
+        let (leases, tree) = (Leases::beside(late.runs()), tree.to_string_lossy().into_owned());
+        let first = leases.acquire(&tree, "late", SHORT).await.expect("free");
+        let mut progress = late.client.subscribe(&progress_subject("r"), 8).await.expect("a subject");
+        let story = async {
+            progress.recv().await.expect("the first one works");
+            let second = loop {
+                match leases.acquire(&tree, "other", WITHIN).await {
+                    Ok(lease) => break lease,
+                    Err(LeaseError::Held { left, .. }) => time::sleep(left).await,
+                    Err(error) => panic!("{error}"),
+                }
+            };
+            other.ask_with(Some(&second)).await.expect("it holds the lease");
+            files::write(&late.folder.join("worker/go"), Vec::new()).await.expect("our own folder");
+        };
+        let (end, ()) = futures_util::future::join(late.ask_with(Some(&first)), story).await;
+        let (error, why) = (end.expect_err("too late").to_string(), "is over, lease 2 was given since");
+        assert!(error.contains("lease 1 on ") && error.contains(why), "{error}");
+        late.appears("worker/refused").await;
+        assert!(late.file("worker/refused").await.contains(why));
+        let written = files::read(&Path::new(&tree).join("src/new.txt"), 100).await.expect("it was written");
+        assert_eq!(String::from_utf8_lossy(&written), "by token 2\n");
+        other.phase.send_replace(Phase::Stop);
+        assert!(late.end().await.is_empty(), "that is no crash");
+    });
+}
+
 /// What `program.py` does, for the simulator.
 #[cfg(madsim)]
 mod simulated {
@@ -288,6 +387,7 @@ mod simulated {
         }
         let finding = json!({"rule": "r", "severity": "low", "place": {"path": "a", "line": 1},
                              "message": "m", "advice": "a"});
+        let mut folder = String::new();
         while let Some(line) = streams.line().await {
             let told: Value = serde_json::from_slice(&line).expect("the node speaks JSON");
             let id = told["id"].as_u64().unwrap_or_default();
@@ -300,12 +400,17 @@ mod simulated {
                     continue;
                 }
                 Some("cancel") => say(&streams, json!({"type": "failed", "id": id, "why": "cancelled"})),
+                Some("refused") => {
+                    let path = Path::new(&folder).join("refused");
+                    files::write(&path, told["why"].to_string().into_bytes()).await.expect("its own folder");
+                }
                 Some("task") => {}
                 _ => continue,
             }
             if told["type"] != "task" {
                 continue;
             }
+            folder = told["folder"].as_str().expect("its folder").into();
             match mode.as_str() {
                 "good" => {
                     say(&streams, json!({"type": "progress", "id": id, "fraction": 0.5, "sentence": "half"}));
@@ -317,10 +422,9 @@ mod simulated {
                     );
                 }
                 "own-findings" => {
-                    let folder = told["folder"].as_str().expect("its folder");
                     let report = json!({"agent": "worker", "findings": [finding, finding], "warnings": []})
                         .to_string();
-                    let path = Path::new(folder).join("findings.json");
+                    let path = Path::new(&folder).join("findings.json");
                     files::write(&path, report.into_bytes()).await.expect("its own folder");
                     say(&streams, json!({"type": "handoff", "id": id, "outputs": ["findings.json"]}));
                 }
@@ -340,7 +444,7 @@ mod simulated {
                         &streams,
                         json!({"type": "progress", "id": id, "fraction": 1.0, "sentence": "still here"}),
                     );
-                    let path = Path::new(told["folder"].as_str().expect("its folder")).join("said");
+                    let path = Path::new(&folder).join("said");
                     files::write(&path, Vec::new()).await.expect("its own folder");
                 }
                 "exits" => {
@@ -357,6 +461,21 @@ mod simulated {
                 }
                 "no-such-output" => {
                     say(&streams, json!({"type": "handoff", "id": id, "outputs": ["nowhere.txt"]}));
+                }
+                "writes" | "writes-late" => {
+                    say(
+                        &streams,
+                        json!({"type": "progress", "id": id, "fraction": 0.0, "sentence": "begun"}),
+                    );
+                    let go = Path::new(&folder).join("go");
+                    while mode == "writes-late" && !files::exists(&go).await.expect("its own folder") {
+                        time::sleep(Duration::from_millis(5)).await;
+                    }
+                    let token = told["task"]["lease"]["token"].as_u64().unwrap_or_default();
+                    let text = format!("by token {token}\n").into_bytes();
+                    files::write(&Path::new(&folder).join("new.txt"), text).await.expect("its own folder");
+                    let writes = json!({"token": token, "files": {"src/new.txt": "new.txt"}});
+                    say(&streams, json!({"type": "handoff", "id": id, "writes": writes}));
                 }
                 _ => {
                     say(

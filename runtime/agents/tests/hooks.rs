@@ -118,6 +118,7 @@ async fn ask(client: &Member) -> Result<Handoff, RequestError> {
         inputs: BTreeMap::new(),
         within_ms: 20_000,
         priority: Urgency::Normal,
+        lease: None,
     };
     let payload = serde_json::to_vec(&task).expect("plain data");
     let answer = client.request(&task_subject("worker"), Priority::Normal, payload, WITHIN).await?;

@@ -79,6 +79,7 @@ impl Place {
             inputs: BTreeMap::from([("tree".to_string(), "o/tree.json".to_string())]),
             within_ms: u64::try_from(WITHIN.as_millis()).expect("short"),
             priority: Urgency::Normal,
+            lease: None,
         };
         let payload = serde_json::to_vec(&order).expect("plain data");
         let answer = client

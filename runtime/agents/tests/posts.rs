@@ -31,6 +31,7 @@ fn order(within: Duration) -> Vec<u8> {
         inputs: BTreeMap::new(),
         within_ms: u64::try_from(within.as_millis()).expect("short"),
         priority: Urgency::Normal,
+        lease: None,
     };
     serde_json::to_vec(&task).expect("plain data")
 }

@@ -41,6 +41,7 @@ async fn warnings(role: Role, idle: Duration) -> Vec<String> {
         inputs: BTreeMap::from([("tree".into(), "survey/tree.json".into())]),
         within_ms: u64::try_from(WITHIN.as_millis()).expect("short"),
         priority: Urgency::Normal,
+        lease: None,
     };
     let payload = serde_json::to_vec(&order).expect("plain data");
     let client = context.agent("client").expect("free");

@@ -85,6 +85,7 @@ async fn of(place: &Path, within: Duration) -> Tested {
         inputs: BTreeMap::from([("tree".into(), "survey/tree.json".into())]),
         within_ms: u64::try_from(within.as_millis()).expect("short"),
         priority: Urgency::Normal,
+        lease: None,
     };
     let payload = serde_json::to_vec(&order).expect("plain data");
     let subject = task_subject("testbed");

@@ -43,6 +43,7 @@ async fn work(tree: &[(&str, &str)], cancel: Option<Duration>) -> Result<(Report
         inputs: BTreeMap::from([("tree".into(), "survey/tree.json".into())]),
         within_ms: u64::try_from(WITHIN.as_millis()).expect("short"),
         priority: Urgency::Normal,
+        lease: None,
     };
     if let Some(after) = cancel {
         let other = client.clone();

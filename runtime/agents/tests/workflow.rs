@@ -104,6 +104,7 @@ impl Stage {
             inputs: BTreeMap::new(),
             within_ms: u64::try_from(within.as_millis()).expect("short"),
             priority: Urgency::Normal,
+            lease: None,
         };
         let text = serde_json::to_vec(&order).expect("plain data");
         let subject = messages::task_subject("runner");
@@ -434,13 +435,14 @@ fn steps_that_write_one_tree_hold_its_lease_in_turn_each_with_a_newer_token() {
         let told = tokens.clone();
         stage
             .seat("writer", move |desk| {
-                let token: u64 = desk.input(run::TOKEN).expect("a writer has one").parse().expect("a number");
-                told.borrow_mut().push(token);
+                let lease = desk.task().lease.clone().expect("a writer has one");
+                told.borrow_mut().push((lease.tree, lease.token));
                 async move { Ok(desk.handoff("client")) }
             })
             .await;
         stage.run().await;
-        assert_eq!(*tokens.borrow(), [1, 2]);
+        let tree = || "/some/tree".to_string();
+        assert_eq!(*tokens.borrow(), [(tree(), 1), (tree(), 2)]);
         stage.over().await;
     });
 }
@@ -474,19 +476,30 @@ fn a_writer_that_slept_through_its_lease_writes_nothing_any_more() {
         let (leases, tree) = (Leases::beside(&folder), tree.to_string_lossy().into_owned());
         let term = Duration::from_millis(100);
         let first = leases.acquire(&tree, "one", term).await.expect("free");
-        first.write(Path::new("a"), b"one").await.expect("it holds the lease");
-        let held = leases.acquire(&tree, "two", term).await.expect_err("one holder at a time");
-        assert!(matches!(held, LeaseError::Held { holder, .. } if holder == "one"));
-        time::sleep(term * 2).await;
-        let second = leases.acquire(&tree, "two", term).await.expect("it ran out");
+        let write = |token: u64, path: &str, text: &str| {
+            let (leases, tree, writes) = (leases.clone(), tree.clone(), [(path.into(), text.into())]);
+            async move { leases.write(&tree, token, writes).await }
+        };
+        write(first.token(), "a", "one").await.expect("it holds the lease");
+        let second = loop {
+            match leases.acquire(&tree, "two", term).await {
+                Ok(lease) => break lease,
+                Err(LeaseError::Held { holder, left, .. }) if holder == "one" => time::sleep(left).await,
+                Err(error) => panic!("{error}"),
+            }
+        };
         assert!(second.token() > first.token());
-        second.write(Path::new("a"), b"two").await.expect("it holds the lease");
-        let stale = first.write(Path::new("a"), b"one again").await.expect_err("it woke up too late");
+        write(second.token(), "a", "two").await.expect("it holds the lease");
+        let stale = write(first.token(), "a", "one again").await.expect_err("it woke up too late");
         assert!(matches!(stale, LeaseError::Stale { newest, .. } if newest == second.token()), "{stale}");
         assert!(first.renew(term).await.is_err());
         assert_eq!(files::read(&Path::new(&tree).join("a"), 100).await.expect("it is there"), b"two");
-        assert!(second.write(Path::new("../out"), b"x").await.is_err(), "a lease is on the tree alone");
+        assert!(write(second.token(), "../out", "x").await.is_err(), "a lease is on the tree alone");
+        write(second.token(), "new/folder/b", "two").await.expect("what is missing of a path is made");
+        let token = second.token();
         second.release().await.expect("its own");
+        let over = write(token, "a", "two again").await.expect_err("it gave the lease back");
+        assert!(matches!(over, LeaseError::GivenBack { .. }), "{over}");
         leases.acquire(&tree, "one", term).await.expect("given back");
         gone(&folder).await;
     });

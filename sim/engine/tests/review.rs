@@ -17,7 +17,7 @@ use synod_agents::director::{self, Verdict, Wish};
 use synod_agents::shell::{Agent, Builtin};
 use synod_agents::task::{Handoff, Report, Veto, veto_subject};
 use synod_agents::workflow::journal::{Happened, Journal, Line};
-use synod_agents::workflow::{Plan, run};
+use synod_agents::workflow::Plan;
 use synod_agents::{Desk, Phase, Post, Role, Severity, WorkError, review, testbed};
 use synod_control::units;
 use synod_fabric::link::{LinkConfig, Peer};
@@ -93,8 +93,8 @@ fn some(most: Duration) -> Duration {
 
 /// A task as this member takes it today.
 async fn work(story: Rc<Story>, role: Role, desk: Desk) -> Result<Handoff, WorkError> {
-    if let Ok(token) = desk.input(run::TOKEN) {
-        story.tokens.borrow_mut().push(token.parse().expect("a number"));
+    if let Some(lease) = &desk.task().lease {
+        story.tokens.borrow_mut().push(lease.token);
     }
     match story.mood(role) {
         Mood::Well => {

@@ -13,7 +13,7 @@ use synod_platform::files;
 use synod_platform::process::child::Log;
 use synod_probe::{event, reach};
 
-use super::line::{Given, finding_fits};
+use super::line::{Given, Writes, finding_fits};
 use super::session::{Broken, Outcome, Session, find};
 use super::{ExternalError, Program};
 use crate::finding::arrange;
@@ -25,6 +25,8 @@ use crate::task::{self, Handoff, Report};
 const FINDINGS: &str = "findings.json";
 /// The file that keeps the program's standard error.
 const LOG: &str = "program.log";
+/// The largest file that is put into a tree, in bytes.
+const WRITE_MAX: u64 = 64 << 20;
 /// How long a program may take to end when it is asked to.
 const STOP: Duration = Duration::from_secs(1);
 
@@ -104,7 +106,17 @@ impl External {
         };
         let kept = keep_log(desk, log).await?;
         match outcome? {
-            Outcome::Done(given) => self.handoff(desk, &folder, given, kept).await,
+            Outcome::Done(given) => {
+                let end = self.handoff(desk, &folder, given, kept).await;
+                if let Err(WorkError::Lease(why)) = &end
+                    && let Some(mut session) = self.session.take()
+                    && session.refuse(why.to_string()).await.is_ok()
+                {
+                    reach!("external.write-refused");
+                    self.session.replace(Some(session));
+                }
+                end
+            }
             Outcome::Failed(why) => Err(WorkError::Task(why)),
         }
     }
@@ -117,7 +129,12 @@ impl External {
         given: Given,
         log: Option<String>,
     ) -> Result<Handoff, WorkError> {
-        let Given { id: _, to, mut findings, outputs, metrics, warnings, next_actions } = given;
+        let Given { id: _, to, mut findings, mut outputs, writes, metrics, warnings, next_actions } = given;
+        for path in writes.iter().flat_map(|writes| writes.files.values()) {
+            if !outputs.contains(path) {
+                outputs.push(path.clone());
+            }
+        }
         for path in &outputs {
             is_file_below(folder, path).await?;
         }
@@ -141,6 +158,18 @@ impl External {
         handoff.metrics.insert("findings".into(), findings.len() as f64);
         handoff.warnings = warnings;
         handoff.next_actions = next_actions;
+        // Last, when nothing else can be wrong with it.
+        if let Some(Writes { token, files: named }) = writes {
+            let mut writes = Vec::with_capacity(named.len());
+            for (to, from) in named {
+                writes.push((
+                    to.into(),
+                    files::read(&folder.join(from), WRITE_MAX).await.map_err(FolderError::from)?,
+                ));
+            }
+            handoff.metrics.insert("written".into(), writes.len() as f64);
+            desk.write_tree(token, writes).await?;
+        }
         Ok(handoff)
     }
 

@@ -37,6 +37,13 @@ pub enum Told {
         /// The task.
         task: Task,
     },
+    /// What the last handoff would have written into the tree was refused: somebody else may write there.
+    Refused {
+        /// Which task.
+        id: u64,
+        /// Why, naming the token.
+        why: String,
+    },
     /// The present task shall end.
     Cancel {
         /// Which task.
@@ -92,6 +99,9 @@ pub struct Given {
     /// Files it wrote, relative to its folder.
     #[serde(default)]
     pub outputs: Vec<String>,
+    /// What is to be put into the tree that the task may write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Writes>,
     /// Counts and measures by name.
     #[serde(default)]
     pub metrics: BTreeMap<String, f64>,
@@ -101,6 +111,16 @@ pub struct Given {
     /// What the next one may do.
     #[serde(default)]
     pub next_actions: Vec<String>,
+}
+
+/// Files for a tree, put there all or not at all, by the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Writes {
+    /// The token of the task's lease.
+    pub token: u64,
+    /// By path in the tree, the file that the program wrote, relative to its folder.
+    pub files: BTreeMap<String, String>,
 }
 
 impl Told {
@@ -132,10 +152,13 @@ impl Said {
             Said::Failed { why, .. } => sentence_fits("why", why)?,
             Said::Handoff(given) => {
                 given.findings.iter().try_for_each(finding_fits)?;
-                given.outputs.iter().try_for_each(|path| {
-                    within(path)
-                        .map_err(|why| ExternalError::BadOutput { path: plain(path), why: why.into() })
-                })?;
+                let writes = given.writes.iter().flat_map(|writes| &writes.files);
+                given.outputs.iter().chain(writes.flat_map(|(to, from)| [to, from])).try_for_each(
+                    |path| {
+                        within(path)
+                            .map_err(|why| ExternalError::BadOutput { path: plain(path), why: why.into() })
+                    },
+                )?;
             }
             Said::Hello { .. } | Said::Ready {} => {}
         }

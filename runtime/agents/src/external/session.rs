@@ -179,6 +179,11 @@ impl Session {
         Broken::Cancelled { heeded: matches!(time::timeout(CANCEL, heeded).await, Ok(Ok(_))) }
     }
 
+    /// Tells it that its last handoff was not written into the tree.
+    pub(super) async fn refuse(&mut self, why: String) -> Result<(), Broken> {
+        self.tell(&Told::Refused { id: self.next - 1, why }).await
+    }
+
     /// What it has written to its standard error since this was last asked.
     pub(super) fn take_log(&mut self) -> Log {
         self.child.take_log()

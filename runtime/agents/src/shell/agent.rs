@@ -17,6 +17,7 @@ use crate::Role;
 use crate::external::ExternalError;
 use crate::folder::FolderError;
 use crate::task::Handoff;
+use crate::workflow::lease::LeaseError;
 
 /// What a hook gives: it went well, or why not.
 pub type Hook<'a> = LocalBoxFuture<'a, Result<(), WorkError>>;
@@ -179,6 +180,9 @@ pub enum WorkError {
     /// The tree cannot be read.
     #[error(transparent)]
     Tree(#[from] crate::reading::ReadError),
+    /// The tree could not be written.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The task lacks something, or has it in the wrong form.
     #[error("the task cannot be done: {0}")]
     Task(String),

@@ -1,6 +1,7 @@
 //! What the work on one task has at hand: the task, its time, the run folder, and the other agents.
 
 use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use synod_probe::reach;
 use super::WorkError;
 use crate::folder::RunFolder;
 use crate::task::{Handoff, Progress, Task, Veto, progress_subject, task_subject, veto_subject};
+use crate::workflow::lease::Leases;
 
 /// How often waiting work looks whether it shall go on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -139,6 +141,22 @@ impl Desk {
         serde_json::from_slice(answer.payload()).map_err(|error| {
             WorkError::Task(format!("{agent} answered with something that is no handoff: {error}"))
         })
+    }
+
+    /// Puts files, named relative to it, into the tree that the task may write: all of them if `token` is the newest one for that tree,
+    /// else none. The token alone decides, not who brings it.
+    pub async fn write_tree(
+        &self,
+        token: u64,
+        writes: impl IntoIterator<Item = (PathBuf, Vec<u8>)>,
+    ) -> Result<(), WorkError> {
+        let Some(lease) = &self.task.lease else {
+            return Err(WorkError::Task("it comes with no lease, so that it may write no tree".into()));
+        };
+        self.look()?;
+        let folder = Path::new(&self.task.folder);
+        let leases = Leases::beside(folder.parent().unwrap_or(folder));
+        Ok(leases.write(&lease.tree, token, writes).await?)
     }
 
     /// Vetoes what a step of this run puts out, until it is lifted: what depends on it does not run.

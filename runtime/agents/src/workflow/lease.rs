@@ -2,14 +2,16 @@
 //!
 //! [`Book`] is the pure core: who holds a tree, until when, under which fencing token. Tokens only grow. [`Leases`] keeps one book
 //! for each tree in a folder that all runs of a machine share, changes it under a lock, and is the tree's guard: a write is let
-//! through only with the newest token. Who writes past the guard is not stopped: a lease is an agreement, not a wall.
+//! through by its token alone, whoever brings it, and only the newest one passes. Who writes past the guard is not stopped: a lease
+//! is an agreement, not a wall.
 
-use std::path::{Path, PathBuf};
+use std::cmp::Ordering;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synod_platform::disk::{self, DiskError, Failure, File, OpenOptions};
-use synod_platform::files::{self, FilesError};
+use synod_platform::files::{self, FilesError, Kind};
 use synod_platform::time;
 use synod_probe::{event, plant, reach};
 
@@ -45,6 +47,26 @@ pub enum LeaseError {
         /// Which tree.
         tree: String,
         /// The old token.
+        token: u64,
+        /// The newest token.
+        newest: u64,
+    },
+    /// It was given back: its time for writing is over.
+    #[error("lease {token} on {tree} was given back: stop writing")]
+    GivenBack {
+        /// Which tree.
+        tree: String,
+        /// Its token.
+        token: u64,
+    },
+    /// Nobody was ever given this token.
+    #[error(
+        "lease {token} on {tree} was never given, {newest} is the newest: write with the token of the task"
+    )]
+    Unknown {
+        /// Which tree.
+        tree: String,
+        /// The token that nobody has.
         token: u64,
         /// The newest token.
         newest: u64,
@@ -114,11 +136,17 @@ impl Book {
 
     /// Whether a write under this token may pass.
     pub fn admit(&self, token: u64) -> Result<(), LeaseError> {
-        if token == self.token || plant!("workflow.stale-lease") {
-            return Ok(());
+        let (tree, newest) = (self.tree.clone(), self.token);
+        match token.cmp(&newest) {
+            _ if plant!("workflow.stale-lease") => Ok(()),
+            Ordering::Less => {
+                reach!("workflow.stale-lease-refused");
+                Err(LeaseError::Stale { tree, token, newest })
+            }
+            Ordering::Equal if self.holder.is_some() => Ok(()),
+            Ordering::Equal => Err(LeaseError::GivenBack { tree, token }),
+            Ordering::Greater => Err(LeaseError::Unknown { tree, token, newest }),
         }
-        reach!("workflow.stale-lease-refused");
-        Err(LeaseError::Stale { tree: self.tree.clone(), token, newest: self.token })
     }
 }
 
@@ -153,6 +181,49 @@ impl Leases {
         Ok(Lease { leases: self.clone(), tree: tree.into(), token })
     }
 
+    /// Writes files of a tree, named relative to it, if `token` is the newest that was given for it; else none of them.
+    pub async fn write(
+        &self,
+        tree: &str,
+        token: u64,
+        writes: impl IntoIterator<Item = (PathBuf, Vec<u8>)>,
+    ) -> Result<(), LeaseError> {
+        let mut placed = Vec::new();
+        for (relative, bytes) in writes {
+            placed.push((inside(Path::new(tree), &relative).await?, bytes));
+        }
+        // Under the lock of the book, so that no newer lease is given between the look and the writes.
+        let lock = self.lock(tree).await?;
+        self.read(tree).await?.admit(token)?;
+        for (path, bytes) in placed {
+            let mode = match files::metadata(&path).await {
+                Ok(old) if old.kind == Kind::File => Some(old.mode),
+                Ok(_) | Err(FilesError::NotFound { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(parent) = path.parent() {
+                files::create_directories(parent).await?;
+            }
+            files::write(&path, bytes).await?;
+            if let Some(mode) = mode {
+                files::set_mode(&path, mode).await?;
+            }
+        }
+        event!("lease.wrote", tree = tree, token = token);
+        lock.close().await?;
+        Ok(())
+    }
+
+    /// The book of a tree as it stands.
+    async fn read(&self, tree: &str) -> Result<Book, LeaseError> {
+        let path = self.path(tree, "json");
+        match files::read(&path, BOOK_MAX).await {
+            Ok(text) => serde_json::from_slice(&text).map_err(|why| LeaseError::Damaged { path, why }),
+            Err(FilesError::NotFound { .. }) => Ok(Book { tree: tree.into(), ..Book::default() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Changes the book of a tree, alone.
     async fn change<T>(
         &self,
@@ -161,12 +232,7 @@ impl Leases {
     ) -> Result<T, LeaseError> {
         let lock = self.lock(tree).await?;
         let path = self.path(tree, "json");
-        let mut book = match files::read(&path, BOOK_MAX).await {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|why| LeaseError::Damaged { path: path.clone(), why })?,
-            Err(FilesError::NotFound { .. }) => Book { tree: tree.into(), ..Book::default() },
-            Err(error) => return Err(error.into()),
-        };
+        let mut book = self.read(tree).await?;
         let before = book.clone();
         let changed = change(&mut book, time::wall().as_nanos() / 1_000_000)?;
         if book != before {
@@ -225,24 +291,25 @@ impl Lease {
             })
             .await
     }
+}
 
-    /// Writes a file of the tree, if this lease is still the newest one. The path is relative to the tree.
-    pub async fn write(&self, relative: &Path, bytes: &[u8]) -> Result<(), LeaseError> {
-        let root = Path::new(&self.tree);
-        if !relative.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
-            return Err(FilesError::Outside { root: root.into(), path: relative.into() }.into());
-        }
-        // Under the lock of the book, so that no newer lease is given between the look and the write.
-        let lock = self.leases.lock(&self.tree).await?;
-        let path = self.leases.path(&self.tree, "json");
-        let text = files::read(&path, BOOK_MAX).await?;
-        let book: Book = serde_json::from_slice(&text).map_err(|why| LeaseError::Damaged { path, why })?;
-        book.admit(self.token)?;
-        files::write(&root.join(relative), bytes).await?;
-        event!("lease.wrote", tree = self.tree.as_str(), token = self.token);
-        lock.close().await?;
-        Ok(())
+/// Where a file of the tree lies. A path that leads out of the tree, by its words or through a link, is refused.
+async fn inside(tree: &Path, relative: &Path) -> Result<PathBuf, LeaseError> {
+    let outside = || FilesError::Outside { root: tree.into(), path: relative.into() };
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    if !plain || relative.file_name().is_none() {
+        return Err(outside().into());
     }
+    let (path, root) = (tree.join(relative), files::canonical(tree).await?);
+    for above in path.ancestors().skip(1) {
+        match files::canonical(above).await {
+            Ok(real) if real.starts_with(&root) => return Ok(path),
+            Err(FilesError::NotFound { .. }) if !files::exists(above).await? => {}
+            Ok(_) | Err(FilesError::NotFound { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(outside().into())
 }
 
 #[cfg(test)]
@@ -280,6 +347,9 @@ mod tests {
         assert!(matches!(book.admit(first), Err(LeaseError::Stale { newest, .. }) if newest == second));
         assert!(book.renew(first, 2, TERM).is_err());
         book.admit(second).expect("the newest");
+        assert!(matches!(book.admit(second + 1), Err(LeaseError::Unknown { .. })), "nobody was given it");
+        book.release(second);
+        assert!(matches!(book.admit(second), Err(LeaseError::GivenBack { .. })), "it gave it back");
     }
 
     proptest! {
@@ -304,8 +374,9 @@ mod tests {
                     (_, Some(token)) => drop(book.renew(token, now, TERM)),
                     (_, None) => {}
                 }
-                let passing: Vec<u64> = given.iter().map(|(_, token)| *token).filter(|token| book.admit(*token).is_ok()).collect();
-                prop_assert_eq!(passing, given.last().map(|(_, token)| *token).into_iter().collect::<Vec<_>>());
+                let passing: Vec<u64> = (0..=book.token + 1).filter(|token| book.admit(*token).is_ok()).collect();
+                let newest = given.last().map(|(_, token)| *token).filter(|_| book.holder.is_some());
+                prop_assert_eq!(passing, newest.into_iter().collect::<Vec<_>>());
             }
         }
     }

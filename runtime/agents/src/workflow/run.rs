@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{AbortHandle, Aborted, LocalBoxFuture, abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use synod_fabric::Message;
-use synod_platform::files::FilesError;
+use synod_platform::files::{self, FilesError};
 use synod_platform::random;
 use synod_platform::time::{self, Mono};
 use synod_probe::{event, reach};
@@ -24,12 +24,10 @@ use crate::Role;
 use crate::director::Failure;
 use crate::folder::{FolderError, RunFolder};
 use crate::shell::{Desk, WorkError};
-use crate::task::{self, Handoff, Progress, Task, Veto};
+use crate::task::{self, Granted, Handoff, Progress, Task, Veto};
 
 /// The input that holds, as JSON, the outputs of each step that a step needs.
 pub const NEEDS: &str = "needs";
-/// The input that holds the fencing token of the lease on the tree that a step writes.
-pub const TOKEN: &str = "lease_token";
 /// How much of the time is kept for telling what became of the steps: a twentieth, from half a second to five.
 const RESERVE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Vetoes and progress that may wait.
@@ -235,10 +233,9 @@ impl<'a, 'p, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runn
         let (desk, leases) = (self.desk, self.leases.clone());
         let own = (step.agent == desk.name()).then(|| (self.own)(step.clone()));
         let work = async move {
-            let end = match (own, &step.writes) {
-                (Some(own), _) => own.await,
-                (None, None) => desk.delegate(&step.agent, order).await,
-                (None, Some(tree)) => under_lease(desk, &leases, tree, &step, order).await,
+            let end = match own {
+                Some(own) => own.await,
+                None => delegate(desk, &leases, &step, &step.agent, order).await,
             };
             End::Step { step: at, attempt, end }
         };
@@ -246,15 +243,15 @@ impl<'a, 'p, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runn
     }
 
     fn undo(&mut self, at: u32, attempt: u32) {
-        let step = &self.plan.steps[at as usize];
+        let step = self.plan.steps[at as usize].clone();
         let Some(undo) = step.compensate.clone() else { return };
         let mut order = self.order_for(at);
         order.id = format!("undo.{}", step.id);
         order.goal = undo.goal;
         order.within_ms = millis(undo.within.get());
-        let desk = self.desk;
+        let (desk, leases) = (self.desk, self.leases.clone());
         let work = async move {
-            let end = desk.delegate(&undo.agent, order).await;
+            let end = delegate(desk, &leases, &step, &undo.agent, order).await;
             End::Undo { step: at, attempt, end }
         };
         self.launch(at, attempt, work);
@@ -365,16 +362,21 @@ impl<'a, 'p, O: Fn(Step) -> LocalBoxFuture<'a, Result<Handoff, WorkError>>> Runn
     }
 }
 
-/// Has a step done that writes a tree, under a lease that is renewed for as long as it works.
-async fn under_lease(
+/// Has a step done, or undone. If it writes a tree, that happens under a lease, which goes with the order and is renewed for as long as
+/// the agent works.
+async fn delegate(
     desk: &Desk,
     leases: &Leases,
-    tree: &str,
     step: &Step,
+    agent: &str,
     mut order: Task,
 ) -> Result<Handoff, WorkError> {
+    let Some(named) = &step.writes else { return desk.delegate(agent, order).await };
     let holder = format!("{}/{}", order.run, step.id);
-    let refused = |error: LeaseError| WorkError::Task(error.to_string());
+    // A tree has one book, whatever it is called; one that is not there yet is called what the plan calls it.
+    let tree =
+        files::canonical(Path::new(named)).await.map_or(named.clone(), |tree| tree.to_string_lossy().into());
+    let tree = tree.as_str();
     // Who was killed or stopped gives no lease back: it runs out within its term.
     let until = time::now() + lease::TERM;
     let lease = loop {
@@ -383,10 +385,10 @@ async fn under_lease(
                 reach!("workflow.lease-awaited");
                 time::sleep(left.min(AGAIN)).await;
             }
-            end => break end.map_err(refused)?,
+            end => break end?,
         }
     };
-    order.inputs.insert(TOKEN.into(), lease.token().to_string());
+    order.lease = Some(Granted { tree: tree.into(), token: lease.token() });
     let renewing = async {
         let mut due = time::interval(lease::TERM / 3);
         loop {
@@ -398,8 +400,8 @@ async fn under_lease(
     };
     let end = tokio::select! {
         biased;
-        end = desk.delegate(&step.agent, order) => end,
-        lost = renewing => Err(refused(lost)),
+        end = desk.delegate(agent, order) => end,
+        lost = renewing => Err(lost.into()),
     };
     // A lease that cannot be given back runs out.
     let _ = lease.release().await;

@@ -21,6 +21,9 @@ for line in sys.stdin:
         continue
     if told["type"] == "cancel":
         say(type="failed", id=told["id"], why="cancelled")
+    if told["type"] == "refused":
+        with open(os.path.join(folder, "refused"), "w") as file:
+            file.write(told["why"])
     if told["type"] != "task":
         continue
     id, folder = told["id"], told["folder"]
@@ -60,6 +63,14 @@ for line in sys.stdin:
         sys.exit(0)
     elif mode == "no-such-output":
         say(type="handoff", id=id, outputs=["nowhere.txt"])
+    elif mode in ("writes", "writes-late"):
+        say(type="progress", id=id, fraction=0.0, sentence="begun")
+        while mode == "writes-late" and not os.path.exists(os.path.join(folder, "go")):
+            time.sleep(0.005)
+        token = told["task"].get("lease", {}).get("token", 0)
+        with open(os.path.join(folder, "new.txt"), "w") as file:
+            file.write(f"by token {token}\n")
+        say(type="handoff", id=id, writes={"token": token, "files": {"src/new.txt": "new.txt"}})
     elif mode in ("silent", "silent-to-cancels"):
         say(type="progress", id=id, fraction=0.0, sentence="begun")
         time.sleep(600)

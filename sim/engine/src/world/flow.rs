@@ -147,6 +147,7 @@ async fn one_run(
         inputs: [("plan".to_owned(), order.plan.clone())].into(),
         within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
         priority: Urgency::Normal,
+        lease: None,
     };
     let text = serde_json::to_vec(&order_text).unwrap_or_default();
     event!("engine.flow", work = index, id = order.id, times = order.times);
