@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synod_control::ConfigError;
-use synod_fabric::{Agent, AttachError, Message, Priority, RequestError};
+use synod_fabric::{Agent, AttachError, RequestError, RequestOptions};
 use synod_platform::files::{self, FilesError};
 use synod_platform::{random, time};
 use synod_probe::reach;
@@ -20,7 +20,7 @@ use crate::director::work::TESTS;
 use crate::finding::Severity;
 use crate::folder::{FolderError, RunFolder};
 use crate::report;
-use crate::shell::is_gone;
+use crate::shell::{self, Unanswered};
 use crate::survey::Survey;
 use crate::task::{self, Handoff, Progress, Task, Urgency};
 use crate::workflow::plan::{self, Plan};
@@ -87,13 +87,10 @@ pub enum ReviewError {
     Attach(#[from] AttachError),
     /// DIRECTOR gave no verdict.
     #[error("no verdict: {0}")]
-    Request(#[from] RequestError),
+    Unanswered(#[from] Unanswered),
     /// The run folder has not what it should have.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// DIRECTOR's answer is no handoff.
-    #[error("director answered with something that is no handoff: {0}")]
-    Answer(serde_json::Error),
     /// The report could not be made.
     #[error("no report: {0}")]
     Report(#[from] report::ReportError),
@@ -243,14 +240,11 @@ fn order(
 /// asked again.
 async fn follow(agent: &Agent, order: Task, mut tell: impl FnMut(Progress)) -> Result<Reviewed, ReviewError> {
     let (run, tree, folder) = (order.run.clone(), PathBuf::from(&order.tree), PathBuf::from(&order.folder));
-    let within = Duration::from_millis(order.within_ms);
-    let text = serde_json::to_vec(&order).map_err(ReviewError::Answer)?;
     let mut progress = agent.subscribe(&task::progress_subject(&run), 1024).await?;
-    let subject = task::task_subject(task::DIRECTOR);
     let fabric = agent.context().fabric();
     let before = fabric.snapshot();
-    let answer = {
-        let mut request = std::pin::pin!(ask(agent, &subject, text, within));
+    let handoff = {
+        let mut request = std::pin::pin!(ask(agent, &order));
         loop {
             tokio::select! {
                 biased;
@@ -259,7 +253,7 @@ async fn follow(agent: &Agent, order: Task, mut tell: impl FnMut(Progress)) -> R
                         tell(told);
                     }
                 }
-                answer = &mut request => break answer?,
+                handoff = &mut request => break handoff?,
             }
         }
     };
@@ -268,7 +262,6 @@ async fn follow(agent: &Agent, order: Task, mut tell: impl FnMut(Progress)) -> R
             tell(told);
         }
     }
-    let handoff: Handoff = serde_json::from_slice(answer.payload()).map_err(ReviewError::Answer)?;
     let written = RunFolder::of(&folder, "client");
     let verdict = written.read_json("director/verdict.json").await?;
     // A plan need not have a survey, nor a survey an end.
@@ -282,19 +275,19 @@ async fn follow(agent: &Agent, order: Task, mut tell: impl FnMut(Progress)) -> R
 }
 
 /// Asks DIRECTOR, and again if it crashed over the work: what was done by then is in the run's journal.
-async fn ask(agent: &Agent, subject: &str, text: Vec<u8>, within: Duration) -> Result<Message, RequestError> {
-    let until = time::now() + within;
+async fn ask(agent: &Agent, order: &Task) -> Result<Handoff, Unanswered> {
+    let until = time::now() + Duration::from_millis(order.within_ms);
     let mut asked = 1;
     loop {
         let left = until.since(time::now());
-        let error = match agent.request(subject, Priority::Normal, text.clone(), left).await {
-            Ok(answer) => return Ok(answer),
+        let error = match shell::ask(agent, task::DIRECTOR, order, RequestOptions::within(left)).await {
+            Ok(handoff) => return Ok(handoff),
             Err(error) => error,
         };
         let crashed = match &error {
             // It is being started anew.
-            RequestError::NobodyListens(_) => asked > 1,
-            error => is_gone(error),
+            Unanswered::Request(RequestError::NobodyListens(_)) => asked > 1,
+            error => error.is_gone(),
         };
         if !crashed || asked == ASKED_MAX || until <= time::now() {
             return Err(error);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use synod_agents::director::Outcome;
 use synod_agents::folder::{Listed, sha256};
+use synod_agents::shell::Unanswered;
 use synod_agents::task::Report;
 use synod_agents::workflow::journal::{Happened, Journal};
 use synod_agents::workflow::{Plan, Step};
@@ -204,8 +205,8 @@ fn a_review_without_time_or_without_a_tree_says_so() {
         assert!(
             matches!(
                 end,
-                Err(review::ReviewError::Request(
-                    RequestError::DeadlinePassed(_) | RequestError::Failed { .. }
+                Err(review::ReviewError::Unanswered(
+                    Unanswered::Request(RequestError::DeadlinePassed(_)) | Unanswered::Failed(_)
                 ))
             ),
             "{end:?}"

@@ -16,7 +16,7 @@ use crate::director::{self, Failure, THRESHOLD, Verdict, Wish, documents};
 use crate::finding::Severity;
 use crate::folder::{FolderError, RunFolder};
 use crate::orchestrator::{self, Steps};
-use crate::shell::{Desk, WorkError, is_gone};
+use crate::shell::{Desk, Unanswered, WorkError};
 use crate::task::{self, Handoff, Report, Task};
 use crate::workflow::journal::{Happened, Journal, Line};
 use crate::workflow::plan::{self, Plan, Step};
@@ -180,9 +180,10 @@ async fn have_it_run(desk: &Desk) -> Result<(), WorkError> {
         desk.breathe().await?;
         let lost = match &error {
             WorkError::Part {
-                why: RequestError::NobodyListens(_) | RequestError::Resting { .. }, ..
+                why: Unanswered::Request(RequestError::NobodyListens(_) | RequestError::Resting { .. }),
+                ..
             } => true,
-            WorkError::Part { why, .. } => is_gone(why),
+            WorkError::Part { why, .. } => why.is_gone(),
             _ => false,
         };
         if !lost || asked == ASKED_MAX {

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use synod_fabric::RequestError;
 
-use super::Desk;
+use super::{Desk, Unanswered};
 use crate::Role;
 use crate::external::ExternalError;
 use crate::folder::FolderError;
@@ -147,18 +146,6 @@ where
     Each(work)
 }
 
-/// How the answer begins of an agent that panicked over its task.
-const PANICKED: &str = "the work panicked";
-
-/// Whether who was asked is gone by a panic, or by the end of its node: its next life may be asked again.
-pub fn is_gone(error: &RequestError) -> bool {
-    match error {
-        RequestError::Failed { reason, .. } => reason.starts_with(PANICKED),
-        RequestError::Abandoned(_) => true,
-        _ => false,
-    }
-}
-
 /// Why work was not done, or a hook failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
@@ -172,7 +159,7 @@ pub enum WorkError {
     #[error("the node stops")]
     Stopped,
     /// The work panicked.
-    #[error("{words}: {0}", words = PANICKED)]
+    #[error("the work panicked: {0}")]
     Panicked(String),
     /// A file of the run folder.
     #[error(transparent)]
@@ -192,7 +179,7 @@ pub enum WorkError {
         /// Which agent.
         agent: String,
         /// Why.
-        why: RequestError,
+        why: Unanswered,
     },
     /// The program that does this agent's work did not keep the protocol, or is gone.
     #[error("external program: {0}")]

@@ -12,7 +12,7 @@ use synod_probe::reach;
 
 use super::WorkError;
 use crate::folder::RunFolder;
-use crate::task::{Handoff, Progress, Task, Veto, progress_subject, task_subject, veto_subject};
+use crate::task::{Handoff, Progress, Task, Veto, progress_subject, veto_subject};
 use crate::workflow::lease::Leases;
 
 /// How often waiting work looks whether it shall go on.
@@ -127,20 +127,9 @@ impl Desk {
     pub async fn delegate(&self, agent: &str, mut task: Task) -> Result<Handoff, WorkError> {
         let left = self.left().min(Duration::from_millis(task.within_ms));
         task.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let text = serde_json::to_vec(&task).map_err(|error| WorkError::Task(error.to_string()))?;
-        let answer = self
-            .agent
-            .request_with(
-                &task_subject(agent),
-                task.priority.into(),
-                text,
-                RequestOptions::within(left).idempotent().least_loaded(),
-            )
-            .await
-            .map_err(|why| WorkError::Part { agent: agent.into(), why })?;
-        serde_json::from_slice(answer.payload()).map_err(|error| {
-            WorkError::Task(format!("{agent} answered with something that is no handoff: {error}"))
-        })
+        let options = RequestOptions::within(left).idempotent().least_loaded();
+        let end = super::ask(&self.agent, agent, &task, options).await;
+        end.map_err(|why| WorkError::Part { agent: agent.into(), why })
     }
 
     /// Puts files, named relative to it, into the tree that the task may write: all of them if `token` is the newest one for that tree,

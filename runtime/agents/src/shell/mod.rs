@@ -5,9 +5,12 @@
 //! business.
 
 mod agent;
+mod answer;
 mod desk;
 mod post;
 
-pub use agent::{Agent, Builtin, Done, Hook, Part, Place, WorkError, done, each, is_gone};
+pub use agent::{Agent, Builtin, Done, Hook, Part, Place, WorkError, done, each};
+pub use answer::Unanswered;
+pub(crate) use answer::ask;
 pub use desk::Desk;
 pub use post::{Counts, Make, Phase, Post, PostError, State};

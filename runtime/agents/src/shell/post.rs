@@ -20,6 +20,7 @@ use synod_platform::watch;
 use synod_probe::{event, reach};
 
 use super::agent::{Agent, Builtin, Hook, Part, Place, WorkError, each};
+use super::answer::NoHandoff;
 use super::desk::Desk;
 use crate::Role;
 use crate::task::{Handoff, Task, cancel_subject, task_subject};
@@ -261,7 +262,8 @@ impl Post {
                     Some(message) => {
                         reach!("agent.task-to-the-given-up");
                         self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                        let _ = message.fail(&format!("{} was given up: {why}", self.name));
+                        let why = NoHandoff::Failed(format!("{} was given up: {why}", self.name));
+                        let _ = message.fail(&why.reason());
                     }
                     None => return,
                 },
@@ -339,7 +341,7 @@ impl Post {
             Ok(task) => task,
             Err(error) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                let _ = message.fail(&format!("this is no task: {error}"));
+                let _ = message.fail(&NoHandoff::Failed(format!("this is no task: {error}")).reason());
                 return Ok(());
             }
         };
@@ -398,7 +400,7 @@ impl Post {
             Err(error) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 event!("agent.failed", agent = name);
-                let _ = message.fail(&error.to_string());
+                let _ = message.fail(&NoHandoff::from(&error).reason());
                 match error {
                     WorkError::Panicked(text) => Err(panicked(name, Part::Work, text)),
                     why if why.is_crash() => Err(PostError::Failed { agent: name, part: Part::Work, why }),
