@@ -66,6 +66,10 @@ impl Intake {
                         }
                     }
                 }
+                Delivery::Foreign(_) => {
+                    broken.push((id, Violation::Foreign));
+                    Flow::Pause
+                }
                 Delivery::Closed(violation) => {
                     if let (Some(lane), Some(violation)) = (lanes.remove(&id), violation) {
                         tell_cut(&lane, station, &violation.into());

@@ -429,6 +429,8 @@ pub(crate) enum Violation {
     Grant(u16),
     #[error("the payload of a record by descriptor is missing")]
     Descriptor,
+    #[error("a record from another process on a lane within this one")]
+    Foreign,
 }
 
 impl InLane {

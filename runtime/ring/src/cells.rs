@@ -2,7 +2,7 @@
 //!
 //! What is read from the other side's row is a claim and no more: whoever uses it checks it against what it knows.
 
-use crate::layout::LayoutError;
+use crate::layout::{self, LayoutError};
 use crate::sync::{Hardware, Memory};
 use std::sync::atomic::Ordering;
 
@@ -18,6 +18,7 @@ pub struct Cells<M: Memory = Hardware> {
 impl<M: Memory> Cells<M> {
     /// `len` words from byte `at` of memory that this side owns.
     pub fn own(memory: M, at: usize, len: usize) -> Result<Self, LayoutError> {
+        layout::writable(&memory)?;
         Self::over(memory, at, len, true)
     }
 

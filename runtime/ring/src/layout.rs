@@ -5,6 +5,8 @@
 //! hardware fetches lines in pairs). A record's header is the same sixteen bytes as the frame's compact form:
 //! `len u32 | tag 4 bytes | seq u64`, little endian; the tag is carried, not understood.
 
+use crate::sync::Memory;
+
 /// What a user says about a record in four bytes, carried as they are: the frame's kind, flags and grant.
 pub type Tag = [u8; 4];
 
@@ -19,6 +21,9 @@ pub(crate) const TAIL: usize = 0;
 pub(crate) const WAITING: usize = 128;
 /// Sender's region: 1 once the producer is gone. Receiver's region: 1 once the consumer is gone.
 pub(crate) const CLOSED: usize = 192;
+/// Sender's region: 1 while the sender waits for something else than space that the receiver gives, a credit say. Beside
+/// [`CLOSED`]: both are written rarely, and by the sender.
+pub(crate) const CREDIT_WAITING: usize = 200;
 /// Sender's region: the first byte of data.
 pub(crate) const DATA: usize = 256;
 
@@ -75,6 +80,9 @@ pub enum LayoutError {
         /// Bytes needed.
         needed: usize,
     },
+    /// A region that its side writes cannot be written.
+    #[error("a region that can only be read where this side keeps its own words: map it for writing")]
+    ReadOnly,
     /// More lanes or classes than a mailbox holds, or none.
     #[error("a mailbox of {classes} classes and {lanes} lanes each: take 1 to 6 classes and 1 to 4096 lanes")]
     Mailbox {
@@ -83,6 +91,11 @@ pub enum LayoutError {
         /// Lanes a class asked for.
         lanes: usize,
     },
+}
+
+/// Whether the side that `own` belongs to can keep its words in it.
+pub(crate) fn writable<M: Memory>(own: &M) -> Result<(), LayoutError> {
+    if own.writable() { Ok(()) } else { Err(LayoutError::ReadOnly) }
 }
 
 /// The capacity of the ring whose sender's region has `len` bytes, if it is a good one.

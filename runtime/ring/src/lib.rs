@@ -24,6 +24,6 @@ pub use doorbell::Waiter;
 pub use layout::{LayoutError, Tag};
 pub use mailbox::{Class, Delivery, Flow, LaneId, Mailbox, Port};
 pub use region::{Heap, Region, RegionError};
-pub use spsc::{Batch, Claim, ClaimError, Consumer, Peeked, Producer, Record, Taken};
+pub use spsc::{Batch, Claim, ClaimError, Consumer, ForeignRecord, Peeked, Producer, Record, Taken};
 pub use sync::{Hardware, Memory};
 pub use violation::Violation;

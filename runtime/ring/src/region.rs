@@ -8,11 +8,15 @@ pub const ALIGN: usize = 128;
 
 /// A piece of memory that two sides share.
 ///
+/// A side of a ring stores only into its *own* region. The *peer's* it reads, so that one may be mapped for reading only, and
+/// so may a mailbox's control memory in a process that only sends to it. Who gives a read-only region where words are stored is refused.
+///
 /// # Safety
 ///
-/// From the moment a region is given to a ring until it is dropped, `base` points to `len` readable and writable,
-/// initialised bytes, aligned to [`ALIGN`]; both answers never change; and in this process nothing reads or
-/// writes these bytes but through the ring. (Other processes may: that is what a [`ForeignConsumer`](crate::spsc::ForeignConsumer) is for.)
+/// From the moment a region is given to a ring until it is dropped, `base` points to `len` readable, initialised
+/// bytes, aligned to [`ALIGN`], which can also be written if `writable` says so; the answers never change; and in this process
+/// nothing reads or writes these bytes but through the ring. (Other processes may: what such a peer wrote is delivered as
+/// a [`ForeignRecord`](crate::spsc::ForeignRecord).)
 pub unsafe trait Region: Send + Sync + 'static {
     /// The first byte.
     fn base(&self) -> NonNull<u8>;
@@ -21,6 +25,10 @@ pub unsafe trait Region: Send + Sync + 'static {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// Whether it is mapped for writing too.
+    fn writable(&self) -> bool {
+        true
     }
 }
 

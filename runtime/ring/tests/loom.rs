@@ -258,7 +258,7 @@ fn an_end_wakes_the_mailbox() {
         mailbox.drain(8, |from, delivery| {
             assert_eq!(from, id);
             match delivery {
-                Delivery::Record(_) => records += 1,
+                Delivery::Record(_) | Delivery::Foreign(_) => records += 1,
                 Delivery::Closed(violation) => {
                     assert_eq!((records, violation), (1, None));
                     ended = true;

@@ -351,13 +351,17 @@ fn a_foreign_record_is_copied_out_whole_at_every_length() {
     for len in 0..300usize {
         let payload: Vec<u8> = (0..len).map(|byte| byte as u8 ^ len as u8).collect();
         send(&mut producer, &payload);
-        let record = foreign.peek().unwrap().unwrap();
+        let peeked = foreign.peek().unwrap().unwrap();
+        let record = peeked.record();
         assert_eq!((record.len(), record.tag(), record.sequence()), (len, TAG, len as u64));
         let mut copy = b"before".to_vec();
         record.copy_to(&mut copy);
         assert_eq!(&copy[..6], b"before");
         assert_eq!(&copy[6..], payload);
-        record.free();
+        let mut exact = vec![0; len];
+        record.copy_into(&mut exact);
+        assert_eq!(exact, payload);
+        peeked.free();
     }
     assert!(foreign.peek().unwrap().is_none());
 }

@@ -4,16 +4,22 @@
 //! word's bits, then looks at tails: a sender either sees its bit taken and sets it again, or its tail is seen. A lane's turn
 //! ends after [`QUOTA`] records, and its bit is set again. Classes are served strictly by rank, but one that was passed over [`PATIENCE`]
 //! turns while it had something gets the next.
+//!
+//! A sender in another process ([`Mailbox::admit_foreign`]) sets no bit: it writes nothing but its own region. Its tail is looked
+//! at instead, when nothing else is ready, every so many records, and before the mailbox sleeps. A lane found so has its bit
+//! set in private words, and from there on is a lane like any other.
 
+mod foreign;
 mod port;
 
 pub use port::{ConnectError, Port};
 
 use crate::doorbell::{Ready, Waiter};
-use crate::layout::LayoutError;
-use crate::spsc::{Consumer, Record, Taken};
+use crate::layout::{self, LayoutError};
+use crate::spsc::{Consumer, ForeignRecord, Record, Taken};
 use crate::sync::{Hardware, Memory};
 use crate::violation::Violation;
+use foreign::Watched;
 use port::{Arrival, Shared};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -30,7 +36,7 @@ pub const LANES: usize = 4096;
 
 /// Distance of control words that are written by different parties.
 const APART: usize = 128;
-const SLEEPING: usize = 0;
+pub(crate) const SLEEPING: usize = 0;
 const ARRIVALS: usize = APART;
 const SUMMARIES: usize = 2 * APART;
 
@@ -53,6 +59,8 @@ pub struct LaneId {
 pub enum Delivery<'a, 'b, M: Memory> {
     /// A record, the oldest of its lane.
     Record(&'a Record<'b, M>),
+    /// The same of a lane from another process, which may still change it: to be copied, then parsed.
+    Foreign(ForeignRecord<'a, M>),
     /// The lane is finished: its sender is gone and everything was delivered, or the sender broke a rule and was cut off.
     Closed(Option<Violation>),
 }
@@ -81,6 +89,8 @@ struct Lane<M: Memory> {
     paused: bool,
     /// Its bit was taken while it was paused.
     owed: bool,
+    /// Its sender is another process.
+    foreign: bool,
 }
 
 /// One class: its lanes, and the readiness bits taken and not yet served.
@@ -90,12 +100,15 @@ struct Rank<M: Memory> {
     word: usize,
     bits: u64,
     passed_over: u32,
+    watched: Watched,
 }
 
 /// The receiving end of many lanes. Owned by one thread; lanes are made through its [`Port`].
 pub struct Mailbox<M: Memory = Hardware> {
     shared: Arc<Shared<M>>,
     ranks: Vec<Rank<M>>,
+    /// Lanes from other processes, of all classes.
+    foreign: usize,
     sleeping: bool,
 }
 
@@ -132,8 +145,9 @@ impl<M: Memory> Mailbox<M> {
         if control.len() < needed {
             return Err(LayoutError::TooShort { len: control.len(), needed });
         }
+        layout::writable(&control)?;
         for at in (0..needed).step_by(APART) {
-            // SAFETY: `needed` bytes are there, as checked above.
+            // SAFETY: `needed` bytes are there and can be written, as checked above.
             unsafe { control.store(at, 0, Relaxed) };
         }
         let rank = || Rank {
@@ -142,10 +156,12 @@ impl<M: Memory> Mailbox<M> {
             word: 0,
             bits: 0,
             passed_over: 0,
+            watched: Watched::default(),
         };
         Ok(Self {
             shared: Arc::new(Shared::new(control, classes, lanes, waiter)),
             ranks: (0..classes).map(|_| rank()).collect(),
+            foreign: 0,
             sleeping: false,
         })
     }
@@ -163,15 +179,25 @@ impl<M: Memory> Mailbox<M> {
         self.wake_up();
         self.admit();
         let mut records = 0;
+        let (mut looked, mut look_at) = (None, if self.foreign == 0 { usize::MAX } else { 0 });
         while records < budget {
+            if records >= look_at {
+                self.look_at_tails();
+                (looked, look_at) = (Some(records), records.saturating_add(self.records_between_looks()));
+            }
             let Some(class) = self.choose() else {
-                return Drained { records, more: false };
+                // At most one look for each record, so that no sender keeps this at looking.
+                if self.foreign == 0 || looked == Some(records) {
+                    return Drained { records, more: false };
+                }
+                look_at = records;
+                continue;
             };
             if let Some(place) = self.take(class) {
                 records += self.turn(class, place, budget - records, &mut deliver);
             }
         }
-        Drained { records, more: self.ready_here() || self.ready_there() }
+        Drained { records, more: self.ready_here() || self.ready_there() || self.look_at_tails() }
     }
 
     /// One lane's turn; returns how many records it delivered.
@@ -193,14 +219,19 @@ impl<M: Memory> Mailbox<M> {
         let id = LaneId { class: Class(class as u8), place: place as u16, generation: lane.generation };
         let quota = budget.min(QUOTA);
         let (mut records, mut paused) = (0, false);
-        let drained = lane.consumer.drain(quota, |record| match deliver(id, Delivery::Record(record)) {
-            Flow::Next => {
-                records += 1;
-                Taken::Yes
-            }
-            Flow::Pause => {
-                paused = true;
-                Taken::No
+        let foreign = lane.foreign;
+        let drained = lane.consumer.drain(quota, |record| {
+            let delivery =
+                if foreign { Delivery::Foreign(record.foreign()) } else { Delivery::Record(record) };
+            match deliver(id, delivery) {
+                Flow::Next => {
+                    records += 1;
+                    Taken::Yes
+                }
+                Flow::Pause => {
+                    paused = true;
+                    Taken::No
+                }
             }
         });
         if paused {
@@ -212,7 +243,7 @@ impl<M: Memory> Mailbox<M> {
         match drained.and_then(|_| lane.consumer.ended()) {
             Ok(false) if lane.consumer.has_more() => {
                 reach!("ring.quota_ended");
-                self.shared.ready(class, place).set(&self.shared.control);
+                self.set_ready(class, place);
             }
             Ok(false) => {
                 // The turn may have ended just there, before the ring was found empty.
@@ -281,25 +312,34 @@ impl<M: Memory> Mailbox<M> {
             }
             let control = &self.shared.control;
             if rank.summary == 0 {
-                // SAFETY: the class exists, so its summary lies inside the control memory.
-                rank.summary = unsafe { control.swap(summary_at(class), 0, AcqRel) };
+                rank.summary = rank.watched.take_summary();
+                if rank.summary == 0 || self.shared.summary(class) != 0 {
+                    // SAFETY: the class exists, so its summary lies inside the control memory.
+                    rank.summary |= unsafe { control.swap(summary_at(class), 0, AcqRel) };
+                }
                 if rank.summary == 0 {
                     return None;
                 }
             }
             rank.word = rank.summary.trailing_zeros() as usize;
             rank.summary &= rank.summary - 1;
+            let found = rank.watched.take(rank.word);
             let at = self.shared.word_at(class, rank.word);
             if at >= control.len() {
                 // A bit that no lane of this mailbox has.
                 continue;
             }
+            rank.bits = found;
+            // SAFETY: checked above.
+            if found != 0 && unsafe { control.load(at, Acquire) } == 0 {
+                continue;
+            }
             if plant!("ring.ready-cleared-late") {
                 // SAFETY: checked above.
-                rank.bits = unsafe { control.load(at, Acquire) };
+                rank.bits |= unsafe { control.load(at, Acquire) };
             } else {
                 // SAFETY: checked above.
-                rank.bits = unsafe { control.swap(at, 0, AcqRel) };
+                rank.bits |= unsafe { control.swap(at, 0, AcqRel) };
             }
             let beyond = rank.lanes.len().saturating_sub(rank.word * 64);
             if beyond < 64 {
@@ -319,14 +359,32 @@ impl<M: Memory> Mailbox<M> {
         // SAFETY: as above.
         unsafe { self.shared.control.swap(ARRIVALS, 0, AcqRel) };
         for Arrival { id, consumer } in self.shared.arrived() {
-            let lane = Lane { consumer, generation: id.generation, paused: false, owed: false };
-            self.ranks[usize::from(id.class.0)].lanes[usize::from(id.place)] = Some(lane);
+            self.seat(id, consumer, false);
         }
     }
 
+    fn seat(&mut self, id: LaneId, consumer: Consumer<M>, foreign: bool) {
+        let lane = Lane { consumer, generation: id.generation, paused: false, owed: false, foreign };
+        self.ranks[usize::from(id.class.0)].lanes[usize::from(id.place)] = Some(lane);
+    }
+
     fn remove(&mut self, class: usize, place: usize) {
-        self.ranks[class].lanes[place] = None;
+        let rank = &mut self.ranks[class];
+        if rank.lanes[place].take().is_some_and(|lane| lane.foreign) {
+            rank.watched.forget(place);
+            self.foreign -= 1;
+        }
         self.shared.vacate(class, place);
+    }
+
+    /// Gives a lane another turn.
+    fn set_ready(&mut self, class: usize, place: usize) {
+        let rank = &mut self.ranks[class];
+        if rank.lanes[place].as_ref().is_some_and(|lane| lane.foreign) {
+            rank.watched.set(place);
+        } else {
+            self.shared.ready(class, place).set(&self.shared.control);
+        }
     }
 
     /// Ends a lane from this side, as after its sender's death: what it still holds is lost, the sender's claims fail.
@@ -352,9 +410,13 @@ impl<M: Memory> Mailbox<M> {
             _ => false,
         };
         if ready {
-            let ready = self.shared.ready(usize::from(id.class.0), usize::from(id.place));
-            ready.set(&self.shared.control);
+            self.set_ready(usize::from(id.class.0), usize::from(id.place));
         }
+    }
+
+    /// Whether a lane's sender waits for a credit, asked after one was given: ring it if it does.
+    pub fn credit_wanted(&mut self, id: LaneId) -> bool {
+        self.lane(id).is_some_and(|lane| lane.consumer.credit_wanted())
     }
 
     fn lane(&mut self, id: LaneId) -> Option<&mut Lane<M>> {
@@ -383,7 +445,7 @@ impl<M: Memory> Mailbox<M> {
         // SAFETY: the word lies inside the control memory.
         unsafe { self.shared.control.store(SLEEPING, 1, Relaxed) };
         self.shared.control.fence();
-        let awake = self.ready_there();
+        let awake = self.ready_there() || (!plant!("ring.asleep-without-a-look") && self.look_at_tails());
         if awake {
             self.wake_up();
         }
@@ -402,7 +464,7 @@ impl<M: Memory> Mailbox<M> {
 
 impl<M: Memory> Rank<M> {
     fn ready_here(&self) -> bool {
-        self.bits != 0 || self.summary != 0
+        self.bits != 0 || self.summary != 0 || self.watched.any()
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Shared<M: Memory> {
     pub control: M,
     pub classes: usize,
     pub lanes: usize,
-    waiter: Arc<dyn Waiter>,
+    pub waiter: Arc<dyn Waiter>,
     places: Mutex<Places<M>>,
 }
 
@@ -29,6 +29,17 @@ struct Places<M: Memory> {
     generations: Vec<Vec<u32>>,
     arrivals: Vec<Arrival<M>>,
     gone: bool,
+}
+
+impl<M: Memory> Places<M> {
+    /// A free place of `class`, of which there are `lanes`.
+    fn take(&mut self, class: Class, lanes: usize) -> Result<LaneId, ConnectError> {
+        let rank = usize::from(class.0);
+        let classes = self.free.len();
+        let free = self.free.get_mut(rank).ok_or(ConnectError::NoSuchClass { class: class.0, classes })?;
+        let place = free.pop().ok_or(ConnectError::NoPlace { lanes })?;
+        Ok(LaneId { class, place, generation: self.generations[rank][usize::from(place)] })
+    }
 }
 
 impl<M: Memory> Shared<M> {
@@ -49,6 +60,11 @@ impl<M: Memory> Shared<M> {
     /// The lanes made since the last call.
     pub fn arrived(&self) -> Vec<Arrival<M>> {
         std::mem::take(&mut self.places().arrivals)
+    }
+
+    /// A place for a lane that the owner seats itself.
+    pub fn occupy(&self, class: Class) -> Result<LaneId, ConnectError> {
+        self.places().take(class, self.lanes)
     }
 
     /// Gives a lane's place back.
@@ -116,25 +132,19 @@ impl<M: Memory> Port<M> {
         space: Option<Arc<dyn Waiter>>,
     ) -> Result<(LaneId, Producer<M>), ConnectError> {
         let shared = &self.shared;
-        let rank = usize::from(class.0);
-        if rank >= shared.classes {
-            return Err(ConnectError::NoSuchClass { class: class.0, classes: shared.classes });
-        }
         let consumer = Consumer::over(receiver.clone(), sender.clone(), space)?;
+        let mut producer = Producer::over(sender, receiver, None)?;
         let mut places = shared.places();
         if places.gone {
             return Err(ConnectError::Gone);
         }
-        let place = places.free[rank].pop().ok_or(ConnectError::NoPlace { lanes: shared.lanes })?;
-        let generation = places.generations[rank][usize::from(place)];
-        let id = LaneId { class, place, generation };
-        let bell = Bell {
+        let id = places.take(class, shared.lanes)?;
+        producer.set_bell(Bell {
             control: shared.control.clone(),
             sleeping: SLEEPING,
-            ready: Some(shared.ready(rank, usize::from(place))),
+            ready: Some(shared.ready(usize::from(class.0), usize::from(id.place))),
             waiter: shared.waiter.clone(),
-        };
-        let producer = Producer::with_bell(sender, receiver, Some(bell))?;
+        });
         places.arrivals.push(Arrival { id, consumer });
         drop(places);
         // SAFETY: both words lie inside the control memory.

@@ -46,6 +46,11 @@ fn drained(mailbox: &mut Mailbox, budget: usize) -> (Vec<(LaneId, u8)>, Vec<Lane
     mailbox.drain(budget, |id, delivery| {
         match delivery {
             Delivery::Record(record) => records.push((id, record.payload()[0])),
+            Delivery::Foreign(record) => {
+                let mut copy = Vec::new();
+                record.copy_to(&mut copy);
+                records.push((id, copy[0]));
+            }
             Delivery::Closed(violation) => {
                 assert_eq!(violation, None);
                 ended.push(id);

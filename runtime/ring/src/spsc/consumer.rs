@@ -3,10 +3,11 @@
 //! Everything read from the sender's region is read once, into a local, and checked there: the tail is monotone and at most a
 //! capacity ahead, a length ends inside what was published, a sequence follows the last.
 
-use super::bell;
+use super::{ForeignRecord, bell};
 use crate::doorbell::{Bell, Waiter};
 use crate::layout::{
-    self, CLOSED, DATA, HEAD, HEADER, LINE, LayoutError, PADDING, SLEEPING, TAIL, Tag, WAITING,
+    self, CLOSED, CREDIT_WAITING, DATA, HEAD, HEADER, LINE, LayoutError, PADDING, SLEEPING, TAIL, Tag,
+    WAITING,
 };
 use crate::sync::{Bytes, Hardware, Memory};
 use crate::violation::Violation;
@@ -81,20 +82,21 @@ impl Position {
 }
 
 /// A record's header as it was read, once.
-struct Header {
-    len: usize,
-    tag: Tag,
-    sequence: u64,
+pub(super) struct Header {
+    pub len: usize,
+    pub tag: Tag,
+    pub sequence: u64,
     total: u64,
 }
 
 impl<M: Memory> Consumer<M> {
-    /// The reading end over its `own` region (head) and the `peer`'s (tail and data). `waiter` is the producer's. The own
-    /// control words are zeroed.
+    /// The reading end over its `own` region (head) and the `peer`'s (tail and data), which it only reads. `waiter` is the
+    /// producer's. The own control words are zeroed: they are already, if the producer looked at them before.
     pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
         let capacity = layout::capacity(peer.len(), own.len())?;
+        layout::writable(&own)?;
         for word in [HEAD, SLEEPING, CLOSED] {
-            // SAFETY: `capacity` checked that the control words lie inside the region.
+            // SAFETY: `capacity` checked that the control words lie inside the region, and it can be written.
             unsafe { own.store(word, 0, Relaxed) };
         }
         Ok(Self {
@@ -260,7 +262,8 @@ impl<M: Memory> Consumer<M> {
     #[inline(never)]
     fn skip(&mut self, at: Position, len: u32, sequence: u64) -> Result<u64, Violation> {
         let published = at.end - at.head;
-        if len == PADDING && at.end.is_multiple_of(self.capacity) {
+        // No record needs half a lap of padding; if it could, a hostile sender kept its reader at skipping for ever.
+        if len == PADDING && at.end.is_multiple_of(self.capacity) && published < self.capacity / 2 {
             return Ok(at.end);
         }
         if layout::footprint(len as usize) as u64 > published {
@@ -308,10 +311,23 @@ impl<M: Memory> Consumer<M> {
 
     /// Whether the producer is gone and everything it published was read.
     pub fn ended(&mut self) -> Result<bool, Violation> {
-        // SAFETY: the control words were checked at the start.
-        let closed = unsafe { self.peer.load(CLOSED, Acquire) } != 0;
         // In this order: what was published before the close is seen after it.
-        Ok(closed && self.peek()?.is_none())
+        Ok(self.is_closed() && self.peek()?.is_none())
+    }
+
+    /// Whether the producer said that nothing follows what it published.
+    pub(crate) fn is_closed(&self) -> bool {
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.peer.load(CLOSED, Acquire) != 0 }
+    }
+
+    /// Whether the producer waits for a credit, asked after one was given: ring it if it does.
+    pub fn credit_wanted(&self) -> bool {
+        if !plant!("ring.credit-without-fence") {
+            self.own.fence();
+        }
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.peer.load(CREDIT_WAITING, Relaxed) != 0 }
     }
 
     /// Whether something is there to be read (or to be called a violation).
@@ -327,9 +343,7 @@ impl<M: Memory> Consumer<M> {
         // SAFETY: the control words were checked at the start.
         unsafe { self.own.store(SLEEPING, 1, Relaxed) };
         self.own.fence();
-        // SAFETY: the control words were checked at the start.
-        let closed = unsafe { self.peer.load(CLOSED, Acquire) } != 0;
-        let awake = closed || self.peek()?.is_some();
+        let awake = self.is_closed() || self.peek()?.is_some();
         if awake {
             self.wake_up();
         }
@@ -398,6 +412,12 @@ impl<M: Memory> Record<'_, M> {
         self.header.sequence
     }
 
+    /// This record as one that its sender may still change.
+    #[inline(always)]
+    pub(crate) fn foreign(&self) -> ForeignRecord<'_, M> {
+        ForeignRecord::new(&self.bytes, &self.header)
+    }
+
     /// The payload, in place.
     #[inline(always)]
     pub fn payload(&self) -> &[u8] {
@@ -433,78 +453,5 @@ impl<M: Memory> Peeked<'_, M> {
         at.pass(total);
         (consumer.head, consumer.sequence, consumer.stride) = (at.head, at.sequence, at.stride);
         consumer.keep_told(at.head);
-    }
-}
-
-/// The reading end of a ring whose producer is another process, which may write at any time: payloads are only copied out.
-pub struct ForeignConsumer<M: Memory = Hardware>(Consumer<M>);
-
-impl<M: Memory> From<Consumer<M>> for ForeignConsumer<M> {
-    fn from(consumer: Consumer<M>) -> Self {
-        Self(consumer)
-    }
-}
-
-impl<M: Memory> ForeignConsumer<M> {
-    /// The oldest record that was published and not freed.
-    pub fn peek(&mut self) -> Result<Option<ForeignRecord<'_, M>>, Violation> {
-        Ok(self.0.peek()?.map(ForeignRecord))
-    }
-
-    /// As [`Consumer::fall_asleep`].
-    pub fn fall_asleep(&mut self) -> Result<bool, Violation> {
-        self.0.fall_asleep()
-    }
-
-    /// As [`Consumer::ended`].
-    pub fn ended(&mut self) -> Result<bool, Violation> {
-        self.0.ended()
-    }
-}
-
-/// A record in memory that its sender may still change.
-pub struct ForeignRecord<'a, M: Memory = Hardware>(Peeked<'a, M>);
-
-impl<M: Memory> ForeignRecord<'_, M> {
-    /// What the sender said in four bytes, as read once.
-    pub fn tag(&self) -> Tag {
-        self.0.tag()
-    }
-
-    /// Which record of this ring it is, from 0.
-    pub fn sequence(&self) -> u64 {
-        self.0.sequence()
-    }
-
-    /// Bytes of payload, as read once.
-    pub fn len(&self) -> usize {
-        self.0.record.header.len
-    }
-
-    /// Whether the payload is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Appends the payload to `into`, each byte read once. Parse the copy, never the original.
-    pub fn copy_to(&self, into: &mut Vec<u8>) {
-        let (from, len) = (self.0.record.bytes.pointer(), self.len());
-        into.reserve(len);
-        let words = len / 8;
-        for word in 0..words {
-            // SAFETY: inside the borrowed range; records are aligned to 64 and the payload starts at 16. Volatile,
-            // because another process may be writing.
-            let value = unsafe { from.cast::<u64>().add(word).read_volatile() };
-            into.extend_from_slice(&value.to_ne_bytes());
-        }
-        for byte in words * 8..len {
-            // SAFETY: as above.
-            into.push(unsafe { from.add(byte).read_volatile() });
-        }
-    }
-
-    /// Gives the space back.
-    pub fn free(self) {
-        self.0.free();
     }
 }

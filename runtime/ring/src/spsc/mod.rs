@@ -6,9 +6,11 @@
 //! record that does not fit before the end of the lap starts the next one, behind a padding record.
 
 mod consumer;
+mod foreign;
 mod producer;
 
-pub use consumer::{Consumer, ForeignConsumer, ForeignRecord, Peeked, Record, Taken};
+pub use consumer::{Consumer, Peeked, Record, Taken};
+pub use foreign::{ForeignConsumer, ForeignPeeked, ForeignRecord};
 pub use producer::{Batch, Claim, ClaimError, Producer};
 
 use crate::doorbell::{Bell, Waiter};

@@ -2,7 +2,10 @@
 
 use super::bell;
 use crate::doorbell::{Bell, Waiter};
-use crate::layout::{self, CLOSED, DATA, HEAD, HEADER, LINE, LayoutError, SLEEPING, TAIL, Tag, WAITING};
+use crate::layout::{
+    self, CLOSED, CREDIT_WAITING, DATA, HEAD, HEADER, LINE, LayoutError, SLEEPING, TAIL, Tag, WAITING,
+};
+use crate::mailbox;
 use crate::sync::{BytesMut, Hardware, Memory};
 use crate::violation::Violation;
 use std::cell::Cell;
@@ -65,20 +68,17 @@ pub enum ClaimError {
 }
 
 impl<M: Memory> Producer<M> {
-    /// The writing end over its `own` region (tail and data) and the `peer`'s (head). `waiter` is the consumer's. The own
-    /// control words are zeroed.
+    /// The writing end over its `own` region (tail and data) and the `peer`'s (head), which it only reads. `waiter` is the
+    /// consumer's. The own control words are zeroed, so the consumer gets the region after this.
     pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
-        let bell = bell(&peer, SLEEPING, waiter);
-        Self::with_bell(own, peer, bell)
-    }
-
-    pub(crate) fn with_bell(own: M, peer: M, bell: Option<Bell<M>>) -> Result<Self, LayoutError> {
         let capacity = layout::capacity(own.len(), peer.len())?;
-        for word in [TAIL, WAITING, CLOSED] {
-            // SAFETY: `capacity` checked that the control words lie inside the region.
+        layout::writable(&own)?;
+        for word in [TAIL, WAITING, CLOSED, CREDIT_WAITING] {
+            // SAFETY: `capacity` checked that the control words lie inside the region, and it can be written.
             unsafe { own.store(word, 0, Relaxed) };
         }
         Ok(Self {
+            bell: bell(&peer, SLEEPING, waiter),
             own,
             peer,
             tail: 0,
@@ -88,11 +88,27 @@ impl<M: Memory> Producer<M> {
             room: capacity as u64,
             published: 0,
             limit: capacity as u64,
-            bell,
             waiting: false,
             broken: None,
             _one_thread: PhantomData,
         })
+    }
+
+    /// The writing end of a lane into a mailbox of another process: as [`over`](Self::over), but it rings `waiter` when the
+    /// mailbox sleeps, as its `control` memory says, which is only read. The other side is
+    /// [`Mailbox::admit_foreign`](crate::Mailbox::admit_foreign), before or after anything was published.
+    pub fn into_mailbox(own: M, peer: M, control: M, waiter: Arc<dyn Waiter>) -> Result<Self, LayoutError> {
+        let (len, needed) = (control.len(), mailbox::SLEEPING + size_of::<u64>());
+        if len < needed {
+            return Err(LayoutError::TooShort { len, needed });
+        }
+        let mut producer = Self::over(own, peer, None)?;
+        producer.set_bell(Bell { control, sleeping: mailbox::SLEEPING, ready: None, waiter });
+        Ok(producer)
+    }
+
+    pub(crate) fn set_bell(&mut self, bell: Bell<M>) {
+        self.bell = Some(bell);
     }
 
     /// Bytes of data the ring holds.
@@ -247,6 +263,16 @@ impl<M: Memory> Producer<M> {
                 self.wake_up();
                 other.map(|()| false)
             }
+        }
+    }
+
+    /// Says that this side waits, or waits no longer, for something else than space that the receiver gives: a credit, say.
+    /// After it was said, look for the credit once more: a receiver that gave it before rings nobody.
+    pub fn want_credit(&mut self, wanted: bool) {
+        // SAFETY: the control words were checked at the start.
+        unsafe { self.own.store(CREDIT_WAITING, u64::from(wanted), Relaxed) };
+        if wanted {
+            self.own.fence();
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 pub struct Hardware {
     base: NonNull<u8>,
     len: usize,
-    _region: Arc<dyn Region>,
+    region: Arc<dyn Region>,
 }
 
 impl Hardware {
@@ -20,7 +20,7 @@ impl Hardware {
     pub fn new(region: impl Region) -> Self {
         let base = region.base();
         assert!(base.as_ptr().addr().is_multiple_of(ALIGN), "a region's base is aligned to {ALIGN} bytes");
-        Self { base, len: region.len(), _region: Arc::new(region) }
+        Self { base, len: region.len(), region: Arc::new(region) }
     }
 
     /// A fresh zeroed region of `len` bytes on the heap.
@@ -37,7 +37,7 @@ impl Hardware {
         }
         // SAFETY: `at` lies inside the region, or at its end.
         let base = unsafe { self.base.add(at) };
-        Ok(Self { base, len, _region: self._region.clone() })
+        Ok(Self { base, len, region: self.region.clone() })
     }
 
     #[inline(always)]
@@ -81,10 +81,21 @@ unsafe impl Memory for Hardware {
         self.len
     }
 
+    fn writable(&self) -> bool {
+        self.region.writable()
+    }
+
     #[inline(always)]
     unsafe fn load(&self, at: usize, order: Ordering) -> u64 {
         // SAFETY: the caller's promise is passed on.
-        unsafe { self.word(at) }.load(order)
+        let word = unsafe { self.word(at) };
+        if order != Ordering::Acquire {
+            return word.load(order);
+        }
+        // In memory mapped for reading only, relaxed loads alone are sure to be plain loads.
+        let value = word.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        value
     }
 
     #[inline(always)]

@@ -8,12 +8,15 @@ use loom::sync::atomic::{AtomicU64, fence};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Control words that a line may have, at its start.
+const WORDS: usize = 2;
+
 /// A handle to a region inside a loom model.
 #[derive(Clone)]
 pub struct Loom(Arc<Inner>);
 
 struct Inner {
-    /// One word for each line of the control part: no two control words share a line.
+    /// [`WORDS`] words for each line of the control part: no line has more control words.
     words: Vec<AtomicU64>,
     bytes: std::cell::UnsafeCell<Box<[u64]>>,
     base: *mut u8,
@@ -27,12 +30,12 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Loom {
-    /// A region with `control` bytes of words, one a line, and `data` bytes after them.
+    /// A region with `control` bytes of words and `data` bytes after them.
     pub fn new(control: usize, data: usize) -> Self {
         let mut bytes = vec![0u64; data / 8].into_boxed_slice();
         let base = bytes.as_mut_ptr().cast();
         Self(Arc::new(Inner {
-            words: (0..control / LINE).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..control / LINE * WORDS).map(|_| AtomicU64::new(0)).collect(),
             bytes: std::cell::UnsafeCell::new(bytes),
             base,
             lines: (0..data / LINE).map(|_| UnsafeCell::new(())).collect(),
@@ -42,7 +45,7 @@ impl Loom {
 
     /// What `access` makes of the word; 0 while a failed model unwinds, when loom's atomics no longer answer.
     fn word(&self, at: usize, access: impl FnOnce(&AtomicU64) -> u64) -> u64 {
-        if std::thread::panicking() { 0 } else { access(&self.0.words[at / LINE]) }
+        if std::thread::panicking() { 0 } else { access(&self.0.words[at / LINE * WORDS + at % LINE / 8]) }
     }
 
     fn lines(&self, at: usize, len: usize) -> &[UnsafeCell<()>] {

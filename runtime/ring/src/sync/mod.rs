@@ -36,6 +36,11 @@ pub unsafe trait Memory: Clone + Send + Sync + 'static {
         self.len() == 0
     }
 
+    /// Whether this handle may store.
+    fn writable(&self) -> bool {
+        true
+    }
+
     /// Loads the word at byte `at`.
     ///
     /// # Safety
@@ -45,19 +50,19 @@ pub unsafe trait Memory: Clone + Send + Sync + 'static {
     /// Stores the word at byte `at`.
     ///
     /// # Safety
-    /// As [`load`](Self::load).
+    /// As [`load`](Self::load), and the handle is [`writable`](Self::writable).
     unsafe fn store(&self, at: usize, value: u64, order: Ordering);
 
     /// Swaps the word at byte `at`, returning what it was.
     ///
     /// # Safety
-    /// As [`load`](Self::load).
+    /// As [`store`](Self::store).
     unsafe fn swap(&self, at: usize, value: u64, order: Ordering) -> u64;
 
     /// Sets bits of the word at byte `at`, returning what it was.
     ///
     /// # Safety
-    /// As [`load`](Self::load).
+    /// As [`store`](Self::store).
     unsafe fn fetch_or(&self, at: usize, bits: u64, order: Ordering) -> u64;
 
     /// Borrows `len` bytes at `at` for reading.
@@ -69,7 +74,8 @@ pub unsafe trait Memory: Clone + Send + Sync + 'static {
     /// Borrows `len` bytes at `at` for writing.
     ///
     /// # Safety
-    /// The range lies in the region's data, and nobody else of this process touches it until the borrow is dropped.
+    /// The range lies in the region's data, nobody else of this process touches it until the borrow is dropped, and the
+    /// handle is [`writable`](Self::writable).
     unsafe fn write(&self, at: usize, len: usize) -> Self::Writing;
 
     /// A sequentially consistent fence.
