@@ -317,6 +317,26 @@ fn a_length_that_lies_is_named_before_anything_is_read_by_it() {
 }
 
 #[test]
+fn a_sender_that_publishes_nothing_but_padding_is_named_and_does_not_keep_its_reader_at_skipping() {
+    let mut hostile = Hostile::new();
+    hostile.record(0, u32::MAX, 0);
+    hostile.put(0, 1024);
+    assert_eq!(hostile.violation(), Violation::RecordTooLong { at: 0, len: u32::MAX, published: 1024 });
+    // As little before the end of the lap as an honest sender leaves, it is padding.
+    let mut hostile = Hostile::new();
+    for position in (0..576).step_by(64) {
+        hostile.record(position, 0, position as u64 / 64);
+    }
+    hostile.record(576, u32::MAX, 9);
+    hostile.record(1024, 8, 9);
+    hostile.put(0, 1024);
+    (0..9).for_each(|_| hostile.take());
+    assert!(hostile.consumer.peek().unwrap().is_none());
+    hostile.put(0, 1024 + 64);
+    hostile.take();
+}
+
+#[test]
 fn a_sequence_that_skips_is_named() {
     let mut hostile = Hostile::new();
     hostile.record(0, 8, 0);

@@ -91,6 +91,8 @@ struct Lane<M: Memory> {
     owed: bool,
     /// Its sender is another process.
     foreign: bool,
+    /// Its sender is dead: what it published is its end.
+    orphan: bool,
 }
 
 /// One class: its lanes, and the readiness bits taken and not yet served.
@@ -245,6 +247,7 @@ impl<M: Memory> Mailbox<M> {
                 reach!("ring.quota_ended");
                 self.set_ready(class, place);
             }
+            Ok(false) if lane.orphan => self.close(class, place, None, deliver),
             Ok(false) => {
                 // The turn may have ended just there, before the ring was found empty.
                 lane.consumer.release();
@@ -364,7 +367,8 @@ impl<M: Memory> Mailbox<M> {
     }
 
     fn seat(&mut self, id: LaneId, consumer: Consumer<M>, foreign: bool) {
-        let lane = Lane { consumer, generation: id.generation, paused: false, owed: false, foreign };
+        let lane =
+            Lane { consumer, generation: id.generation, paused: false, owed: false, foreign, orphan: false };
         self.ranks[usize::from(id.class.0)].lanes[usize::from(id.place)] = Some(lane);
     }
 
@@ -398,6 +402,18 @@ impl<M: Memory> Mailbox<M> {
             self.remove(class, place);
         }
         there
+    }
+
+    /// Ends a lane whose sender is dead, and so will never say that it ends: what it published is delivered, then its
+    /// closing. Returns false if there is no such lane any more. (A sender that may still live is [`cut`](Self::cut).)
+    pub fn orphan(&mut self, id: LaneId) -> bool {
+        self.admit();
+        let Some(lane) = self.lane(id) else {
+            return false;
+        };
+        lane.orphan = true;
+        self.set_ready(usize::from(id.class.0), usize::from(id.place));
+        true
     }
 
     /// Gives a paused lane its turns again, beginning with the record that was refused.
