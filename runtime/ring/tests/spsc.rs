@@ -328,10 +328,10 @@ fn a_sender_that_publishes_nothing_but_padding_is_named_and_does_not_keep_its_re
         hostile.record(position, 0, position as u64 / 64);
     }
     hostile.record(576, u32::MAX, 9);
-    hostile.record(1024, 8, 9);
     hostile.put(0, 1024);
     (0..9).for_each(|_| hostile.take());
     assert!(hostile.consumer.peek().unwrap().is_none());
+    hostile.record(1024, 8, 9);
     hostile.put(0, 1024 + 64);
     hostile.take();
 }
