@@ -11,10 +11,11 @@
 //! | [`task`] | tasks, contexts (executor threads), blocking work, declared service times |
 //! | [`random`] | unpredictable in production, drawn from the seed in simulation |
 //! | [`net`] | framed connections and datagrams, with the peer's identity |
+//! | [`local`] | frames and handles between processes of one machine |
 //! | [`disk`] | operations and completions: what logs and stores are built on |
 //! | [`files`] | trees to read within bounds, results written whole or not at all |
 //! | [`process`] | tools run within limits and killed as a group; environment |
-//! | [`memory`] | heap regions for rings, task wakers for their sleepers |
+//! | [`memory`] | regions for rings, on the heap and shared with other processes; wakers and bells for sleepers |
 //! | [`topology`], [`machine`] | cores, NUMA nodes, caches; kernel, limits, processor features |
 //! | [`signals`] | SIGINT and SIGTERM, each of them |
 //! | [`watch`] | a watched value whose receivers wake in order (tokio's wake by a chance that no seed reaches) |
@@ -28,6 +29,7 @@
 
 pub mod disk;
 pub mod files;
+pub mod local;
 pub mod machine;
 pub mod memory;
 pub mod net;

@@ -1,30 +1,34 @@
-//! Memory that contexts share, and how one waits for the other.
+//! Memory that contexts and processes share, and how one waits for the other.
 //!
-//! [`region`] gives zeroed heap memory for rings; it can be refused, and in simulation the fault plan refuses it.
-//! [`TaskWaiter`] is the doorbell of a context inside this process: a ring's other side wakes the task that waits here.
+//! Inside a process: [`region`] gives zeroed heap memory for rings, [`TaskWaiter`] is the doorbell of a context: a ring's other side wakes the
+//! task that waits here. Between processes: [`shared`] gives memory that its owner alone writes, for good; another process gets a
+//! [`Handle`] to it over [`local`](crate::local) and may [`open`] it for reading, after its seals and its size were checked. [`Bell`] and
+//! [`Ringer`] are the doorbell that goes with it. Memory can be refused, and in simulation the fault plan refuses it.
 
+mod bell;
+mod error;
 #[cfg(not(madsim))]
 mod real;
+mod sealed;
+mod shared;
 #[cfg(madsim)]
 mod sim;
+mod waiter;
 
-use std::fmt;
-use std::future::poll_fn;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
-use synod_ring::Waiter;
 use synod_ring::region::{Heap, Region, RegionError};
 
+pub use bell::{Bell, Ringer, ringer};
+pub use error::MemoryError;
 #[cfg(not(madsim))]
 use real as arm;
+pub use shared::{ForeignRegion, Handle, SHARED_MAX, SharedRegion, check, open, shared};
 #[cfg(madsim)]
 use sim as arm;
 #[cfg(madsim)]
 pub use sim::control;
+pub use waiter::TaskWaiter;
 
 /// Zeroed memory for a ring, given back when dropped; made by [`region`].
 #[derive(Debug)]
@@ -47,57 +51,5 @@ unsafe impl Region for HeapRegion {
 
     fn len(&self) -> usize {
         self.heap.len()
-    }
-}
-
-#[derive(Default)]
-struct Bell {
-    rung: AtomicBool,
-    task: AtomicWaker,
-}
-
-impl Waiter for Bell {
-    fn wake(&self) {
-        self.rung.store(true, Ordering::Release);
-        self.task.wake();
-    }
-}
-
-/// The sleep side of a doorbell whose sleeper is a task. One task waits at a time; any number of senders may wake it.
-#[derive(Default)]
-pub struct TaskWaiter {
-    bell: Arc<Bell>,
-}
-
-impl TaskWaiter {
-    /// A doorbell that nobody has rung.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The wake side, for a ring or a mailbox.
-    pub fn waker(&self) -> Arc<dyn Waiter> {
-        self.bell.clone()
-    }
-
-    /// Waits until it is rung. A ring that came since the last wait counts: then this returns at once.
-    pub async fn parked(&self) {
-        poll_fn(|cx| self.poll_parked(cx)).await;
-    }
-
-    /// As [`Self::parked`], for those who poll by hand.
-    pub fn poll_parked(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bell.rung.swap(false, Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        self.bell.task.register(cx.waker());
-        // Rung between the look and the registration: nobody would wake this task.
-        if self.bell.rung.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl fmt::Debug for TaskWaiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskWaiter").field("rung", &self.bell.rung.load(Ordering::Relaxed)).finish()
     }
 }

@@ -1,12 +1,22 @@
-//! Simulated memory: the heap's, counted for each node, and refused when its fault plan says so.
+//! Simulated memory: counted for each node, and refused when its fault plan says so; bells that wake tasks of any node.
+//!
+//! A shared region is the kernel's memory as in production. When its owner crashes, its mapping is cut off from it: what the dead life's
+//! destructors still store reaches nobody, and readers keep what was there.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 
 use synod_probe::event;
+use synod_ring::Waiter;
 use synod_ring::region::RegionError;
 use synod_sim_model::memory::Memory;
 
+use super::sealed::{Mapping, kind};
+use super::{MemoryError, TaskWaiter};
 use crate::simulation::{self, Incarnation, NodeId};
 
 /// What the engine sets and reads.
@@ -31,20 +41,38 @@ pub mod control {
     }
 }
 
-struct Memories(RefCell<BTreeMap<NodeId, Memory>>);
+struct Memories {
+    counts: RefCell<BTreeMap<NodeId, Memory>>,
+    /// Regions that other processes may read, and whose they are.
+    shared: RefCell<Vec<(Incarnation, Weak<Mapping>)>>,
+}
 
 impl Default for Memories {
     fn default() -> Self {
-        // A dead process holds nothing.
-        simulation::on_crash(|life| with(life.node, Memory::crash));
-        Self(RefCell::default())
+        // A dead process holds nothing and writes nothing.
+        simulation::on_crash(|life| {
+            with(life.node, Memory::crash);
+            cut_off(life);
+        });
+        Self { counts: RefCell::default(), shared: RefCell::default() }
     }
 }
 
 fn with<T>(node: NodeId, body: impl FnOnce(&mut Memory) -> T) -> T {
     let memories = simulation::state::<Memories>();
-    let mut memories = memories.0.borrow_mut();
-    body(memories.entry(node).or_default())
+    let mut counts = memories.counts.borrow_mut();
+    body(counts.entry(node).or_default())
+}
+
+fn cut_off(dead: Incarnation) {
+    let memories = simulation::state::<Memories>();
+    memories.shared.borrow_mut().retain(|(life, mapping)| match mapping.upgrade() {
+        Some(mapping) if *life == dead => {
+            mapping.detach();
+            false
+        }
+        still => still.is_some(),
+    });
 }
 
 #[derive(Debug)]
@@ -69,5 +97,116 @@ impl Drop for Grant {
         if simulation::in_run() && simulation::is_alive(self.life) {
             with(self.life.node, |memory| memory.free(self.bytes));
         }
+    }
+}
+
+/// The mapping of a region's owner, which a crash of the owner cuts off.
+#[derive(Debug)]
+pub(super) struct Shared(Arc<Mapping>);
+
+impl Shared {
+    pub(super) fn new(mapping: Mapping) -> Self {
+        let mapping = Arc::new(mapping);
+        let life = simulation::current();
+        if !simulation::is_alive(life) {
+            mapping.detach();
+        }
+        let memories = simulation::state::<Memories>();
+        let mut shared = memories.shared.borrow_mut();
+        if shared.len() == shared.capacity() {
+            shared.retain(|(_, mapping)| mapping.strong_count() > 0);
+        }
+        shared.push((life, Arc::downgrade(&mapping)));
+        Self(mapping)
+    }
+
+    pub(super) fn mapping(&self) -> &Mapping {
+        &self.0
+    }
+}
+
+/// What a node passes to another.
+pub(crate) enum Handle {
+    Memory(OwnedFd),
+    Bell(Arc<dyn Waiter>),
+}
+
+impl From<OwnedFd> for Handle {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self::Memory(descriptor)
+    }
+}
+
+impl Handle {
+    pub(super) fn try_clone(&self) -> Result<Self, MemoryError> {
+        match self {
+            Self::Memory(file) => file
+                .try_clone()
+                .map(Self::Memory)
+                .map_err(|error| MemoryError::system("copying a descriptor", error)),
+            Self::Bell(bell) => Ok(Self::Bell(bell.clone())),
+        }
+    }
+
+    pub(super) fn memory(&self) -> Result<BorrowedFd<'_>, MemoryError> {
+        match self {
+            Self::Memory(file) => Ok(file.as_fd()),
+            // As the real one is.
+            Self::Bell(_) => Err(MemoryError::NotMemory { found: "a socket".into() }),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(file) => f.debug_tuple("Memory").field(file).finish(),
+            Self::Bell(_) => f.write_str("Bell"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Bell(TaskWaiter);
+
+impl Bell {
+    #[expect(clippy::unnecessary_wraps, reason = "the real arm can run out of descriptors")]
+    pub(super) fn new() -> Result<Self, MemoryError> {
+        Ok(Self(TaskWaiter::new()))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the real arm can run out of descriptors")]
+    pub(super) fn handle(&self) -> Result<Handle, MemoryError> {
+        Ok(Handle::Bell(self.0.waker()))
+    }
+
+    pub(super) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_parked(cx)
+    }
+}
+
+pub(super) struct Ringer {
+    bell: Arc<dyn Waiter>,
+    life: Incarnation,
+}
+
+impl Ringer {
+    pub(super) fn new(handle: Handle) -> Result<Self, MemoryError> {
+        match handle {
+            Handle::Bell(bell) => Ok(Self { bell, life: simulation::current() }),
+            Handle::Memory(file) => Err(MemoryError::NotABell { found: kind(file.as_fd()) }),
+        }
+    }
+
+    pub(super) fn ring(&self) {
+        if simulation::is_alive(self.life) {
+            self.bell.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Ringer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ringer").field("life", &self.life).finish_non_exhaustive()
     }
 }

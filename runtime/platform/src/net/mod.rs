@@ -31,6 +31,8 @@ mod tls;
 
 #[cfg(not(madsim))]
 use real as arm;
+#[cfg(not(madsim))]
+pub(crate) use real::passes;
 #[cfg(madsim)]
 use sim as arm;
 

@@ -106,7 +106,7 @@ impl Socket {
 }
 
 /// Errors of `accept` that concern one peer or a passing shortage (accept(2)).
-fn passes(error: &io::Error) -> bool {
+pub(crate) fn passes(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let Some(errno) = Errno::from_io_error(error) else { return false };
     [

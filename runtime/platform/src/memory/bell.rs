@@ -1,0 +1,50 @@
+//! A doorbell between processes: one waits, who holds its handle rings.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use synod_ring::Waiter;
+
+use super::{Handle, MemoryError, arm};
+
+/// The sleep side. One task waits at a time. Several rings before a wait count once, and a ring before the wait counts.
+#[derive(Debug)]
+pub struct Bell(arm::Bell);
+
+impl Bell {
+    /// A bell that nobody has rung. Call it in the context that will wait: its executor watches the bell.
+    pub fn new() -> Result<Self, MemoryError> {
+        arm::Bell::new().map(Self)
+    }
+
+    /// The ringing end, to pass on. Give each sender a bell of its own: who holds the handle can also spoil the bell.
+    pub fn handle(&self) -> Result<Handle, MemoryError> {
+        self.0.handle().map(Handle)
+    }
+
+    /// Waits until it is rung; forever, when the ringing side has spoiled it.
+    pub async fn rung(&self) {
+        poll_fn(|cx| self.poll_rung(cx)).await;
+    }
+
+    /// As [`Self::rung`], for those who poll by hand.
+    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_rung(cx)
+    }
+}
+
+/// The wake side of another process's bell.
+#[derive(Debug)]
+pub struct Ringer(arm::Ringer);
+
+/// Takes the ringing end that a bell's owner gave.
+pub fn ringer(handle: Handle) -> Result<Ringer, MemoryError> {
+    arm::Ringer::new(handle.0).map(Ringer)
+}
+
+impl Waiter for Ringer {
+    /// Rings. It never blocks, whatever the bell's owner does; an owner that is gone hears nothing.
+    fn wake(&self) {
+        self.0.ring();
+    }
+}
