@@ -21,7 +21,7 @@ use crate::finding::{Finding, Severity, Tally};
 use crate::survey::Survey;
 
 pub use read::{ReportError, read, result_of};
-pub use write::{Written, write};
+pub use write::{Written, log, write};
 
 /// The version of the form of [`RunResult`].
 pub const FORM: u32 = 1;
