@@ -147,6 +147,21 @@ pub const ALL: &[Plant] = &[
         "readiness is cleared after draining, not before",
         "a_mailbox_misses_nothing_and_readiness_cleared_after_draining_is_found",
     ),
+    model(
+        "ring.asleep-without-a-look",
+        "a mailbox goes to sleep without another look at the tails of other processes",
+        "foreign_lanes_miss_nothing_and_a_mailbox_that_sleeps_without_a_look_is_found",
+    ),
+    model(
+        "ring.admitted-in-sleep",
+        "a mailbox that sleeps does not look at a lane that is handed to it",
+        "a_lane_is_handed_over_whole_and_one_admitted_in_sleep_is_found",
+    ),
+    model(
+        "ring.credit-without-fence",
+        "a credit is given, and for want of a fence its waiting sender is missed",
+        "a_wanted_credit_is_told_and_one_given_without_a_fence_is_found",
+    ),
     oracle(
         "workflow.ignore-veto",
         "a step starts, and goes on, although its input is vetoed",

@@ -8,11 +8,11 @@ use loom::thread;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use synod_ring::layout::RECEIVER_LEN;
+use synod_ring::layout::{LINE, RECEIVER_LEN};
 use synod_ring::mailbox::control_len;
 use synod_ring::spsc::{Waiters, channel};
 use synod_ring::sync::Loom;
-use synod_ring::{ClaimError, Class, Consumer, Delivery, Flow, Mailbox, Producer, Waiter};
+use synod_ring::{Cells, ClaimError, Class, Consumer, Delivery, Flow, Mailbox, Producer, Waiter};
 
 /// Explores `model` and asserts that it took at least that many executions.
 fn explore(at_least: usize, model: fn()) {
@@ -211,8 +211,8 @@ fn drain_all(mailbox: &mut Mailbox<Loom>, parking: &Parking, expected: usize) {
 }
 
 fn mailbox() -> (Mailbox<Loom>, Arc<Parking>) {
-    let parking = Arc::new(Parking::default());
-    (Mailbox::new(Loom::new(control_len(1, 2), 0), 1, 2, parking.clone()).unwrap(), parking)
+    let (mailbox, parking, _) = mailbox_seen();
+    (mailbox, parking)
 }
 
 /// A lane whose bit was taken just as its sender published is visited again.
@@ -273,6 +273,129 @@ fn an_end_wakes_the_mailbox() {
     sender.join().unwrap();
 }
 
+/// A mailbox, and its control memory as another process has it.
+fn mailbox_seen() -> (Mailbox<Loom>, Arc<Parking>, Loom) {
+    let (control, parking) = (Loom::new(control_len(1, 2), 0), Arc::new(Parking::default()));
+    (Mailbox::new(control.clone(), 1, 2, parking.clone()).unwrap(), parking, control)
+}
+
+/// A sender in another process, and how its lane is admitted.
+fn foreign(
+    control: &Loom,
+    parking: &Arc<Parking>,
+) -> (Producer<Loom>, impl FnOnce(&mut Mailbox<Loom>) + use<>) {
+    let (sender, receiver) = (sender_memory(256), receiver_memory());
+    let producer =
+        Producer::into_mailbox(sender.clone(), receiver.clone(), control.clone(), parking.clone()).unwrap();
+    (producer, |mailbox| {
+        mailbox.admit_foreign(Class(0), receiver, sender, None).unwrap();
+    })
+}
+
+/// A mailbox that takes in a lane and goes to sleep while its sender in another process publishes is woken.
+fn a_mailbox_misses_no_foreign_record() {
+    let (mut mailbox, parking, control) = mailbox_seen();
+    let (mut producer, admit) = foreign(&control, &parking);
+    let sender = thread::spawn(move || {
+        send(&mut producer, 8, 1);
+        send(&mut producer, 8, 2);
+        // Kept: an end of the lane would be one more reason to look.
+        producer
+    });
+    admit(&mut mailbox);
+    drain_all(&mut mailbox, &parking, 2);
+    drop(sender.join().unwrap());
+}
+
+/// A foreign sender and one of this process, in one mailbox: neither hides the other.
+fn foreign_and_local_senders_share_a_mailbox() {
+    let (mut mailbox, parking, control) = mailbox_seen();
+    let (mut far, admit) = foreign(&control, &parking);
+    let (_, mut near) =
+        mailbox.port().connect(Class(0), sender_memory(256), receiver_memory(), None).unwrap();
+    admit(&mut mailbox);
+    let senders = [
+        thread::spawn(move || {
+            send(&mut far, 8, 1);
+            far
+        }),
+        thread::spawn(move || {
+            send(&mut near, 8, 2);
+            near
+        }),
+    ];
+    drain_all(&mut mailbox, &parking, 2);
+    senders.into_iter().for_each(|sender| drop(sender.join().unwrap()));
+}
+
+/// A lane is handed over while its sender publishes and the mailbox has said that it sleeps.
+fn a_lane_is_handed_over_while_its_sender_publishes() {
+    let (mut mailbox, parking, control) = mailbox_seen();
+    let (mut producer, admit) = foreign(&control, &parking);
+    let sender = thread::spawn(move || {
+        send(&mut producer, 8, 1);
+        producer
+    });
+    assert!(mailbox.fall_asleep(), "it knows of no lane");
+    admit(&mut mailbox);
+    parking.park();
+    drain_all(&mut mailbox, &parking, 1);
+    drop(sender.join().unwrap());
+}
+
+/// A foreign lane's end is delivered after its records, and wakes the mailbox.
+fn a_foreign_end_wakes_the_mailbox() {
+    let (mut mailbox, parking, control) = mailbox_seen();
+    let (mut producer, admit) = foreign(&control, &parking);
+    admit(&mut mailbox);
+    let sender = thread::spawn(move || {
+        send(&mut producer, 8, 1);
+    });
+    let (mut records, mut ended) = (0, false);
+    while !ended {
+        mailbox.drain(8, |_, delivery| {
+            match delivery {
+                Delivery::Record(_) | Delivery::Foreign(_) => records += 1,
+                Delivery::Closed(violation) => {
+                    assert_eq!((records, violation), (1, None));
+                    ended = true;
+                }
+            }
+            Flow::Next
+        });
+        if !ended && mailbox.fall_asleep() {
+            parking.park();
+        }
+    }
+    sender.join().unwrap();
+}
+
+/// A sender that waits for a credit while the receiver gives it is woken.
+fn a_producer_waiting_for_a_credit_is_woken() {
+    let parking = Arc::new(Parking::default());
+    let (mut producer, consumer) = ring(256, Waiters::default());
+    let credits = Loom::new(LINE, 0);
+    let (given, seen) = (Cells::own(credits.clone(), 0, 1).unwrap(), Cells::peer(credits, 0, 1).unwrap());
+    let waiter = parking.clone();
+    let receiver = thread::spawn(move || {
+        for credit in 1..=2 {
+            given.store(0, credit, Ordering::Release);
+            if consumer.credit_wanted() {
+                waiter.wake();
+            }
+        }
+        consumer
+    });
+    while seen.load(0, Ordering::Acquire) < 2 {
+        producer.want_credit(true);
+        if seen.load(0, Ordering::Acquire) < 2 {
+            parking.park();
+        }
+        producer.want_credit(false);
+    }
+    drop(receiver.join().unwrap());
+}
+
 #[test]
 fn published_records_are_whole_and_a_relaxed_publish_is_found() {
     explore(250, published_records_are_whole);
@@ -310,5 +433,30 @@ fn a_mailbox_misses_nothing_and_readiness_cleared_after_draining_is_found() {
     explore(1200, two_senders_share_a_word);
     explore(400, an_end_wakes_the_mailbox);
     let failure = failure_with("ring.ready-cleared-late", a_mailbox_misses_no_record);
+    assert!(failure.contains("deadlock"), "{failure}");
+}
+
+#[test]
+fn foreign_lanes_miss_nothing_and_a_mailbox_that_sleeps_without_a_look_is_found() {
+    explore(1500, a_mailbox_misses_no_foreign_record);
+    explore(12000, foreign_and_local_senders_share_a_mailbox);
+    explore(1000, a_foreign_end_wakes_the_mailbox);
+    for bug in ["ring.asleep-without-a-look", "ring.doorbell-without-fence"] {
+        let failure = failure_with(bug, a_mailbox_misses_no_foreign_record);
+        assert!(failure.contains("deadlock"), "{failure}");
+    }
+}
+
+#[test]
+fn a_lane_is_handed_over_whole_and_one_admitted_in_sleep_is_found() {
+    explore(250, a_lane_is_handed_over_while_its_sender_publishes);
+    let failure = failure_with("ring.admitted-in-sleep", a_lane_is_handed_over_while_its_sender_publishes);
+    assert!(failure.contains("deadlock"), "{failure}");
+}
+
+#[test]
+fn a_wanted_credit_is_told_and_one_given_without_a_fence_is_found() {
+    explore(400, a_producer_waiting_for_a_credit_is_woken);
+    let failure = failure_with("ring.credit-without-fence", a_producer_waiting_for_a_credit_is_woken);
     assert!(failure.contains("deadlock"), "{failure}");
 }
