@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, getpeername, getsockname,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, getpeername, getsockname,
     recv, send, socketpair, sockopt,
 };
 use synod_ring::region::RegionError;
@@ -127,9 +127,104 @@ impl Ringer {
 /// Whether this is one of two sockets that were made as a pair: a connection to some service, which would take our ring for a word of
 /// ours, has a name at one end.
 fn is_bell(socket: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    let unnamed = |address| SocketAddrUnix::try_from(address).is_ok_and(|address| address.is_unnamed());
+    // Its address is the family and no more.
+    let unnamed = |address: SocketAddrAny| address.addr_len() as usize == size_of::<libc::sa_family_t>();
     Ok(sockopt::socket_domain(socket)? == AddressFamily::UNIX
         && sockopt::socket_type(socket)? == SocketType::STREAM
         && unnamed(getsockname(socket)?)
         && getpeername(socket)?.is_none_or(unnamed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{self, Bell as Sleeper, Handle as Passed};
+    use crate::testing::run;
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use rustix::net::{Shutdown, shutdown};
+    use std::future::poll_fn;
+    use synod_ring::Waiter;
+
+    #[test]
+    fn a_bells_owner_who_lets_it_fill_up_cannot_stop_who_rings() {
+        let (owners, rings) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None).unwrap();
+        // The owner decides about the flag of the end it passed on.
+        fcntl_setfl(&rings, OFlags::empty()).unwrap();
+        let ringer = memory::ringer(Passed(rings.into())).unwrap();
+        for _ in 0..100_000 {
+            ringer.wake();
+        }
+        drop(owners);
+        ringer.wake();
+    }
+
+    #[test]
+    fn a_bell_that_its_ringer_spoils_is_silent_instead_of_ringing_forever() {
+        run(1, || async {
+            let bell = Sleeper::new().unwrap();
+            let Passed(Handle(rings)) = bell.handle().unwrap();
+            shutdown(&rings, Shutdown::Both).unwrap();
+            for _ in 0..10 {
+                crate::task::yield_now().await;
+                let silent = poll_fn(|cx| Poll::Ready(bell.poll_rung(cx).is_pending()));
+                assert!(silent.await);
+            }
+        });
+    }
+
+    #[test]
+    fn a_flood_of_rings_is_heard_and_ends_when_the_flood_does() {
+        run(2, || async {
+            let bell = Sleeper::new().unwrap();
+            let ringer = memory::ringer(bell.handle().unwrap()).unwrap();
+            for _ in 0..10_000 {
+                ringer.wake();
+            }
+            let mut heard = 0;
+            while crate::time::timeout(std::time::Duration::from_millis(3), bell.rung()).await.is_ok() {
+                heard += 1;
+            }
+            assert!((1..10_000).contains(&heard), "{heard}");
+        });
+    }
+
+    #[test]
+    fn whatever_is_not_one_end_of_a_pair_is_no_bell() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("service");
+        let service = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let (server, _) = service.accept().unwrap();
+        let (datagrams, _) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (pipe, _) = rustix::pipe::pipe().unwrap();
+        let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+        let alien: [(OwnedFd, &str); 7] = [
+            (service.into(), "a socket"),
+            (client.into(), "a socket"),
+            (server.into(), "a socket"),
+            (datagrams.into(), "a socket"),
+            (tcp.into(), "a socket"),
+            (pipe, "a pipe"),
+            (eventfd, "something else"),
+        ];
+        for (descriptor, found) in alien {
+            let refused = memory::ringer(Passed(descriptor.into())).unwrap_err();
+            assert_eq!(refused, MemoryError::NotABell { found: found.into() });
+        }
+    }
+
+    #[test]
+    fn files_and_sockets_are_not_taken_for_memory() {
+        let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let directory = std::fs::File::open("/").unwrap();
+        let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let alien: [(OwnedFd, &str); 3] =
+            [(socket.into(), "a socket"), (directory.into(), "a directory"), (file.into(), "a file")];
+        for (descriptor, found) in alien {
+            let refused = memory::check(&Passed(descriptor.into()), 4096);
+            assert_eq!(refused, Err(MemoryError::NotMemory { found: found.into() }));
+        }
+    }
 }
