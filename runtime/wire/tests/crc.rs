@@ -2,7 +2,21 @@
 
 use proptest::prelude::*;
 use synod_wire::crc;
-use synod_wire::simd::{self, Kernel};
+use synod_wire::simd::{self, Kernel, Level};
+
+type Append = fn(u32, &[u8]) -> u32;
+
+/// The kernels that this processor can run; says which it cannot.
+fn kernels() -> impl Iterator<Item = (Kernel, Append)> {
+    Kernel::ALL.into_iter().filter_map(|kernel| {
+        let function = kernel.function();
+        if function.is_none() {
+            println!("CRC-32C by {kernel}: unavailable: needs {}", kernel.needs());
+        }
+        assert_eq!(function.is_some(), kernel.is_supported(), "{kernel}");
+        Some((kernel, function?))
+    })
+}
 
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15u64;
@@ -40,8 +54,7 @@ fn known_answers_come_out_of_every_kernel() {
         (&rising, 0x46DD_794E),
         (&falling, 0x113F_DB5C),
     ];
-    for kernel in Kernel::ALL {
-        let Some(append) = kernel.function() else { continue };
+    for (kernel, append) in kernels() {
         for (bytes, answer) in known {
             assert_eq!(append(0, bytes), answer, "{kernel} over {} bytes", bytes.len());
         }
@@ -54,8 +67,7 @@ fn every_kernel_equals_the_scalar_one_for_lengths_to_4096_at_all_64_alignments()
     let bytes = noise(64 + 4096 + 64);
     let base = bytes.as_ptr().align_offset(64);
     let scalar = Kernel::Scalar.function().expect("the scalar kernel runs everywhere");
-    let others: Vec<_> =
-        Kernel::ALL[1..].iter().filter_map(|&kernel| Some((kernel, kernel.function()?))).collect();
+    let others: Vec<_> = kernels().skip(1).collect();
     for alignment in 0..64 {
         for len in 0..=4096 {
             let piece = &bytes[base + alignment..][..len];
@@ -81,10 +93,8 @@ fn the_scalar_kernel_follows_the_definition() {
 fn large_blocks_agree_over_every_kernel_and_the_choice() {
     let bytes = noise((1 << 20) + 77);
     let expected = crc32c::crc32c(&bytes);
-    for kernel in Kernel::ALL {
-        if let Some(append) = kernel.function() {
-            assert_eq!(append(0, &bytes), expected, "{kernel}");
-        }
+    for (kernel, append) in kernels() {
+        assert_eq!(append(0, &bytes), expected, "{kernel}");
     }
     assert_eq!(crc::checksum(&bytes), expected);
 }
@@ -93,11 +103,13 @@ fn large_blocks_agree_over_every_kernel_and_the_choice() {
 fn forcing_scalar_shows_and_can_be_taken_back() {
     let before = simd::chosen();
     simd::force_scalar(true);
-    assert_eq!(simd::chosen(), Kernel::Scalar);
+    assert_eq!((simd::chosen(), simd::level()), (Kernel::Scalar, Level::Scalar));
+    assert!(simd::kernels().iter().all(|(_, kernel)| *kernel == "scalar"), "{:?}", simd::kernels());
     assert_eq!(crc::checksum(b"123456789"), 0xE306_9283);
     simd::force_scalar(false);
     assert_eq!(simd::chosen(), before);
-    assert!(before.is_supported());
+    assert!(before.is_supported() && simd::level().is_supported());
+    assert_eq!(simd::kernels()[0], ("crc32c", before.name()));
 }
 
 proptest! {

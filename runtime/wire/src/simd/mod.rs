@@ -1,135 +1,119 @@
-//! The kernels that compute CRC-32C, and the choice among them, made once when the first checksum is asked for.
+//! Kernels in wide registers, each with a scalar twin, and the choice among them, made once when the first is asked for.
 //!
-//! Every kernel gives the same answer as [`Kernel::Scalar`]; they differ in speed alone. The processor's features decide which can run,
-//! [`force_scalar`] overrules them. Nothing here measures time: which kernel serves which length was measured and is written down below.
+//! - CRC-32C: [`append`], by the kernels of [`Kernel`].
+//! - [`copy`] moves bytes, also out of memory that another process may be writing; [`scan`] finds words that changed;
+//!   [`sets`] intersects bitmaps.
+//!
+//! All kernels of one job give the same answer and differ in speed alone, and one is here only where it measured faster: the figures, and
+//! what was tried and not kept, stand at the head of its module. The processor's features decide, [`force_scalar`] overrules them.
 
-mod scalar;
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "calls into code compiled for processor features that were detected")]
-mod x86;
+#[expect(unsafe_code, reason = "copies through pointers")]
+pub mod copy;
+mod crc;
+pub mod scan;
+pub mod sets;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A way to compute CRC-32C.
+pub use crc::{Kernel, append, chosen};
+
+/// Which registers the kernels of [`copy`], [`scan`] and [`sets`] use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Kernel {
-    /// Tables, eight bytes a step, on any processor: what all others must equal.
+pub enum Level {
+    /// Those that every processor has: what the others must equal.
     Scalar = 1,
-    /// The `crc32c` crate: the processor's CRC instruction in three streams (or the crate's own tables without it).
-    Crate = 2,
-    /// Carry-less multiplication, four 16-byte folds at a time (SSE4.2, PCLMULQDQ).
-    Clmul128 = 3,
-    /// Carry-less multiplication, four 32-byte folds at a time (AVX2, VPCLMULQDQ).
-    Clmul256 = 4,
-    /// Carry-less multiplication, four 64-byte folds at a time (AVX-512F, VPCLMULQDQ).
-    Clmul512 = 5,
+    /// 256 bits wide.
+    Avx2 = 2,
+    /// 512 bits wide, with masks (AVX-512F, BW).
+    Avx512 = 3,
 }
 
-/// From this length on the crate's three streams of the CRC instruction beat the 16-byte folds, which the wider folds do not
-/// suffer. Median GB/s on a Zen 4 at 64 B / 1 KiB / 64 KiB, calls independent of each other: scalar 2.9 / 2.0 / 1.9, crate
-/// 7.9 / 17.7 / 26.1, pclmul-128 9.8 / 13.5 / 13.9, vpclmul-256 10.7 / 27.8 / 29.4, vpclmul-512 14.8 / 52.6 / 58.6.
-#[cfg(target_arch = "x86_64")]
-const CRATE_FROM: usize = 1024;
+static LEVEL: AtomicU8 = AtomicU8::new(0);
 
-static CHOSEN: AtomicU8 = AtomicU8::new(0);
-
-impl Kernel {
-    /// Every kernel, the slowest first.
-    pub const ALL: [Kernel; 5] =
-        [Kernel::Scalar, Kernel::Crate, Kernel::Clmul128, Kernel::Clmul256, Kernel::Clmul512];
+impl Level {
+    /// Every level, the narrowest first.
+    pub const ALL: [Level; 3] = [Level::Scalar, Level::Avx2, Level::Avx512];
 
     /// Its name in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Kernel::Scalar => "scalar",
-            Kernel::Crate => "crc32c-crate",
-            Kernel::Clmul128 => "pclmul-128",
-            Kernel::Clmul256 => "vpclmul-256",
-            Kernel::Clmul512 => "vpclmul-512",
+            Level::Scalar => "scalar",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// What a processor must have for it.
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Level::Scalar => "nothing",
+            Level::Avx2 => "AVX2",
+            Level::Avx512 => "AVX-512F and BW",
         }
     }
 
     /// Whether this processor can run it.
     pub fn is_supported(self) -> bool {
-        match self {
-            Kernel::Scalar | Kernel::Crate => true,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Clmul128 => x86::has_clmul128(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Clmul256 => x86::has_clmul256(),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Clmul512 => x86::has_clmul512(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Kernel::Clmul128 | Kernel::Clmul256 | Kernel::Clmul512 => false,
-        }
+        #[cfg(target_arch = "x86_64")]
+        let wide = |level| match level {
+            Level::Scalar => true,
+            Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt"),
+            Level::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let wide = |level| level == Level::Scalar;
+        // Whatever has the wider registers has the narrower ones.
+        Level::ALL.into_iter().take_while(|&level| level <= self).all(wide)
     }
 
-    /// The kernel itself, whatever the length, for tests and measurements; `None` where this processor cannot run it.
-    pub fn function(self) -> Option<fn(u32, &[u8]) -> u32> {
-        if !self.is_supported() {
-            return None;
-        }
-        Some(match self {
-            Kernel::Scalar => scalar::append,
-            Kernel::Crate => crc32c::crc32c_append,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Clmul128 => x86::clmul128,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Clmul256 => x86::clmul256,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Clmul512 => x86::clmul512,
-            #[cfg(not(target_arch = "x86_64"))]
-            Kernel::Clmul128 | Kernel::Clmul256 | Kernel::Clmul512 => return None,
-        })
-    }
-
-    fn best() -> Kernel {
-        Kernel::ALL.into_iter().rev().find(|kernel| kernel.is_supported()).unwrap_or(Kernel::Scalar)
+    fn best() -> Level {
+        Level::ALL.into_iter().rev().find(|level| level.is_supported()).unwrap_or(Level::Scalar)
     }
 }
 
-impl std::fmt::Display for Kernel {
+impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// Continues the CRC-32C `crc` over `bytes` with the kernel that suits this processor and this length.
+/// The widest level in use in this process; chooses it if it was not chosen yet.
 #[inline]
-pub fn append(crc: u32, bytes: &[u8]) -> u32 {
-    match CHOSEN.load(Ordering::Relaxed) {
-        #[cfg(target_arch = "x86_64")]
-        5 => x86::clmul512(crc, bytes),
-        #[cfg(target_arch = "x86_64")]
-        4 => x86::clmul256(crc, bytes),
-        #[cfg(target_arch = "x86_64")]
-        3 if bytes.len() < CRATE_FROM => x86::clmul128(crc, bytes),
-        2 | 3 => crc32c::crc32c_append(crc, bytes),
-        1 => scalar::append(crc, bytes),
-        _ => {
-            chosen();
-            append(crc, bytes)
-        }
+pub fn level() -> Level {
+    match LEVEL.load(Ordering::Relaxed) {
+        1 => Level::Scalar,
+        2 => Level::Avx2,
+        3 => Level::Avx512,
+        _ => choose(),
     }
 }
 
-/// The kernel in use in this process; chooses one if none was chosen yet.
-pub fn chosen() -> Kernel {
-    let known = CHOSEN.load(Ordering::Relaxed);
-    if let Some(kernel) = Kernel::ALL.into_iter().find(|&kernel| kernel as u8 == known) {
-        return kernel;
-    }
-    let best = Kernel::best();
+#[cold]
+fn choose() -> Level {
     // Whoever loses the race chose the same, or was forced meanwhile.
-    match CHOSEN.compare_exchange(0, best as u8, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => best,
-        Err(_) => chosen(),
+    match LEVEL.compare_exchange(0, Level::best() as u8, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => Level::best(),
+        Err(_) => level(),
     }
 }
 
-/// From now on uses the scalar kernel in this process (`true`), or the best one (`false`): for comparing, and for distrusting hardware.
+/// From now on uses the scalar kernels in this process (`true`), or the best ones (`false`): for comparing, and for distrusting hardware.
 pub fn force_scalar(scalar: bool) {
-    let kernel = if scalar { Kernel::Scalar } else { Kernel::best() };
-    CHOSEN.store(kernel as u8, Ordering::Relaxed);
+    let level = if scalar { Level::Scalar } else { Level::best() };
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    crc::force_scalar(scalar);
+}
+
+/// Each job, and the name of the kernel that does it in this process.
+pub fn kernels() -> [(&'static str, &'static str); 4] {
+    let of = |levels: &[Level]| {
+        levels.iter().rev().find(|&&one| one <= level()).map_or(Level::Scalar.name(), |one| one.name())
+    };
+    [
+        ("crc32c", chosen().name()),
+        ("copy", of(&copy::LEVELS)),
+        ("scan", of(&scan::LEVELS)),
+        ("sets", of(&sets::LEVELS)),
+    ]
 }
