@@ -14,8 +14,9 @@ use crate::simulation::{self, Incarnation};
 
 /// Peers that have connected and were not taken yet; a further one waits.
 const BACKLOG: usize = 128;
-/// Bytes that a sender may have under way, as with a kernel's usual buffers.
+/// Bytes that a sender may have under way, and what a frame counts beside its own: as with a kernel's usual buffers.
 const WINDOW: usize = 208 << 10;
+const OVERHEAD: usize = 768;
 
 type Frame = (Bytes, Vec<Handle>);
 
@@ -243,17 +244,18 @@ pub(super) struct Sender(Half);
 
 impl Sender {
     pub(super) async fn send(&mut self, frame: &[u8], handles: Vec<Handle>) -> Result<(), LocalError> {
+        let weight = frame.len() + OVERHEAD;
         let mut packet = Some((Bytes::copy_from_slice(frame), handles));
         let sent = poll_fn(|cx| {
             let step = self.0.with(|own, other, woken| {
                 if other.halves == 0 {
                     return Poll::Ready(Err(LocalError::Closed));
                 }
-                if !other.inbox.is_empty() && other.bytes + frame.len() > WINDOW {
+                if !other.inbox.is_empty() && other.bytes + weight > WINDOW {
                     own.writer = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-                other.bytes += frame.len();
+                other.bytes += weight;
                 other.inbox.extend(packet.take());
                 woken.extend(other.reader.take());
                 Poll::Ready(Ok(()))
@@ -272,7 +274,7 @@ impl Receiver {
         let received = poll_fn(|cx| {
             let step = self.0.with(|own, other, woken| match own.inbox.pop_front() {
                 Some(packet) => {
-                    own.bytes -= packet.0.len();
+                    own.bytes -= packet.0.len() + OVERHEAD;
                     woken.extend(other.writer.take());
                     Poll::Ready(Some(packet))
                 }
