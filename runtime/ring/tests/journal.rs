@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use synod_ring::layout::{LINE, RECEIVER_LEN, sender_len};
+use synod_ring::layout::{LINE, RECEIVER_LEN, footprint, sender_len};
 use synod_ring::mailbox::control_len;
 use synod_ring::sync::journal::{Journal, Journaled, Party};
-use synod_ring::{ClaimError, Class, Consumer, Flow, Mailbox, Producer, Waiter};
+use synod_ring::{ClaimError, Class, Consumer, Delivery, Flow, LaneId, Mailbox, Producer, Waiter};
 
 const SENDER: Party = Party(0);
 const RECEIVER: Party = Party(1);
@@ -197,5 +197,208 @@ fn a_sender_that_dies_after_any_step_holds_up_no_other_lane_and_is_read_to_its_l
             assert_eq!(from_victim, 4);
             return;
         }
+    }
+}
+
+/// A mailbox, its control memory, and how lanes from other processes come into it.
+struct Host {
+    journal: Journal,
+    control: usize,
+    bells: Arc<Bells>,
+    mailbox: Mailbox<Journaled>,
+}
+
+/// A lane whose sender is a party of its own: its two regions, and both ends.
+struct Foreign {
+    own: usize,
+    peer: usize,
+    id: LaneId,
+    producer: Producer<Journaled>,
+    received: usize,
+}
+
+impl Host {
+    fn new(journal: Journal) -> Self {
+        let (control, bells) = (journal.region(control_len(1, 3)), Arc::new(Bells::default()));
+        let mailbox = Mailbox::new(journal.handle(control, RECEIVER), 1, 3, bells.clone()).unwrap();
+        Self { journal, control, bells, mailbox }
+    }
+
+    fn foreign(&mut self, party: Party) -> Foreign {
+        let (own, peer) = (self.journal.region(sender_len(CAPACITY)), self.journal.region(RECEIVER_LEN));
+        let handle = |region| self.journal.handle(region, party);
+        let bells = self.bells.clone();
+        let producer =
+            Producer::into_mailbox(handle(own), handle(peer), handle(self.control), bells).unwrap();
+        let id = self.admit(own, peer);
+        Foreign { own, peer, id, producer, received: 0 }
+    }
+
+    fn admit(&mut self, own: usize, peer: usize) -> LaneId {
+        let handle = |region| self.journal.handle(region, RECEIVER);
+        self.mailbox.admit_foreign(Class(0), handle(peer), handle(own), None).unwrap()
+    }
+
+    /// Drains all that is there; every record is whole and the next of its lane. Returns the lanes that ended.
+    fn drain(&mut self, mut received: impl FnMut(LaneId) -> usize) -> Vec<LaneId> {
+        let mut ended = Vec::new();
+        self.mailbox.drain(usize::MAX, |id, delivery| {
+            match delivery {
+                Delivery::Foreign(record) => {
+                    let index = received(id);
+                    let mut copy = vec![0; record.len()];
+                    record.copy_into(&mut copy);
+                    assert_eq!((record.sequence(), copy), (index as u64, payload(index)));
+                    assert_eq!(record.tag(), [index as u8; 4]);
+                }
+                Delivery::Record(record) => {
+                    let index = received(id);
+                    assert_eq!((record.sequence(), record.payload()), (index as u64, &payload(index)[..]));
+                }
+                Delivery::Closed(violation) => {
+                    assert_eq!(violation, None);
+                    ended.push(id);
+                }
+            }
+            Flow::Next
+        });
+        ended
+    }
+}
+
+/// Counts a record of one of a few lanes; returns how many that lane had before.
+fn count<const N: usize>(lanes: [(LaneId, &mut usize); N]) -> impl FnMut(LaneId) -> usize {
+    let mut lanes = lanes;
+    move |id| {
+        let (_, received) = lanes.iter_mut().find(|(lane, _)| *lane == id).expect("a lane of this test");
+        **received += 1;
+        **received - 1
+    }
+}
+
+const OTHER: Party = Party(2);
+
+#[test]
+fn a_foreign_sender_that_dies_after_any_step_harms_no_other_and_its_records_arrive() {
+    for steps in 0.. {
+        let mut host = Host::new(Journal::new());
+        let (mut victim, mut other) = (host.foreign(SENDER), host.foreign(OTHER));
+        let (own, peer) = (host.journal.region(sender_len(CAPACITY)), host.journal.region(RECEIVER_LEN));
+        let (own, peer) = (host.journal.handle(own, RECEIVER), host.journal.handle(peer, RECEIVER));
+        let (near, mut local) = host.mailbox.port().connect(Class(0), own, peer, None).unwrap();
+        let mut from_local = 0;
+        let before = host.journal.taken(SENDER);
+        host.journal.kill_after(SENDER, before + steps);
+        for index in 0..10 {
+            victim.producer.want_credit(index % 2 == 0);
+            // It may believe that its ring is full; nobody else is held up.
+            send(&mut victim.producer, index);
+            assert!(send(&mut other.producer, index) && send(&mut local, index));
+            host.drain(count([
+                (victim.id, &mut victim.received),
+                (other.id, &mut other.received),
+                (near, &mut from_local),
+            ]));
+            assert_eq!((other.received, from_local), (index + 1, index + 1));
+            assert!(host.mailbox.fall_asleep(), "nothing is left that only a dead sender could finish");
+        }
+        let lived = host.journal.taken(SENDER) < before + steps;
+        let published = host.journal.memory(victim.own)[0];
+        assert!(host.mailbox.orphan(victim.id));
+        assert!(send(&mut other.producer, 10) && send(&mut local, 10));
+        let ended = host.drain(count([(other.id, &mut other.received), (near, &mut from_local)]));
+        assert_eq!((ended, other.received, from_local), (vec![victim.id], 11, 11));
+        assert!(host.mailbox.fall_asleep());
+        assert_eq!(host.journal.memory(victim.peer)[0], published, "all that it published was freed");
+        let read = (0..victim.received).map(|index| footprint(payload(index).len()) as u64).sum::<u64>();
+        assert!(read <= published && published < read + CAPACITY as u64, "{read} of {published} is records");
+        if lived {
+            assert_eq!(victim.received, 10, "the run in which it lived");
+            assert!(steps > 10 * 5, "the enumeration covered every record: {steps} steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_mailbox_that_dies_after_any_step_leaves_its_foreign_senders_going_until_their_rings_are_full() {
+    for steps in 0.. {
+        let mut host = Host::new(Journal::new());
+        let (mut first, mut second) = (host.foreign(SENDER), host.foreign(OTHER));
+        let before = host.journal.taken(RECEIVER);
+        host.journal.kill_after(RECEIVER, before + steps);
+        let (mut sent, journal) = (0, host.journal.clone());
+        let dead = || journal.taken(RECEIVER) == before + steps;
+        while sent < 24 && !dead() {
+            assert!(send(&mut first.producer, sent) && send(&mut second.producer, sent));
+            sent += 1;
+            host.drain(count([(first.id, &mut first.received), (second.id, &mut second.received)]));
+            assert_eq!((first.received, second.received), (sent, sent));
+            assert!(host.mailbox.fall_asleep());
+        }
+        if !dead() {
+            assert_eq!(sent, 24, "the run in which it lived");
+            assert!(steps > 24 * 3, "the enumeration covered every record: {steps} steps");
+            return;
+        }
+        for lane in [&mut first, &mut second] {
+            let (mut more, freed) = (sent, lane.received);
+            while send(&mut lane.producer, more) {
+                more += 1;
+            }
+            assert!((1..=CAPACITY / LINE).contains(&(more - freed)), "the ring fills up, and no further");
+            assert!(lane.producer.fall_asleep(60).unwrap(), "it may wait for what the node tells");
+        }
+        // Where it stood when it died, everything since is still there to read: nothing was written over.
+        host.drain(count([(first.id, &mut first.received), (second.id, &mut second.received)]));
+        assert!(first.received > sent && second.received > sent);
+    }
+}
+
+#[test]
+fn a_lane_handed_over_after_any_step_of_its_sender_reads_as_a_prefix_of_its_records() {
+    let mut host = Host::new(Journal::new());
+    let before = host.journal.steps().len();
+    let mut lane = host.foreign(SENDER);
+    for index in 0..3 {
+        assert!(send(&mut lane.producer, index));
+    }
+    drop(lane.producer);
+    let (mut last, steps) = (0, host.journal.steps());
+    for prefix in before..=steps.len() {
+        let mut replayed = Host::new(host.journal.replay(prefix));
+        let (id, mut received) = (replayed.admit(lane.own, lane.peer), 0);
+        let ended = replayed.drain(count([(id, &mut received)]));
+        assert!(received == last || received == last + 1, "each step publishes at most one record");
+        assert_eq!(!ended.is_empty(), prefix == steps.len(), "the last step is the end");
+        assert!(replayed.mailbox.fall_asleep());
+        last = received;
+    }
+    assert_eq!(last, 3);
+}
+
+#[test]
+fn who_sends_into_a_foreign_mailbox_stores_in_its_own_region_alone_and_so_does_the_mailbox() {
+    let mut host = Host::new(Journal::new());
+    let mut lane = host.foreign(SENDER);
+    for index in 0..40 {
+        lane.producer.want_credit(true);
+        if !send(&mut lane.producer, index) {
+            assert!(lane.producer.fall_asleep(60).unwrap());
+            host.drain(count([(lane.id, &mut lane.received)]));
+            assert!(send(&mut lane.producer, index));
+            assert!(host.mailbox.credit_wanted(lane.id));
+        }
+        lane.producer.want_credit(false);
+    }
+    host.drain(count([(lane.id, &mut lane.received)]));
+    assert!(host.mailbox.fall_asleep());
+    host.mailbox.wake_up();
+    let Foreign { own, peer, id, producer, .. } = lane;
+    drop(producer);
+    assert_eq!(host.drain(count([])), [id]);
+    for step in host.journal.steps() {
+        let whose = if step.region == own { SENDER } else { RECEIVER };
+        assert_eq!(step.party, whose, "{step:?}: {own} is the sender's, {peer} and {} are not", host.control);
     }
 }
