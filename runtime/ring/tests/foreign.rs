@@ -15,6 +15,9 @@ use synod_ring::{
 const URGENT: Class = Class(0);
 const BULK: Class = Class(1);
 
+/// Where a sender's records start.
+const DATA: usize = sender_len(0);
+
 /// Counts how often it was woken.
 #[derive(Default)]
 struct Bells(AtomicUsize);
@@ -35,6 +38,9 @@ struct Rig {
     control: Hardware,
     bells: Arc<Bells>,
 }
+
+/// A lane's end, and the rule that was broken.
+type Ended = (LaneId, Option<Violation>);
 
 /// The two regions of a lane that is on its way.
 struct Regions {
@@ -76,7 +82,7 @@ impl Rig {
     }
 
     /// Drains up to `budget` records; returns them as lane and first byte, and the ends of lanes.
-    fn drained(&mut self, budget: usize) -> (Vec<(LaneId, u8)>, Vec<(LaneId, Option<Violation>)>) {
+    fn drained(&mut self, budget: usize) -> (Vec<(LaneId, u8)>, Vec<Ended>) {
         let (mut records, mut ended) = (Vec::new(), Vec::new());
         self.mailbox.drain(budget, |id, delivery| {
             match delivery {
@@ -304,19 +310,17 @@ fn foreign_lanes_in_every_word_of_a_large_class_are_found_among_others() {
 fn a_foreign_sender_that_breaks_a_rule_is_cut_by_name_and_the_others_go_on() {
     /// What the sender stores, as words of its region, and what it is told for it.
     type Lie = (&'static [(usize, u64)], Violation);
-    let data = sender_len(0);
     let capacity = 16384;
     let lies: [Lie; 5] = [
         (&[(0, 16384 + 128)], Violation::TailTooFar { head: 64, found: 16384 + 128, capacity }),
         (&[(0, 0)], Violation::TailWentBack { known: 64, found: 0 }),
         (&[(0, 65)], Violation::Misaligned { found: 65 }),
         (
-            &[(256 + 64, 4000), (256 + 72, 1), (0, 128)],
+            &[(DATA + 64, 4000), (DATA + 72, 1), (0, 128)],
             Violation::RecordTooLong { at: 64, len: 4000, published: 64 },
         ),
-        (&[(256 + 64, 8), (256 + 72, 7), (0, 128)], Violation::Sequence { at: 64, expected: 1, found: 7 }),
+        (&[(DATA + 64, 8), (DATA + 72, 7), (0, 128)], Violation::Sequence { at: 64, expected: 1, found: 7 }),
     ];
-    assert_eq!(data, 256);
     for (lie, violation) in lies {
         let mut rig = Rig::new(1, 4);
         let (regions, mut liar) = rig.sender();
