@@ -306,12 +306,14 @@ fn take(socket: &AsyncFd<OwnedFd>) -> io::Result<Result<Option<Frame>, LocalErro
                 handles.extend(descriptors.map(|descriptor| Handle(descriptor.into())));
             }
         }
-        Ok(if packet.flags.contains(ReturnFlags::CTRUNC) {
+        let truncated = packet.flags.contains(ReturnFlags::CTRUNC);
+        Ok(if truncated && handles.len() < HANDLES_MAX {
+            reach!("local.no_descriptors");
+            Err(LocalError::NoDescriptors)
+        } else if truncated || handles.len() > HANDLES_MAX {
+            // Alignment leaves room for one or two more than were asked for.
             reach!("local.handles_refused");
-            Err(match handles.len() {
-                HANDLES_MAX => LocalError::TooManyHandles { limit: HANDLES_MAX },
-                _ => LocalError::NoDescriptors,
-            })
+            Err(LocalError::TooManyHandles { limit: HANDLES_MAX })
         } else if size > FRAME_MAX {
             reach!("local.frame_refused");
             Err(LocalError::TooLarge { size, limit: FRAME_MAX })
