@@ -266,6 +266,48 @@ fn a_run_given_up_at_any_moment_goes_on_and_repeats_no_finished_step() {
     });
 }
 
+/// A run whose journal finds `room` bytes on the disk, then as much as it wants: why it ended first, if it did, and its journal in the end.
+#[cfg(madsim)]
+async fn filled(room: u64) -> (Option<String>, Vec<Line>) {
+    use synod_platform::{disk::control, simulation};
+    let steps = vec![step("a", "agent", &[]), step("b", "agent", &["a"]), step("c", "agent", &["b"])];
+    let stage = Stage::set(plan(steps)).await;
+    stage.seat("agent", |desk| async move { Ok(desk.handoff("client")) }).await;
+    control::change(simulation::current_node(), |faults| faults.capacity = Some(room));
+    let first = stage.ask(WITHIN).await.err().map(|error| error.to_string());
+    control::restore(simulation::current_node());
+    let before = stage.lines().await;
+    let ran = stage.run().await;
+    assert_eq!(names(&ran.done), ["a", "b", "c"], "with room for {room} bytes");
+    let lines = stage.lines().await;
+    assert_eq!(lines[..before.len()], before[..], "what was durable stays");
+    // It would take up the room of the next run.
+    control::wipe(simulation::current_node());
+    stage.over().await;
+    (first, lines)
+}
+
+#[cfg(madsim)]
+#[test]
+fn a_run_whose_disk_is_full_ends_saying_so_and_goes_on_when_there_is_space_again() {
+    testing::run(10, || async {
+        let (mut ended, mut room) = (0, 0);
+        while room < 8 << 10 {
+            let (first, lines) = filled(room).await;
+            let counts = counts(&lines);
+            assert!(counts.values().all(|(_, done)| *done == 1), "room for {room} bytes: {lines:#?}");
+            for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.event == Happened::Done) {
+                let again = |later: &Line| later.step == line.step && later.event == Happened::Started;
+                assert!(!lines[at..].iter().any(again), "room for {room} bytes: {lines:#?}");
+            }
+            let Some(why) = first else { break };
+            assert!(why.contains("the journal of the run") && why.contains("no space is left"), "{why}");
+            (ended, room) = (ended + 1, room + 61);
+        }
+        assert!((10..100).contains(&ended), "the disk was full at {ended} moments");
+    });
+}
+
 #[test]
 fn a_veto_stops_the_step_that_reads_the_output_until_it_is_lifted_and_only_its_owners_may_give_it() {
     testing::run(4, || async {

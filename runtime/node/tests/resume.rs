@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -70,7 +70,9 @@ fn result(output: &Output) -> (Value, Value) {
 
 fn journal(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("journal.jsonl")).expect("a journal");
-    text.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
+    // What is being written this moment is no line yet.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect()
 }
 
 /// No step is started after it was done, and none is done twice.
@@ -122,6 +124,46 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_result_and_repeats_no_finished
     }
     println!("{kills} kills over {takes:?}: {resumed} runs resumed, {repeats} of them with finished steps");
     assert!(resumed > 0, "no kill hit a run that had begun");
+}
+
+#[test]
+fn of_two_resumes_of_one_run_the_second_is_refused_and_the_first_goes_on_unharmed() {
+    let (tree, base) = (tree(1), TempDir::new().expect("a temporary folder"));
+    let plan = plan(tree.path(), base.path());
+    let (out, config) = (base.path().join("runs"), base.path().join("node.toml"));
+    // LINTER is a program that works until it is told to go on.
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents/tests/external/program.py");
+    let text = format!("[agents.linter]\nexec = [\"python3\", \"{}\", \"waits\"]\n", program.display());
+    fs::write(&config, text).expect("our own file");
+    let happened = |run: &Path, step: &str, event: &str| {
+        journal(run).iter().filter(|line| line["step"] == step && line["event"] == event).count()
+    };
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let begin = ["run", path(&plan), "--embedded", "--config", path(&config), "--out", path(&out)];
+    let mut killed = synod(&begin).spawn().expect("it starts");
+    until(&|| only_run(&out).is_some_and(|run| run.join("journal.jsonl").exists()));
+    let run = only_run(&out).expect("a run");
+    until(&|| happened(&run, "lint", "started") == 1);
+    killed.kill().expect("our own child");
+    killed.wait().expect("our own child");
+
+    let resume = ["run", "--resume", path(&run), "--config", path(&config), "--format", "json"];
+    let first = synod(&resume).spawn().expect("it starts");
+    until(&|| happened(&run, "lint", "started") == 2);
+    let second = synod(&resume).output().expect("it starts");
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(3), "{told}");
+    assert!(told.contains("another process runs this plan"), "{told}");
+    assert!(!run.join("director/verdict.json").exists(), "the second gives no verdict");
+    fs::write(run.join("linter/go"), "").expect("our own file");
+    let first = first.wait_with_output().expect("our own child");
+    assert_eq!(result(&first).0, "fail");
+    assert_nothing_repeated(&journal(&run));
+    assert_eq!(happened(&run, "", "resumed"), 1);
 }
 
 #[test]

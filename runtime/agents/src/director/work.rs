@@ -52,6 +52,11 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
 
     desk.progress(0.9, "weighing the findings");
     let (mut journal, lines) = Journal::open(Path::new(&order.folder)).await?;
+    // Who runs the same plan at the same time was quicker.
+    if let Some(handoff) = verdict_in(&lines, &own) {
+        journal.close().await?;
+        return Ok(handoff);
+    }
     let vetoes = standing(&lines);
     for (step, (agent, _)) in &vetoes {
         let why = "DIRECTOR: the verdict may weigh it, for it hands nothing on".into();
@@ -150,9 +155,7 @@ async fn new_plan(order: &Task) -> Result<Plan, WorkError> {
 /// The handoff of the verdict, if an earlier life gave one.
 async fn verdict_before(order: &Task, own: &[&Step]) -> Result<Option<Handoff>, WorkError> {
     let (mut journal, lines) = Journal::open(Path::new(&order.folder)).await?;
-    let last = own.last().and_then(|step| {
-        lines.iter().rev().find(|line| line.step == step.id && line.event == Happened::Done)?.handoff.clone()
-    });
+    let last = verdict_in(&lines, own);
     if last.is_some() && lines.last().is_none_or(|line| line.event != Happened::Ended) {
         let folder = RunFolder::of(&order.folder, task::DIRECTOR);
         let verdict: Verdict = folder.read_json("director/verdict.json").await?;
@@ -160,6 +163,12 @@ async fn verdict_before(order: &Task, own: &[&Step]) -> Result<Option<Handoff>, 
     }
     journal.close().await?;
     Ok(last)
+}
+
+/// The handoff of the verdict, if the journal has it.
+fn verdict_in(lines: &[Line], own: &[&Step]) -> Option<Handoff> {
+    let step = own.last()?;
+    lines.iter().rev().find(|line| line.step == step.id && line.event == Happened::Done)?.handoff.clone()
 }
 
 /// Has PROJECT_ORCHESTRATOR run the plan. One that crashes goes on from the journal when it is asked again.

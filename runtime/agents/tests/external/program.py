@@ -71,6 +71,10 @@ for line in sys.stdin:
         with open(os.path.join(folder, "new.txt"), "w") as file:
             file.write(f"by token {token}\n")
         say(type="handoff", id=id, writes={"token": token, "files": {"src/new.txt": "new.txt"}})
+    elif mode == "waits":
+        while not os.path.exists(os.path.join(folder, "go")):
+            time.sleep(0.005)
+        say(type="handoff", id=id)
     elif mode in ("silent", "silent-to-cancels"):
         say(type="progress", id=id, fraction=0.0, sentence="begun")
         time.sleep(600)
