@@ -26,6 +26,8 @@ pub use error::LocalError;
 use real as arm;
 #[cfg(madsim)]
 use sim as arm;
+#[cfg(not(madsim))]
+pub(crate) use socket_file::SocketFile;
 
 /// The most bytes that one frame has.
 pub const FRAME_MAX: usize = 64 << 10;

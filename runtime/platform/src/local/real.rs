@@ -19,8 +19,7 @@ use synod_probe::reach;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::socket_file::SocketFile;
-use super::{Access, FRAME_MAX, HANDLES_MAX, LocalError, PeerProcess};
+use super::{Access, FRAME_MAX, HANDLES_MAX, LocalError, PeerProcess, SocketFile};
 use crate::memory::Handle;
 
 /// Peers that have connected and were not taken yet; a further one waits.
@@ -31,8 +30,9 @@ const KNOCK_AGAIN_LONGEST: Duration = Duration::from_millis(50);
 
 /// A socket that listens, and its file.
 pub(super) struct Listener {
-    socket: AsyncFd<OwnedFd>,
+    /// First, so that it goes first: while the socket is open no other file can have its inode's number.
     file: SocketFile,
+    socket: AsyncFd<OwnedFd>,
 }
 
 impl Listener {
@@ -53,7 +53,7 @@ impl Listener {
         let (file, socket) = placed.map_err(|error| path_error("listening", path, error))?;
         let socket =
             watched(socket, Interest::READABLE).map_err(|error| system("watching a socket", error))?;
-        Ok(Self { socket, file })
+        Ok(Self { file, socket })
     }
 
     pub(super) async fn accept(&mut self) -> Result<(Sender, Receiver, PeerProcess), LocalError> {

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,7 @@ use super::frame::Encoder;
 use super::hello::Hello;
 pub(super) use super::tls::Keys;
 use super::{Address, Credentials, DATAGRAM_MAX, NetError, PeerIdentity, Proof};
+use crate::local::SocketFile;
 
 /// The writing end of a byte stream.
 pub(super) struct WriteHalf(Box<dyn AsyncWrite + Send + Unpin>);
@@ -190,24 +191,20 @@ async fn greet_unix(stream: UnixStream, credentials: &Credentials) -> Result<Con
     Connection::greet(write, read, &our_hello(credentials), prove).await
 }
 
-/// A Unix socket with its file, which goes with it unless someone else has put another in its place.
+/// A Unix socket that listens, and its file.
 struct UnixSocket {
+    /// First, so that it goes first: while the socket is open no other file can have its inode's number.
+    _file: SocketFile,
     listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
 }
 
 impl UnixSocket {
-    /// Binds beside the path and moves the socket there when its mode is right, so that nobody meets it with another.
     async fn bind(path: &Path) -> Result<Self, NetError> {
         let address = Address::Unix(path.to_owned());
         match UnixStream::connect(path).await {
             Ok(_) => return Err(NetError::AddressInUse { address }),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                // A file that is no socket refuses too: it is not ours to replace.
-                use std::os::unix::fs::FileTypeExt;
-                let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
-                if !is_socket {
+                if !SocketFile::is_socket(path) {
                     return Err(NetError::AddressInUse { address });
                 }
                 reach!("net.stale_socket_replaced");
@@ -215,30 +212,13 @@ impl UnixSocket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(bind_error(&address, &error)),
         }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push("~");
-        let beside = PathBuf::from(beside);
-        let bound = (|| {
-            match std::fs::remove_file(&beside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let listener = UnixListener::bind(&beside)?;
-            std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
-            let inode = std::fs::symlink_metadata(&beside)?.ino();
-            std::fs::rename(&beside, path)?;
-            Ok(Self { listener, path: path.to_owned(), inode })
-        })();
-        bound.map_err(|error| bind_error(&address, &error))
-    }
-}
-
-impl Drop for UnixSocket {
-    fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            // Nothing to be done if this fails: the next listener replaces the stale file.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        let placed = SocketFile::place(path, |beside| {
+            let listener = UnixListener::bind(beside)?;
+            std::fs::set_permissions(beside, std::fs::Permissions::from_mode(0o600))?;
+            Ok(listener)
+        });
+        let (file, listener) = placed.map_err(|error| bind_error(&address, &error))?;
+        Ok(Self { _file: file, listener })
     }
 }
 
