@@ -90,8 +90,11 @@ impl Place {
         let handoff: Handoff = serde_json::from_slice(answer.payload()).expect("a handoff");
         let report = self.output(&format!("{}/findings.json", role.name())).await;
         assert_eq!(self.content().await, before, "the tree is left as it was");
-        let left = files::list(&self.run().join("..")).await.expect("a folder");
-        assert_eq!(left, ["one"], "no scratch folder is left");
+        let runs = self.scratch.path().join("runs");
+        let mut left = files::list(&runs).await.expect("a folder");
+        left.extend(files::list(&runs.join(".scratch")).await.unwrap_or_default());
+        left.retain(|name| name != ".scratch");
+        assert_eq!(left, ["one"], "nothing is left of a scratch folder");
         (handoff, serde_json::from_str(&report).expect("its form"))
     }
 
@@ -302,6 +305,107 @@ fn planted_defects_are_found_in_four_languages_and_clean_twins_are_clean() {
         .await;
         let (_, report) = twin.let_work(Role::Linter).await;
         assert_eq!(told(&report.findings), Vec::<String>::new());
+    });
+}
+
+/// What a tool run by hand in a tree says of it: whether it takes it. Nothing if the tool is not here.
+async fn takes(tool: &str, args: &[&str], tree: &Path) -> Option<bool> {
+    let Some(found) = process::which(tool) else {
+        println!("unavailable: needs {tool}");
+        return None;
+    };
+    let tool = Tool::new(found)
+        .args(args.iter().copied())
+        .inherit(&["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"])
+        .directory(tree)
+        .time_limit(WITHIN);
+    Some(tool.run().await.expect("it runs").is_success())
+}
+
+#[test]
+fn broken_manifests_and_lock_files_are_told_and_every_agent_goes_on() {
+    testing::run(1, || async {
+        let top = format!("{MANIFEST}\n[dependencies]\nlow = {{ path = \"low\", version = \"0.1\" }}\n");
+        let low = MANIFEST.replace("planted", "low");
+        let apart = format!("{}[workspace]\n", MANIFEST.replace("planted", "apart"));
+        let lock = "version = 4\n\n[[package]]\nname = \"low\"\nversion = \"0.1.0\"\n\n[[package]]\nname = \"planted\"\nversion = \"0.1.0\"\ndependencies = [\n \"low\",\n]\n";
+        let held = "{\n  \"lockfileVersion\": 3,\n  \"packages\": { \"\": { \"dependencies\": { \"a\": \"file:a\" } } }\n}\n";
+        let sound = [
+            ("Cargo.toml", top.as_str()),
+            ("Cargo.lock", lock),
+            ("src/lib.rs", "pub fn f() {}\n"),
+            ("low/Cargo.toml", low.as_str()),
+            ("low/src/lib.rs", "pub fn g() {}\n"),
+            ("apart/Cargo.toml", apart.as_str()),
+            ("apart/src/lib.rs", "pub fn h() {}\n"),
+            ("web/package.json", "{\n  \"private\": true,\n  \"dependencies\": { \"a\": \"file:a\" }\n}\n"),
+            ("web/package-lock.json", held),
+            ("py/pyproject.toml", "[project]\nname = \"x\"\nversion = \"1\"\n"),
+            ("c/Makefile", "all:\n\ttrue\n"),
+        ];
+        let broken = |path: &str, text: &str| match path {
+            "Cargo.lock" => text.replace("0.1.0", "0.2.0"),
+            "apart/Cargo.toml" => text.replace("[workspace]", "[workspace"),
+            "web/package.json" => text.replace("}\n}", "},\n}"),
+            "web/package-lock.json" => text.replace("\"lockfileVersion\": 3,", "<<<<<<< HEAD"),
+            "py/pyproject.toml" => text.replace("\"1\"", "1."),
+            "c/Makefile" => text.replace('\t', "        "),
+            _ => text.to_string(),
+        };
+        let other: Vec<(&str, String)> =
+            sound.iter().map(|(path, text)| (*path, broken(path, text))).collect();
+        let other: Vec<(&str, &str)> = other.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let (planted, twin) = (Place::with(&other).await, Place::with(&sound).await);
+
+        // What their own tools say.
+        for (tool, args, folder) in [
+            ("cargo", &["metadata", "--locked", "--offline", "--format-version=1"][..], ""),
+            ("cargo", &["metadata", "--offline", "--format-version=1"][..], "apart"),
+            ("make", &["-n"][..], "c"),
+        ] {
+            let taken = takes(tool, args, &twin.tree().join(folder)).await;
+            assert!(taken != Some(false), "{tool} refuses the twin's {folder}");
+            assert!(
+                takes(tool, args, &planted.tree().join(folder)).await != Some(true),
+                "{tool} takes {folder}"
+            );
+        }
+
+        let told_of = async |place: &Place, role: Role| {
+            let (_, report) = place.let_work(role).await;
+            let about = |one: &&Finding| ["lint.", "locks."].iter().any(|kind| one.rule.starts_with(kind));
+            let told = report
+                .findings
+                .iter()
+                .filter(about)
+                .map(|one| format!("{} {} {}", one.severity, one.rule, one.place));
+            told.collect::<BTreeSet<String>>()
+        };
+        assert_eq!(
+            told_of(&planted, Role::Linter).await,
+            BTreeSet::from(
+                [
+                    "high lint.toml-syntax apart/Cargo.toml:5:11",
+                    "high lint.json-syntax web/package.json:4:1",
+                    "high lint.json-syntax web/package-lock.json:2:3",
+                    "high lint.toml-syntax py/pyproject.toml:3:13",
+                    "high lint.makefile-blanks c/Makefile:2",
+                ]
+                .map(String::from)
+            )
+        );
+        assert_eq!(
+            told_of(&planted, Role::Security).await,
+            BTreeSet::from(
+                ["medium locks.mismatch Cargo.toml:3", "medium locks.mismatch low/Cargo.toml:3"]
+                    .map(String::from)
+            )
+        );
+        assert_eq!(told_of(&twin, Role::Linter).await, BTreeSet::new());
+        assert_eq!(told_of(&twin, Role::Security).await, BTreeSet::new());
+        for role in [Role::Architect, Role::Docgen, Role::Testbed] {
+            planted.let_work(role).await;
+        }
     });
 }
 

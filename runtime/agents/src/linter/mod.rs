@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod format;
 pub mod gcc;
 pub mod links;
+pub mod makefile;
 pub mod structured;
 pub mod tools;
 pub mod work;
@@ -42,6 +43,7 @@ pub fn file(path: &str, content: &[u8], exists: &dyn Fn(&str) -> bool) -> Vec<Fi
         findings.extend(structured::check(path, text));
         findings.extend(links::check(path, text, exists));
         findings.extend(format::check(path, text));
+        findings.extend(makefile::check(path, text));
     }
     if tree::is_test_data(path) {
         for finding in &mut findings {

@@ -1,7 +1,7 @@
 //! Files in TOML and JSON that a parser of that language refuses, with line and column.
 //!
-//! Templates (with `{{` or `{%`) are not judged. JSON with comments or trailing commas is told mildly, and not at all
-//! where the tool that reads the file is known to allow them.
+//! Templates (with `{{` or `{%`) are not judged. JSON with comments or trailing commas is told mildly, not at all
+//! where the tool that reads the file is known to allow them, and as broken where it is known to refuse them.
 
 use serde::de::IgnoredAny;
 
@@ -14,9 +14,9 @@ pub fn check(path: &str, text: &str) -> Option<Finding> {
     if path.to_ascii_lowercase().contains("template") || text.contains("{{") || text.contains("{%") {
         return None;
     }
-    match tree::extension(path).as_str() {
-        "toml" => check_toml(path, text),
-        "json" => check_json(path, text),
+    match (tree::name(path), tree::extension(path).as_str()) {
+        ("Cargo.lock" | "poetry.lock" | "uv.lock" | "Pipfile", _) | (_, "toml") => check_toml(path, text),
+        ("composer.lock" | "Pipfile.lock", _) | (_, "json") => check_json(path, text),
         _ => None,
     }
 }
@@ -56,7 +56,7 @@ fn check_json(path: &str, text: &str) -> Option<Finding> {
             "call it .jsonl or .ndjson, or make it one array",
         ));
     }
-    if serde_json::from_str::<IgnoredAny>(&without_comments(text)).is_ok() {
+    if !is_strict(path) && serde_json::from_str::<IgnoredAny>(&without_comments(text)).is_ok() {
         if allows_comments(path) {
             return None;
         }
@@ -77,6 +77,19 @@ fn check_json(path: &str, text: &str) -> Option<Finding> {
         format!("not valid JSON: {}", one_line(reason)),
         "correct the line; whatever reads this file stops here",
     ))
+}
+
+/// Manifests and lock files, which no package manager reads with comments or trailing commas in them.
+fn is_strict(path: &str) -> bool {
+    matches!(
+        tree::name(path),
+        "package.json"
+            | "package-lock.json"
+            | "npm-shrinkwrap.json"
+            | "composer.json"
+            | "composer.lock"
+            | "Pipfile.lock"
+    )
 }
 
 /// Files whose readers are known to allow comments.
@@ -191,6 +204,18 @@ mod tests {
         assert_eq!((finding.rule.as_str(), finding.severity), ("lint.json-comments", Severity::Info));
         assert_eq!(told("tsconfig.base.json", text), None);
         assert_eq!(told(".vscode/x.json", text), None);
+    }
+
+    #[test]
+    fn manifests_and_lock_files_are_broken_by_what_their_readers_refuse() {
+        let finding = check("web/package.json", "{\n  \"name\": \"x\",\n}\n").expect("npm refuses it");
+        assert_eq!((finding.rule.as_str(), finding.severity), ("lint.json-syntax", Severity::High));
+        assert_eq!(finding.place.to_string(), "web/package.json:3:1");
+        assert_eq!(
+            told("Cargo.lock", "version = 4\n<<<<<<< HEAD\n"),
+            Some(("lint.toml-syntax".into(), "Cargo.lock:2:9".into()))
+        );
+        assert_eq!(told("Cargo.lock", "version = 4\n"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The corpus of secret patterns is data (`corpus.toml`), documented at its top.
 
 pub mod advisories;
+pub mod fit;
 pub mod locks;
 pub mod permissions;
 pub mod secrets;

@@ -12,7 +12,7 @@ use synod_platform::{files, process};
 use crate::finding::{Finding, Severity, Tally, arrange};
 use crate::security::advisories::{self, Advisory};
 use crate::security::unsafe_code::Uses;
-use crate::security::{locks, permissions, secrets::Corpus};
+use crate::security::{fit, locks, permissions, secrets::Corpus};
 use crate::shell::{Desk, WorkError};
 use crate::task::{self, Handoff, Report};
 use crate::tree::Tree;
@@ -72,6 +72,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         }
     }
     findings.extend(locks::missing(&tree, &|path| manifests.get(path).cloned()));
+    findings.extend(fit::check(&manifests));
     findings.extend(uses.findings());
     let mut warnings = Vec::from_iter(cut);
     match weaknesses(desk, &manifests).await? {
