@@ -156,6 +156,33 @@ fn work_stops_at_its_deadline_and_when_its_requester_gives_up() {
 }
 
 #[test]
+fn work_that_heeds_nothing_is_given_up_soon_after_its_requester_did() {
+    testing::run(1, || async {
+        let context = context();
+        let (began, begun) = watch::channel(0);
+        let post = Post::open_with(&context, "worker", move |desk| {
+            let first = began.send_if_modified(|times| std::mem::replace(times, 1) == 0);
+            async move {
+                if first {
+                    std::future::pending::<()>().await;
+                }
+                Ok(desk.handoff("client"))
+            }
+        });
+        let post = post.await.expect("its place is free");
+        let (_phase, phase) = watch::channel(Phase::Serve);
+        task::spawn(post.run(phase)).detach();
+        let client = context.agent("client").expect("free");
+        let (asking, mut begun) = (client.clone(), begun);
+        let long = Duration::from_secs(3600);
+        let hung = task::spawn(async move { ask(&asking, order(long)).await });
+        begun.changed().await.expect("it begins");
+        hung.abort();
+        ask(&client, order(long)).await.expect("the post is free for the next task");
+    });
+}
+
+#[test]
 fn a_panic_is_told_to_the_requester_and_ends_the_post_which_can_be_opened_again() {
     testing::run(1, || async {
         let context = context();

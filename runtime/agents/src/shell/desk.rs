@@ -1,22 +1,18 @@
 //! What the work on one task has at hand: the task, its time, the run folder, and the other agents.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use synod_fabric::{Agent as Member, Priority, RequestOptions, Subscription};
-use synod_platform::task;
 use synod_platform::time::{self, Mono};
+use synod_platform::{task, watch};
 use synod_probe::reach;
 
 use super::WorkError;
 use crate::folder::RunFolder;
 use crate::task::{Handoff, Progress, Task, Veto, progress_subject, veto_subject};
 use crate::workflow::lease::Leases;
-
-/// How often waiting work looks whether it shall go on.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What an agent's work has at hand. Cheap to clone; stays on its context.
 #[derive(Debug, Clone)]
@@ -25,7 +21,7 @@ pub struct Desk {
     agent: Member,
     task: Rc<Task>,
     deadline: Mono,
-    cancelled: Rc<Cell<bool>>,
+    cancelled: watch::Receiver<bool>,
 }
 
 impl Desk {
@@ -34,7 +30,7 @@ impl Desk {
         agent: Member,
         task: Task,
         deadline: Mono,
-        cancelled: Rc<Cell<bool>>,
+        cancelled: watch::Receiver<bool>,
     ) -> Self {
         Desk { name, agent, task: Rc::new(task), deadline, cancelled }
     }
@@ -98,16 +94,23 @@ impl Desk {
 
     /// Waits until the work shall not go on, and says why. To be raced with what has no breath to come up for.
     pub async fn given_up(&self) -> WorkError {
+        let mut cancelled = self.cancelled.clone();
         loop {
             if let Err(why) = self.look() {
                 return why;
             }
-            time::sleep(LOOK.min(self.left())).await;
+            // A post that is gone cancels nothing, and takes the work with it.
+            let changed = async {
+                if cancelled.changed().await.is_err() {
+                    std::future::pending().await
+                }
+            };
+            let _ = time::timeout(self.left(), changed).await;
         }
     }
 
     fn look(&self) -> Result<(), WorkError> {
-        if self.cancelled.get() {
+        if *self.cancelled.borrow() {
             return Err(WorkError::Cancelled);
         }
         if self.left().is_zero() {

@@ -3,7 +3,6 @@
 //! Panics are contained in every hook and told; so is a hook that never ends, unless it blocks its thread. A crash ends the
 //! agent's life but not the post: tasks that wait are kept for the next life, if there is one.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -27,8 +26,10 @@ use crate::task::{Handoff, Task, cancel_subject, task_subject};
 
 /// Tasks that may wait at one agent, for each priority.
 const QUEUE: usize = 64;
-/// How often a running task looks whether its requester still waits.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long work may take to end by itself after its deadline.
+const OVERTIME: Duration = Duration::from_millis(200);
+/// How long work may take to end by itself after it was cancelled: long enough for a program to be told of it.
+const HEED: Duration = Duration::from_secs(2);
 /// How long each of the last hooks may take: `drain`, `stop` and `crash`.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -349,14 +350,16 @@ impl Post {
         let deadline = message.deadline().map_or(within, |deadline| deadline.min(within));
         event!("agent.task", agent = name, task = task.id.as_str());
         let run = task.run.clone();
-        let cancelled = Rc::new(Cell::new(false));
-        let desk = Desk::new(name, self.agent.clone(), task, deadline, cancelled.clone());
+        let (cancel, cancelled) = watch::channel(false);
+        let desk = Desk::new(name, self.agent.clone(), task, deadline, cancelled);
         let end = match std::panic::catch_unwind(AssertUnwindSafe(|| agent.work(desk))) {
             Err(payload) => Err(WorkError::Panicked(panic_message(&*payload))),
             Ok(work) => {
                 let mut work = Working(task::spawn(work));
-                let mut look = time::interval(LOOK);
+                // Work that does not come up for breath is given up then.
+                let (mut until, mut given_up) = (deadline + OVERTIME, WorkError::DeadlinePassed);
                 loop {
+                    let waits = !*cancel.borrow();
                     tokio::select! {
                         biased;
                         end = &mut work.0 => break match end {
@@ -368,24 +371,24 @@ impl Post {
                             if changed.is_err() || *phase.borrow_and_update() == Phase::Stop {
                                 break Err(WorkError::Stopped);
                             }
+                            continue;
                         }
                         // A fabric that drains has no more of them, and lets the task go on.
-                        Some(cancel) = self.cancels.recv() => {
-                            if cancel.subject().as_str() == cancel_subject(&run) {
-                                reach!("agent.cancelled");
-                                cancelled.set(true);
+                        Some(told) = self.cancels.recv() => {
+                            if !waits || told.subject().as_str() != cancel_subject(&run) {
+                                continue;
                             }
+                            reach!("agent.cancelled");
                         }
-                        _ = look.tick() => {
-                            if message.is_cancelled() {
-                                cancelled.set(true);
-                            }
-                            // Work that does not come up for breath is given up.
-                            if time::now() > deadline + LOOK + LOOK {
-                                break Err(WorkError::DeadlinePassed);
-                            }
+                        // Its requester waits no more.
+                        () = message.cancelled(), if waits => reach!("agent.requester-gone"),
+                        () = time::sleep_until(until) => {
+                            reach!("agent.work-given-up");
+                            break Err(given_up);
                         }
                     }
+                    cancel.send_replace(true);
+                    (until, given_up) = (until.min(time::now() + HEED), WorkError::Cancelled);
                 }
             }
         };
