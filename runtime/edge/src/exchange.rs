@@ -48,6 +48,7 @@ impl Published {
         let word = |why: synod_fabric::Refusal| match why {
             synod_fabric::Refusal::QueueFull => "queue-full",
             synod_fabric::Refusal::LaneFull => "lane-full",
+            synod_fabric::Refusal::Opening => "opening",
             synod_fabric::Refusal::Gone => "gone",
             synod_fabric::Refusal::Unreachable => "unreachable",
         };

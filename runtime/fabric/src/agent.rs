@@ -15,13 +15,14 @@ use synod_platform::time::{self, Mono};
 use synod_probe::{event, plant, reach};
 use synod_wire::body::Reason;
 
+use crate::attach::control::Ask;
 use crate::context::{Answer, Cancel, Envelope, Inner, Queue};
 use crate::error::{AttachError, PublishError, ReplyError, RequestError};
 use crate::fabric::Context;
 use crate::lane::{Body, Passage};
 use crate::mailbox::ALL;
 use crate::message::{Payload, Receipt};
-use crate::registry::Takes;
+use crate::registry::{ContextId, Takes};
 use crate::request;
 use crate::route::{Route, Sending, judge};
 use crate::subject::SubjectError;
@@ -45,7 +46,11 @@ pub(crate) struct Being {
 impl Drop for Being {
     fn drop(&mut self) {
         event!("fabric.agent_gone", agent = &*self.name);
-        self.context.inner().shared.remove_agent(&self.name);
+        let shared = &self.context.inner().shared;
+        shared.remove_agent(&self.name);
+        if let Some(uplink) = shared.uplink() {
+            uplink.say(Ask::AgentGone { name: self.name.to_string() }, Vec::new());
+        }
     }
 }
 
@@ -62,6 +67,15 @@ impl Agent {
         context.inner().shared.add_agent(&name, context.inner().id())?;
         event!("fabric.agent", agent = &*name, context = context.name());
         Ok(Self(Rc::new(Being { name, context: context.clone(), routes: RefCell::default() })))
+    }
+
+    /// Tells the node of its name and waits until it agrees.
+    pub(crate) async fn announce(&self) -> Result<(), AttachError> {
+        let inner = self.inner();
+        let Some(uplink) = inner.shared.uplink() else { return Ok(()) };
+        let (name, context) = (self.name().to_owned(), inner.id());
+        let outcome = uplink.ask(|ask| Ask::Agent { ask, name, context }).outcome().await;
+        outcome.map_err(AttachError::Refused)
     }
 
     /// Its name.
@@ -81,20 +95,25 @@ impl Agent {
     /// Receives what is published to subjects that match. `capacity` is the number of places for each priority and sending context;
     /// a sender that finds none is told so. Every publish that starts after this returned reaches the subscription.
     pub async fn subscribe(&self, pattern: &str, capacity: usize) -> Result<Subscription, AttachError> {
-        self.attach(pattern, capacity, Takes { events: true, requests: false })
+        self.attach(pattern, capacity, Takes { events: true, requests: false }).await
     }
 
     /// Receives requests on subjects that match, as one instance among all who serve them: each request goes to one.
     pub async fn serve(&self, pattern: &str, capacity: usize) -> Result<Subscription, AttachError> {
-        self.attach(pattern, capacity, Takes { events: false, requests: true })
+        self.attach(pattern, capacity, Takes { events: false, requests: true }).await
     }
 
     /// Receives what is published to `agent.<name>` and requests on it: how an agent is reached by name.
     pub async fn inbox(&self, capacity: usize) -> Result<Subscription, AttachError> {
-        self.attach(&format!("agent.{}", self.0.name), capacity, Takes { events: true, requests: true })
+        self.attach(&format!("agent.{}", self.0.name), capacity, Takes { events: true, requests: true }).await
     }
 
-    fn attach(&self, pattern: &str, capacity: usize, takes: Takes) -> Result<Subscription, AttachError> {
+    async fn attach(
+        &self,
+        pattern: &str,
+        capacity: usize,
+        takes: Takes,
+    ) -> Result<Subscription, AttachError> {
         let pattern = Pattern::new(pattern)?;
         let inner = self.inner();
         let entry = inner.shared.new_entry(&inner.station, self.0.name.clone(), capacity, false)?;
@@ -107,8 +126,12 @@ impl Agent {
             events = takes.events,
             requests = takes.requests
         );
-        inner.shared.list(&entry, BTreeMap::from([(pattern, takes)]));
-        Ok(Subscription { queue, agent: Some(self.clone()), context: self.0.context.clone() })
+        let answer = inner.shared.list(&entry, BTreeMap::from([(pattern, takes)]));
+        let subscription = Subscription { queue, agent: Some(self.clone()), context: self.0.context.clone() };
+        if let Some(answer) = answer {
+            answer.outcome().await.map_err(AttachError::Refused)?;
+        }
+        Ok(subscription)
     }
 
     /// A way to one subject with its route cached: what to keep where much is sent.
@@ -243,7 +266,7 @@ pub(crate) async fn publish_wait(
     let resolved = route.resolved(inner).clone();
     let mut receipt = resolved.publish_now(sending);
     while receipt.refused.iter().any(|(_, why)| why.may_pass()) {
-        let mut room = pin!(inner.station.space.notified());
+        let mut room = pin!(inner.station.home().space.notified());
         room.as_mut().enable();
         let must_wait = resolved.ask_for_room(sending, &receipt);
         resolved.retry(sending, &mut receipt);
@@ -490,6 +513,6 @@ impl Drop for Message {
 }
 
 /// The names of living agents, for [`crate::Fabric::snapshot`].
-pub(crate) fn names(agents: &BTreeMap<Arc<str>, u32>, context: u32) -> BTreeSet<String> {
+pub(crate) fn names(agents: &BTreeMap<Arc<str>, ContextId>, context: ContextId) -> BTreeSet<String> {
     agents.iter().filter(|(_, id)| **id == context).map(|(name, _)| name.to_string()).collect()
 }

@@ -2,6 +2,8 @@
 
 use synod_resilience::breaker;
 
+use crate::attach::shape::Shape;
+
 /// The settings of one fabric.
 #[derive(Clone, Debug)]
 pub struct FabricConfig {
@@ -24,5 +26,10 @@ impl FabricConfig {
             capacity_max: 65_536,
             breaker: breaker::Settings::default(),
         }
+    }
+
+    /// The sizes of a new lane to another process: its counters fill whole pages, which cost nothing until they count.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape { ring: self.lane_bytes as u32, edges: 254 }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::{Context as Poller, Poll, Waker};
 
+use synod_platform::memory::Handle;
 use synod_platform::{task, time};
 use synod_probe::{event, loss, plant, reach};
 use synod_resilience::breaker::Breaker;
@@ -20,9 +21,11 @@ use synod_ring::Waiter;
 use synod_wire::body::{Reason, Refusal as Said};
 use synod_wire::{Kind, Priority};
 
+use crate::attach::LaneNote;
+use crate::attach::control::{Ask, LaneNumber};
 use crate::edge::{Edge, Fate};
 use crate::intake::Intake;
-use crate::lane::{Grant, OutLane, Passage};
+use crate::lane::{Grant, OutLane, Passage, Violation};
 use crate::mailbox::{ALL, Mailbox};
 use crate::message::{Payload, Refusal};
 use crate::registry::{ContextId, Entry, Note, Shared, Station, SubId};
@@ -219,23 +222,29 @@ impl Inner {
     pub fn lane_to(&self, station: &Arc<Station>) -> Rc<RefCell<OutLane>> {
         let mut outgoing = self.outgoing.borrow_mut();
         let lane = outgoing.entry(station.id).or_insert_with(|| {
-            let bytes = self.shared.config.lane_bytes;
-            Rc::new(RefCell::new(OutLane::new(self.station.clone(), station.clone(), bytes)))
+            let (from, to) = (self.station.clone(), station.clone());
+            Rc::new(RefCell::new(OutLane::new(from, to, self.shared.clone())))
         });
         lane.clone()
     }
 
     /// The credits towards a subscription.
     pub fn edge_to(&self, entry: &Arc<Entry>) -> Arc<Edge> {
-        let mut edges = self.edges.borrow_mut();
-        let edge = edges.entry(entry.id).or_insert_with(|| {
-            let edge = Arc::new(Edge::new(self.station.clone(), entry.clone(), Arc::downgrade(&self.shared)));
-            let mut registry = self.shared.registry();
-            registry.edges.retain(|edge| edge.strong_count() > 0);
-            registry.edges.push(Arc::downgrade(&edge));
-            edge
-        });
-        edge.clone()
+        if let Some(edge) = self.edges.borrow().get(&entry.id) {
+            return edge.clone();
+        }
+        let near = || Arc::new(Edge::near(self.station.clone(), entry.clone(), &self.shared));
+        let edge = match entry.station.away() {
+            None => near(),
+            Some(_) => match self.lane_to(&entry.station).borrow_mut().edge_to(entry) {
+                Some(edge) => edge,
+                // No lane can count for it: every send says so, and the next route tries again.
+                None => return near(),
+            },
+        };
+        self.shared.hold(&edge);
+        self.edges.borrow_mut().insert(entry.id, edge.clone());
+        edge
     }
 
     /// Forgets what concerns subscriptions that have ended.
@@ -253,21 +262,97 @@ impl Inner {
 
     /// Moves what came to where it belongs, and what was held back on; true if there may be more.
     fn drain(&self) -> bool {
-        for note in self.station.take_notes() {
+        for note in self.station.home().take_notes() {
             self.heed(note);
         }
         let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
         for lane in lanes {
             if lane.borrow_mut().flush() {
-                self.station.space.notify_waiters();
+                self.station.tell_room();
             }
         }
-        self.drain_lanes() || self.station.has_notes() || !self.intake.borrow_mut().fall_asleep()
+        self.drain_lanes() || self.station.home().has_notes() || !self.intake.borrow_mut().fall_asleep()
     }
 
     /// Takes records off the lanes; true if there may be more.
     fn drain_lanes(&self) -> bool {
-        self.intake.borrow_mut().drain(&self.station, BUDGET, |from, record| self.accept(from, record))
+        let mut intake = self.intake.borrow_mut();
+        let (more, broken) = intake.drain(&self.station, BUDGET, |from, record| self.accept(from, record));
+        for (lane, why) in broken {
+            self.cut(&mut intake, lane, &why);
+        }
+        more
+    }
+
+    /// A sender in another process broke a rule: its lane is no more, and the node is told.
+    #[cold]
+    fn cut(&self, intake: &mut Intake, lane: LaneNumber, why: &Violation) {
+        let from = intake.foreign(lane).map_or_else(|| "?".into(), |lane| lane.from.name.clone());
+        reach!("attach.violation");
+        loss!("fabric.lane", "a process broke a rule and its lane was cut");
+        event!("fabric.violation", from = &*from, to = &*self.station.name, why = &why.to_string());
+        intake.cut_foreign(lane);
+        self.say(Ask::Close { lane, broke: Some(why.to_string()) }, Vec::new());
+    }
+
+    fn say(&self, ask: Ask, handles: Vec<Handle>) {
+        if let Some(uplink) = self.shared.uplink() {
+            uplink.say(ask, handles);
+        }
+    }
+
+    /// What the node says of lanes between processes.
+    fn heed_lane(&self, note: LaneNote) {
+        let outgoing = |number| {
+            let lanes = self.outgoing.borrow();
+            lanes.values().find(|lane| lane.borrow().number() == Some(number)).cloned()
+        };
+        match note {
+            LaneNote::Offer { lane, from, shape, handles } => {
+                let station = self.shared.registry().stations.get(&from).cloned();
+                let Some(station) = station else { return };
+                let accepted = self.intake.borrow_mut().accept(lane, shape, station, &self.station, handles);
+                match accepted {
+                    Ok(answer) => self.say(Ask::Ready { lane }, answer),
+                    Err(why) => {
+                        reach!("attach.declined");
+                        event!("attach.declined", at = &*self.station.name, why = &why.to_string());
+                        self.say(Ask::Decline { lane, why: why.to_string() }, Vec::new());
+                    }
+                }
+            }
+            LaneNote::Opened { lane, handles } => {
+                if let Some(lane) = outgoing(lane) {
+                    lane.borrow_mut().opened(handles);
+                }
+                self.station.tell_room();
+            }
+            LaneNote::Granted { lane, index } => {
+                if let Some(lane) = outgoing(lane) {
+                    lane.borrow_mut().granted(index);
+                }
+                self.station.tell_room();
+            }
+            LaneNote::Grant { lane, index, means } => {
+                let mut intake = self.intake.borrow_mut();
+                let Some(incoming) = intake.foreign(lane) else { return };
+                let entry = |sub| self.queues.borrow().get(&sub).map(|queue| queue.entry.clone());
+                match incoming.learn(index, means, &self.shared, entry) {
+                    Ok(()) => self.say(Ask::Known { lane, index }, Vec::new()),
+                    Err(why) => self.cut(&mut intake, lane, &why),
+                }
+            }
+            LaneNote::Closed { lane } => {
+                if let Some(lane) = outgoing(lane) {
+                    lane.borrow_mut().end();
+                    self.station.tell_room();
+                } else {
+                    // What was said before it ended counts.
+                    while self.drain_lanes() {}
+                    self.intake.borrow_mut().cut_foreign(lane);
+                }
+            }
+        }
     }
 
     fn heed(&self, note: Note) {
@@ -275,7 +360,12 @@ impl Inner {
             Note::Ended(context) => {
                 // What it said before it ended counts.
                 while self.drain_lanes() {}
-                self.outgoing.borrow_mut().remove(&context);
+                self.intake.borrow_mut().cut_from(context);
+                let lane = self.outgoing.borrow_mut().remove(&context);
+                if let Some(lane) = lane.filter(|lane| lane.borrow().number().is_some()) {
+                    lane.borrow_mut().end();
+                    self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
+                }
                 let asked: Vec<u64> = self
                     .pending
                     .borrow()
@@ -289,6 +379,7 @@ impl Inner {
                 }
             }
             Note::Cancel { from, correlation } => self.cancelled(from, correlation),
+            Note::Lane(note) => self.heed_lane(note),
             Note::Drain => {
                 let queues: Vec<_> =
                     self.queues.borrow().values().filter(|queue| !queue.entry.is_link).cloned().collect();
@@ -498,13 +589,13 @@ impl Drop for Inner {
     fn drop(&mut self) {
         event!("fabric.leave", context = &*self.station.name);
         // What the lanes still hold is for subscriptions that have ended: requesters among the senders are told.
-        for note in self.station.take_notes() {
+        for note in self.station.home().take_notes() {
             self.heed(note);
         }
         while self.drain_lanes() {}
         self.intake.borrow_mut().close(&self.station);
         self.shared.remove_station(self.station.id);
-        self.station.doorbell.wake();
+        self.station.home().doorbell.wake();
     }
 }
 
@@ -523,7 +614,7 @@ impl Future for Drain {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
-        self.station.doorbell.0.register(cx.waker());
+        self.station.home().doorbell.0.register(cx.waker());
         let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
         if inner.drain() {
             cx.waker().wake_by_ref();

@@ -1,48 +1,57 @@
-//! Credits from one sending context to one subscription: back-pressure that never lies.
+//! Credits from one sending context to one subscription: back-pressure that never lies, inside a process and between two.
 //!
 //! For each priority the sender counts what it sent and the receiver what it took out of the queue; the difference is what lies between, and
 //! never exceeds the capacity. Each counter has one writer, and the two writers' counters lie on lines of their own.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crossbeam_utils::CachePadded;
 use synod_probe::{loss, reach};
+use synod_ring::{Cells, Hardware, Waiter};
 use synod_wire::Priority;
 
+use crate::attach::shape::{RECEIVER_WORDS, SENDER_WORDS};
 use crate::registry::{Entry, Shared, Station};
 
-type Counters = [AtomicU64; Priority::COUNT];
+/// Words that the sender writes: what it sent by priority, then what was refused.
+const REFUSED: usize = Priority::COUNT;
+
+/// Words that the receiver writes: the places freed by priority, and on the next line what became of the messages.
+const DELIVERED: usize = 8;
+const EXPIRED: usize = 9;
+const CANCELLED: usize = 10;
+const LOST: usize = 11;
 
 /// One sending context, one subscription.
-#[derive(Debug)]
 pub(crate) struct Edge {
     pub from: Arc<Station>,
     pub to: Arc<Entry>,
     shared: Weak<Shared>,
-    sender: CachePadded<SenderSide>,
-    receiver: CachePadded<ReceiverSide>,
-    /// The sender waits for room; a line of its own, written rarely.
-    waiting: CachePadded<AtomicBool>,
+    sender: Cells,
+    /// Between processes not there before the lane's other end is.
+    receiver: OnceLock<Cells>,
+    /// The receiver's freed places as the sender last saw them.
+    known_freed: CachePadded<[AtomicU64; Priority::COUNT]>,
+    wish: Wish,
 }
 
-#[derive(Debug, Default)]
-struct SenderSide {
-    sent: Counters,
-    /// The receiver's `freed` as last seen.
-    known_freed: Counters,
-    refused: AtomicU64,
+/// How a sender says that it waits for room.
+enum Wish {
+    /// Inside one process; a line of its own, written rarely.
+    Near(CachePadded<AtomicBool>),
+    /// To a receiver in another process: in the lane's memory.
+    Mine(Cells),
+    /// From a sender in another process.
+    Theirs { word: Cells, bell: Arc<dyn Waiter> },
 }
 
-#[derive(Debug, Default)]
-struct ReceiverSide {
-    freed: Counters,
-    delivered: AtomicU64,
-    expired: AtomicU64,
-    cancelled: AtomicU64,
-    lost: AtomicU64,
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").field("from", &self.from).field("to", &self.to).finish()
+    }
 }
 
 /// What became of a message that leaves its queue.
@@ -89,56 +98,97 @@ impl Counts {
 
 /// Adds one to a counter that only the caller writes.
 #[inline]
-fn bump(counter: &AtomicU64, order: std::sync::atomic::Ordering) {
-    counter.store(counter.load(Relaxed) + 1, order);
+fn bump(cells: &Cells, index: usize, order: std::sync::atomic::Ordering) {
+    cells.store(index, cells.load(index, Relaxed) + 1, order);
 }
 
 impl Edge {
-    pub fn new(from: Arc<Station>, to: Arc<Entry>, shared: Weak<Shared>) -> Self {
-        Self {
-            from,
-            to,
-            shared,
-            sender: CachePadded::default(),
-            receiver: CachePadded::default(),
-            waiting: CachePadded::default(),
-        }
+    /// Between two contexts of this process.
+    pub fn near(from: Arc<Station>, to: Arc<Entry>, shared: &Arc<Shared>) -> Self {
+        let row = |words: usize| {
+            let memory = Hardware::heap(words * 8).expect("the allocator has two lines");
+            Cells::own(memory, 0, words).expect("the memory is as long as asked for")
+        };
+        let receiver = OnceLock::from(row(RECEIVER_WORDS));
+        let wish = Wish::Near(CachePadded::default());
+        let shared = Arc::downgrade(shared);
+        Self { from, to, shared, sender: row(SENDER_WORDS), receiver, known_freed: Default::default(), wish }
+    }
+
+    /// To a subscription of another process; its counters come with [`Self::meet`].
+    pub fn outgoing(
+        from: Arc<Station>,
+        to: Arc<Entry>,
+        shared: &Arc<Shared>,
+        sender: Cells,
+        wish: Cells,
+    ) -> Self {
+        let (receiver, wish) = (OnceLock::new(), Wish::Mine(wish));
+        let shared = Arc::downgrade(shared);
+        Self { from, to, shared, sender, receiver, known_freed: Default::default(), wish }
+    }
+
+    /// From a context of another process.
+    pub fn incoming(
+        from: Arc<Station>,
+        to: Arc<Entry>,
+        shared: &Arc<Shared>,
+        sender: Cells,
+        receiver: Cells,
+        word: Cells,
+        bell: Arc<dyn Waiter>,
+    ) -> Self {
+        let (receiver, wish) = (OnceLock::from(receiver), Wish::Theirs { word, bell });
+        let shared = Arc::downgrade(shared);
+        Self { from, to, shared, sender, receiver, known_freed: Default::default(), wish }
+    }
+
+    /// Sender: the receiver's counters are there.
+    pub fn meet(&self, receiver: Cells) {
+        let _met_before = self.receiver.set(receiver);
     }
 
     /// Sender: whether a message of that priority has a place.
     #[inline]
     pub fn has_room(&self, priority: Priority) -> bool {
         let p = priority.index();
-        let sent = self.sender.sent[p].load(Relaxed);
+        let sent = self.sender.load(p, Relaxed);
         let capacity = self.to.capacity as u64;
-        if sent - self.sender.known_freed[p].load(Relaxed) < capacity {
+        let known = self.known_freed[p].load(Relaxed);
+        if sent - known < capacity {
             return true;
         }
-        let freed = self.receiver.freed[p].load(Acquire);
-        self.sender.known_freed[p].store(freed, Relaxed);
+        let freed = self.receiver.get().map_or(0, |receiver| receiver.load(p, Acquire));
+        // Another process's claim: more than was sent, or less than before, harms nobody but itself.
+        let freed = freed.clamp(known, sent);
+        self.known_freed[p].store(freed, Relaxed);
         sent - freed < capacity
     }
 
     /// Sender: a message was given to the queue or the lane.
     #[inline]
     pub fn count_sent(&self, priority: Priority) {
-        bump(&self.sender.sent[priority.index()], Relaxed);
+        bump(&self.sender, priority.index(), Relaxed);
     }
 
     /// Sender: the message just counted was not given after all.
     pub fn uncount_sent(&self, priority: Priority) {
-        let sent = &self.sender.sent[priority.index()];
-        sent.store(sent.load(Relaxed) - 1, Relaxed);
+        let p = priority.index();
+        self.sender.store(p, self.sender.load(p, Relaxed) - 1, Relaxed);
     }
 
     /// Sender: a message was not taken.
     pub fn count_refused(&self) {
-        bump(&self.sender.refused, Relaxed);
+        bump(&self.sender, REFUSED, Relaxed);
     }
 
     /// Sender: wants its station's `space` rung when the receiver frees a place. Look again after this.
     pub fn ask_for_room(&self) {
-        self.waiting.store(true, SeqCst);
+        match &self.wish {
+            Wish::Near(waiting) => waiting.store(true, SeqCst),
+            Wish::Mine(word) => word.store(0, 1, SeqCst),
+            Wish::Theirs { .. } => {}
+        }
         fence(SeqCst);
     }
 
@@ -146,13 +196,15 @@ impl Edge {
     #[inline]
     pub fn free(&self, priority: Priority, fate: Fate) {
         let counter = match fate {
-            Fate::Delivered => &self.receiver.delivered,
-            Fate::Expired => &self.receiver.expired,
-            Fate::Cancelled => &self.receiver.cancelled,
-            Fate::Lost => &self.receiver.lost,
+            Fate::Delivered => DELIVERED,
+            Fate::Expired => EXPIRED,
+            Fate::Cancelled => CANCELLED,
+            Fate::Lost => LOST,
         };
-        bump(counter, Relaxed);
-        bump(&self.receiver.freed[priority.index()], Release);
+        if let Some(receiver) = self.receiver.get() {
+            bump(receiver, counter, Relaxed);
+            bump(receiver, priority.index(), Release);
+        }
         self.tell_sender();
     }
 
@@ -160,22 +212,36 @@ impl Edge {
     #[inline]
     pub fn tell_sender(&self) {
         fence(SeqCst);
-        if self.waiting.load(Relaxed) && self.waiting.swap(false, SeqCst) {
-            reach!("fabric.sender_woken");
-            self.from.space.notify_waiters();
+        match &self.wish {
+            Wish::Near(waiting) => {
+                if waiting.load(Relaxed) && waiting.swap(false, SeqCst) {
+                    reach!("fabric.sender_woken");
+                    self.from.tell_room();
+                }
+            }
+            Wish::Theirs { word, bell } => {
+                if word.load(0, Relaxed) != 0 {
+                    reach!("attach.sender_woken");
+                    bell.wake();
+                }
+            }
+            // Its process tells that it ended.
+            Wish::Mine(_) => self.from.tell_room(),
         }
     }
 
     pub fn counts(&self) -> Counts {
         // The receiver's first: what it took was sent before.
-        let delivered = self.receiver.delivered.load(Acquire);
-        let expired = self.receiver.expired.load(Acquire);
-        let cancelled = self.receiver.cancelled.load(Acquire);
-        let lost = self.receiver.lost.load(Acquire);
+        let of = |index| self.receiver.get().map_or(0, |receiver| receiver.load(index, Acquire));
+        let (delivered, expired, cancelled, lost) = (of(DELIVERED), of(EXPIRED), of(CANCELLED), of(LOST));
         fence(SeqCst);
-        let accepted = self.sender.sent.iter().map(|sent| sent.load(Relaxed)).sum();
-        let accepted = std::cmp::max(accepted, delivered + expired + cancelled + lost);
-        Counts { accepted, delivered, refused: self.sender.refused.load(Relaxed), expired, cancelled, lost }
+        let done = delivered.saturating_add(expired).saturating_add(cancelled).saturating_add(lost);
+        let sent = (0..Priority::COUNT).map(|p| self.sender.load(p, Relaxed)).fold(0, u64::saturating_add);
+        // One of the two may be another process's claim: it counts for no more than could be under way.
+        let most = done.saturating_add((self.to.capacity * Priority::COUNT) as u64);
+        let accepted = sent.clamp(done, most);
+        let refused = self.sender.load(REFUSED, Relaxed);
+        Counts { accepted, delivered, refused, expired, cancelled, lost }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use synod_platform::memory::MemoryError;
 use synod_ring::RegionError;
 
 use crate::message::Receipt;
@@ -33,6 +34,12 @@ pub enum AttachError {
     /// There is no memory for the context's mailbox.
     #[error(transparent)]
     Memory(#[from] RegionError),
+    /// There is memory, but it cannot be shared.
+    #[error(transparent)]
+    Shared(#[from] MemoryError),
+    /// The node said no, or is lost.
+    #[error("the node did not agree: {0}")]
+    Refused(String),
 }
 
 /// Why a message was not taken, not even by one of its receivers.

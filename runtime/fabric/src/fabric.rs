@@ -7,6 +7,7 @@ use std::sync::Arc;
 use synod_platform::watch;
 
 use crate::agent::{Agent, names};
+use crate::attach::control::{Member, NODE};
 use crate::config::FabricConfig;
 use crate::context::Inner;
 use crate::edge::Counts;
@@ -23,7 +24,12 @@ pub struct Fabric(Arc<Shared>);
 impl Fabric {
     /// A fabric without contexts, agents or links.
     pub fn new(config: FabricConfig) -> Self {
-        Self(Arc::new(Shared::new(config)))
+        Self::of_member(config, NODE)
+    }
+
+    /// The same, for a process of that number.
+    pub(crate) fn of_member(config: FabricConfig, member: Member) -> Self {
+        Self(Arc::new(Shared::new(config, member)))
     }
 
     /// The node's name.
@@ -35,8 +41,8 @@ impl Fabric {
     /// To be called on the executor; the context ends when the last handle to it is dropped.
     pub fn enter(&self, name: &str) -> Result<Context, AttachError> {
         let doorbell = Arc::new(Doorbell::default());
-        let intake = Intake::new(doorbell.clone())?;
-        let station = self.0.add_station(name, doorbell, intake.port())?;
+        let (intake, page) = Intake::new(doorbell.clone())?;
+        let station = self.0.add_station(name, doorbell, intake.port(), page)?;
         Ok(Context { inner: Inner::start(self.0.clone(), station, intake), fabric: self.clone() })
     }
 
@@ -123,6 +129,13 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
+    /// The same as [`Self::agent`], once the node agrees: for a process that has [attached](crate::attach).
+    pub async fn join(&self, name: &str) -> Result<Agent, AttachError> {
+        let agent = Agent::new(self, name)?;
+        agent.announce().await?;
+        Ok(agent)
+    }
+
     /// Makes an agent. Its name is one token or more, unique in the node as long as any handle to it lives.
     pub fn agent(&self, name: &str) -> Result<Agent, AttachError> {
         Agent::new(self, name)

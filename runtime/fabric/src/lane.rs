@@ -13,15 +13,18 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
-use synod_platform::memory;
+use synod_platform::memory::{self, Handle};
 use synod_probe::{event, loss, reach};
 use synod_ring::mailbox::ConnectError;
 use synod_ring::{ClaimError, Hardware, LaneId, Producer, Record, RegionError, layout};
 use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 
+use crate::attach::control::{LaneNumber, Means};
+use crate::attach::outbound::Outbound;
+use crate::attach::shape::place;
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
-use crate::registry::{Station, SubId};
+use crate::registry::{Entry, Shared, Station, SubId};
 use crate::subject::Subject;
 
 /// The smallest record in a ring, bytes: what bounds the payloads beside it.
@@ -120,24 +123,52 @@ struct Held {
 /// The sending side of one ring.
 struct OutRing {
     producer: Producer,
-    beside: Arc<ArrayQueue<Bytes>>,
-    grants: Arc<GrantTable>,
-    granted: u32,
-    /// Indices no longer used, each with the number of records that must be consumed before it may mean something else.
-    idle: VecDeque<(u16, u64)>,
+    /// What a lane inside this process has beside its ring.
+    near: Option<Near>,
     held: VecDeque<Held>,
     /// Somebody of this context waits for room.
     wanted: bool,
     inline_max: usize,
 }
 
+/// Beside a ring inside one process: long payloads, and the grants, which the receiver reads where they are.
+struct Near {
+    beside: Arc<ArrayQueue<Bytes>>,
+    grants: Arc<GrantTable>,
+    granted: u32,
+    /// Indices no longer used, each with the number of records that must be consumed before it may mean something else.
+    idle: VecDeque<(u16, u64)>,
+}
+
 /// The sending side of a lane.
 pub(crate) struct OutLane {
     from: Arc<Station>,
     to: Arc<Station>,
-    ring_bytes: usize,
+    shared: Arc<Shared>,
     rings: [Option<OutRing>; 2],
     answers: Vec<(SubId, [Option<u16>; 2])>,
+    away: Away,
+    /// Answers that wait for a lane to another process, or for its grant.
+    early: VecDeque<Early>,
+}
+
+/// The part of a lane to another process.
+enum Away {
+    /// The other context lives here, or nothing was sent yet.
+    No,
+    Yes(Box<Outbound>),
+    /// There is none, and will be none.
+    Ended,
+}
+
+/// An answer that cannot be put on its ring yet.
+struct Early {
+    from: SubId,
+    source: Arc<str>,
+    kind: Kind,
+    priority: Priority,
+    correlation: u64,
+    payload: Payload,
 }
 
 /// Why there is no ring to a context.
@@ -154,44 +185,40 @@ fn connect(to: &Station, class: Class, bytes: usize, from: &Station) -> Result<(
     let sender = Hardware::new(memory::region(layout::sender_len(bytes))?);
     let receiver = Hardware::new(memory::region(layout::RECEIVER_LEN)?);
     let rank = synod_ring::Class(place(class) as u8);
-    Ok(to.port.connect(rank, sender, receiver, Some(from.doorbell.clone()))?)
-}
-
-fn place(class: Class) -> usize {
-    match class {
-        Class::Urgent => 0,
-        Class::Bulk => 1,
-    }
+    Ok(to.home().port.connect(rank, sender, receiver, Some(from.home().doorbell.clone()))?)
 }
 
 impl OutLane {
-    pub fn new(from: Arc<Station>, to: Arc<Station>, ring_bytes: usize) -> Self {
-        Self { from, to, ring_bytes, rings: [None, None], answers: Vec::new() }
+    pub fn new(from: Arc<Station>, to: Arc<Station>, shared: Arc<Shared>) -> Self {
+        let (rings, answers, early) = ([None, None], Vec::new(), VecDeque::new());
+        Self { from, to, shared, rings, answers, away: Away::No, early }
     }
 
     /// The ring of a class, made now if this is its first use.
     fn ring(&mut self, class: Class) -> Result<&mut OutRing, Refusal> {
-        let slot = &mut self.rings[place(class)];
-        if let Some(ring) = slot {
-            return Ok(ring);
+        if self.rings[place(class)].is_none() {
+            if self.to.away().is_some() {
+                // Whoever waits for room is woken when it is there.
+                return self.outbound().and(Err(Refusal::Opening));
+            }
+            self.make_near(class)?;
         }
-        let (id, producer) = connect(&self.to, class, self.ring_bytes, &self.from).map_err(|error| {
-            reach!("fabric.lane_refused");
-            event!(
-                "fabric.lane_refused",
-                from = &*self.from.name,
-                to = &*self.to.name,
-                why = &error.to_string()
-            );
+        self.rings[place(class)].as_mut().ok_or(Refusal::LaneFull)
+    }
+
+    /// A ring inside this process.
+    fn make_near(&mut self, class: Class) -> Result<(), Refusal> {
+        let bytes = self.shared.config.lane_bytes;
+        let (id, producer) = connect(&self.to, class, bytes, &self.from).map_err(|error| {
+            self.tell_refused(&error.to_string());
             match error {
                 NoLane::Connect(ConnectError::Gone) => Refusal::Gone,
                 NoLane::Connect(_) | NoLane::Memory(_) => Refusal::LaneFull,
             }
         })?;
-        event!("fabric.lane", from = &*self.from.name, to = &*self.to.name, bytes = self.ring_bytes);
+        event!("fabric.lane", from = &*self.from.name, to = &*self.to.name, bytes = bytes);
         let grants = Arc::new(GrantTable::default());
-        let beside = Arc::new(ArrayQueue::new(self.ring_bytes / RECORD_MIN));
-        let inline_max = (producer.capacity() / 8).min(producer.largest()) - Extension::LEN;
+        let beside = Arc::new(ArrayQueue::new(bytes / RECORD_MIN));
         let incoming = InLane {
             from: self.from.clone(),
             beside: beside.clone(),
@@ -199,44 +226,121 @@ impl OutLane {
             known: Vec::new(),
             known_version: 0,
         };
-        self.to.announce(id, incoming);
-        Ok(slot.insert(OutRing {
-            producer,
-            beside,
-            grants,
-            granted: 0,
-            idle: VecDeque::new(),
-            held: VecDeque::new(),
-            wanted: false,
-            inline_max,
-        }))
+        self.to.home().announce(id, incoming);
+        let near = Near { beside, grants, granted: 0, idle: VecDeque::new() };
+        self.rings[place(class)] = Some(OutRing::new(producer, Some(near)));
+        Ok(())
+    }
+
+    fn tell_refused(&self, why: &str) {
+        reach!("fabric.lane_refused");
+        event!("fabric.lane_refused", from = &*self.from.name, to = &*self.to.name, why = why);
+    }
+
+    /// The part of a lane to another process, asked for now if this is its first use.
+    fn outbound(&mut self) -> Result<&mut Outbound, Refusal> {
+        if matches!(self.away, Away::No) {
+            let uplink = self.to.away().ok_or(Refusal::Gone)?;
+            let shape = self.shared.config.shape();
+            let opened = Outbound::open(self.shared.next_lane(), shape, &self.from, &self.to, uplink);
+            self.away = match opened {
+                Ok(outbound) => Away::Yes(Box::new(outbound)),
+                Err(why) => {
+                    self.tell_refused(&why.to_string());
+                    return Err(Refusal::LaneFull);
+                }
+            };
+        }
+        match &mut self.away {
+            Away::Yes(outbound) => Ok(outbound),
+            Away::No | Away::Ended => Err(Refusal::Gone),
+        }
+    }
+
+    /// The number of the lane, if it leads to another process.
+    pub fn number(&self) -> Option<LaneNumber> {
+        match &self.away {
+            Away::Yes(outbound) => Some(outbound.number),
+            Away::No | Away::Ended => None,
+        }
+    }
+
+    /// The credits towards a subscription of another process, counted in this lane; none if it counts for as many as it can.
+    pub fn edge_to(&mut self, entry: &Arc<Entry>) -> Option<Arc<Edge>> {
+        let (from, shared) = (self.from.clone(), self.shared.clone());
+        let outbound = self.outbound().ok()?;
+        let (place, cells, wish) = outbound.place()?;
+        let edge = Arc::new(Edge::outgoing(from, entry.clone(), &shared, cells, wish));
+        outbound.hold(place, edge.clone());
+        Some(edge)
+    }
+
+    /// The other process has answered: the lane is open.
+    pub fn opened(&mut self, handles: Vec<Handle>) {
+        let Away::Yes(outbound) = &mut self.away else { return };
+        match outbound.opened(handles) {
+            Ok([urgent, bulk]) => {
+                event!("fabric.lane", from = &*self.from.name, to = &*self.to.name, away = true);
+                self.rings = [urgent, bulk].map(|producer| Some(OutRing::new(producer, None)));
+            }
+            Err(why) => {
+                self.tell_refused(&why.to_string());
+                self.end();
+            }
+        }
+    }
+
+    /// The other process knows an index.
+    pub fn granted(&mut self, index: u16) {
+        if let Away::Yes(outbound) = &mut self.away {
+            outbound.granted(index);
+        }
+    }
+
+    /// The lane has ended: what was held back for it is lost.
+    pub fn end(&mut self) {
+        self.away = Away::Ended;
+        let held: usize = self.rings.iter().flatten().map(|ring| ring.held.len()).sum();
+        let lost = held + self.early.len();
+        if lost > 0 {
+            loss!("fabric.lane", "the requester's context ended before its answer", lost as u64);
+        }
+        self.early.clear();
+        self.rings = [None, None];
     }
 
     /// An index for `grant` on the ring of a class.
     pub fn grant(&mut self, class: Class, grant: Arc<Grant>) -> Result<u16, Refusal> {
+        if self.to.away().is_some() {
+            let outbound = self.outbound()?;
+            return match outbound.is_open() {
+                true => outbound.grant(means_of(&grant, outbound)?),
+                false => Err(Refusal::Opening),
+            };
+        }
         let ring = self.ring(class)?;
-        let consumed = ring.grants.consumed.load(Acquire);
-        let index = match ring.idle.front() {
+        let near = ring.near.as_mut().ok_or(Refusal::Gone)?;
+        let consumed = near.grants.consumed.load(Acquire);
+        let index = match near.idle.front() {
             Some(&(index, after)) if after <= consumed => {
-                ring.idle.pop_front();
+                near.idle.pop_front();
                 reach!("fabric.grant_reused");
                 index
             }
             _ => {
-                let index = u16::try_from(ring.granted).map_err(|_| Refusal::LaneFull)?;
-                ring.granted += 1;
+                let index = u16::try_from(near.granted).map_err(|_| Refusal::LaneFull)?;
+                near.granted += 1;
                 index
             }
         };
-        ring.grants.set(index, grant);
+        near.grants.set(index, grant);
         Ok(index)
     }
 
-    /// An index is no longer used by this side.
+    /// An index is no longer used by this side. One that the node granted stays: it means the same next time.
     pub fn retire(&mut self, class: Class, index: u16) {
-        if let Some(ring) = &mut self.rings[place(class)] {
-            let after = ring.producer.next_sequence();
-            ring.idle.push_back((index, after));
+        if let Some(OutRing { producer, near: Some(near), .. }) = &mut self.rings[place(class)] {
+            near.idle.push_back((index, producer.next_sequence()));
         }
     }
 
@@ -261,6 +365,17 @@ impl OutLane {
         payload: Payload,
     ) -> Result<(), Refusal> {
         let class = priority.class();
+        if !self.early.is_empty() {
+            self.early.push_back(Early {
+                from,
+                source: source.clone(),
+                kind,
+                priority,
+                correlation,
+                payload,
+            });
+            return Ok(());
+        }
         let known = self.answers.iter().position(|(id, _)| *id == from).unwrap_or_else(|| {
             self.answers.push((from, [None; 2]));
             self.answers.len() - 1
@@ -268,7 +383,16 @@ impl OutLane {
         let grant = match self.answers[known].1[place(class)] {
             Some(grant) => grant,
             None => {
-                let grant = self.grant(class, Arc::new(Grant::Answer { from, source: source.clone() }))?;
+                let grant = match self.grant(class, Arc::new(Grant::Answer { from, source: source.clone() }))
+                {
+                    Err(Refusal::Opening) => {
+                        reach!("attach.answer_early");
+                        let source = source.clone();
+                        self.early.push_back(Early { from, source, kind, priority, correlation, payload });
+                        return Ok(());
+                    }
+                    granted => granted?,
+                };
                 self.answers[known].1[place(class)] = Some(grant);
                 grant
             }
@@ -303,6 +427,7 @@ impl OutLane {
 
     /// Somebody waits to send `len` bytes: the station's doorbell rings when there is room. False: there is, look again.
     pub fn want_room(&mut self, class: Class, len: usize) -> bool {
+        // To another process: whoever waits is woken when the lane, or the grant, is there.
         let Some(ring) = &mut self.rings[place(class)] else { return true };
         ring.wanted = true;
         !ring.held.is_empty() || ring.wake_for(len)
@@ -310,6 +435,12 @@ impl OutLane {
 
     /// Sends what was held back; true if somebody who waits for room should look again.
     pub fn flush(&mut self) -> bool {
+        for early in std::mem::take(&mut self.early) {
+            let Early { from, source, kind, priority, correlation, payload } = early;
+            if self.answer(from, &source, kind, priority, correlation, payload).is_err() {
+                loss!("fabric.lane", "the requester's context ended before its answer");
+            }
+        }
         let mut look_again = false;
         for ring in self.rings.iter_mut().flatten() {
             ring.flush();
@@ -321,7 +452,29 @@ impl OutLane {
     }
 }
 
+/// What a grant says to the node.
+fn means_of(grant: &Grant, lane: &Outbound) -> Result<Means, Refusal> {
+    match grant {
+        Grant::Answer { from, .. } => Ok(Means::Answer { from: *from }),
+        Grant::Deliver(passages) => {
+            let first = passages.first().ok_or(Refusal::Gone)?;
+            let place = |passage: &Arc<Passage>| {
+                let sub = passage.edge.as_ref()?.to.id;
+                Some((sub, lane.place_of(sub)?))
+            };
+            let to = passages.iter().map(place).collect::<Option<_>>().ok_or(Refusal::LaneFull)?;
+            let (source, subject) = (first.source.to_string(), first.subject.as_str().to_owned());
+            Ok(Means::Deliver { source, subject, to })
+        }
+    }
+}
+
 impl OutRing {
+    fn new(producer: Producer, near: Option<Near>) -> Self {
+        let inline_max = (producer.capacity() / 8).min(producer.largest()) - Extension::LEN;
+        Self { producer, near, held: VecDeque::new(), wanted: false, inline_max }
+    }
+
     #[inline]
     fn put(&mut self, record: &Outgoing<'_>) -> Result<(), Refusal> {
         let bytes = record.body.bytes();
@@ -350,7 +503,8 @@ impl OutRing {
                 Descriptor { region: 0, slot: 0, generation: number as u32, len: bytes.len() as u32 };
             room[skip..].copy_from_slice(&descriptor.encode());
             // As many places as the ring has records: it cannot be full when the claim succeeded.
-            if self.beside.push(record.body.to_payload().into_bytes()).is_err() {
+            let near = self.near.as_ref().ok_or(Refusal::LaneFull)?;
+            if near.beside.push(record.body.to_payload().into_bytes()).is_err() {
                 return Err(Refusal::LaneFull);
             }
         } else {
@@ -429,8 +583,8 @@ pub(crate) enum Violation {
     Grant(u16),
     #[error("the payload of a record by descriptor is missing")]
     Descriptor,
-    #[error("a record from another process on a lane within this one")]
-    Foreign,
+    #[error("the counters at place {0} are another receiver's, or outside of the lane")]
+    Place(u16),
 }
 
 impl InLane {
@@ -535,7 +689,7 @@ mod tests {
                 assert!(subscription.recv().await.is_some());
             }
             let lane = here.inner().lane_to(&there.inner().station);
-            let granted = lane.borrow().rings[1].as_ref().unwrap().granted;
+            let granted = lane.borrow().rings[1].as_ref().unwrap().near.as_ref().unwrap().granted;
             assert!(granted < 8, "{granted}");
         });
     }

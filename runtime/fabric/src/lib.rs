@@ -31,9 +31,10 @@
 //!
 //! Bounds, plainly: a subscription holds at most its capacity for each priority *and each sending context*; bytes are not bounded
 //! apart from 16 MiB a message. A ring does not grow yet. A grant that a sending context was given is good until its route changes;
-//! taking grants away from a living sender comes with the guard.
+//! taking grants away from a living sender comes with the guard. Other processes of the machine take part as [`attach`] says.
 
 mod agent;
+pub mod attach;
 mod block;
 mod config;
 mod context;

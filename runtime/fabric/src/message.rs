@@ -127,6 +127,8 @@ pub enum Refusal {
     QueueFull,
     /// The lane to its context is full.
     LaneFull,
+    /// It is in another process, and the lane to it, or its leave to say this, is being made.
+    Opening,
     /// It ended meanwhile.
     Gone,
     /// It is on a node whose link is down.
@@ -136,7 +138,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether waiting may help.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::QueueFull | Self::LaneFull)
+        matches!(self, Self::QueueFull | Self::LaneFull | Self::Opening)
     }
 }
 

@@ -6,15 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use crossbeam_utils::CachePadded;
 use futures_util::task::AtomicWaker;
+use serde::{Deserialize, Serialize};
+use synod_platform::memory::Handle;
 use synod_platform::watch;
-use synod_probe::event;
+use synod_probe::{event, reach};
 use synod_ring::{LaneId, Port, Waiter};
 use tokio::sync::Notify;
 
+use crate::attach::LaneNote;
+use crate::attach::control::{Ask, LaneNumber, Member, Sub, Want};
+use crate::attach::uplink::{Answer, Uplink};
 use crate::config::FabricConfig;
 use crate::edge::{Counts, Edge};
 use crate::error::AttachError;
@@ -23,14 +28,15 @@ use crate::lane::InLane;
 use crate::subject::{Pattern, Subject};
 use crate::trie::Trie;
 
-/// A subscription, unique in its fabric.
+/// A subscription, unique in its node: above 32 bits, the number of the process that made it.
 pub(crate) type SubId = u64;
 
-/// A context, unique in its fabric.
-pub(crate) type ContextId = u32;
+/// A context, unique in its node: above 16 bits, the number of its process.
+pub(crate) type ContextId = u64;
 
 /// What a subscription receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Takes {
     /// What is published.
     pub events: bool,
@@ -61,10 +67,25 @@ impl fmt::Debug for Entry {
 pub(crate) struct Station {
     pub id: ContextId,
     pub name: Arc<str>,
+    home: Home,
+}
+
+/// Where a context lives.
+enum Home {
+    /// In this process.
+    Here(Here),
+    /// In another, reached over the node.
+    Away(Arc<Uplink>),
+}
+
+/// What a context of this process shows to others of it.
+pub(crate) struct Here {
     /// Wakes the context's drain task.
     pub doorbell: Arc<Doorbell>,
     /// Where lanes to the context are made.
     pub port: Port,
+    /// The mailbox's control page: processes that send to it map it, to see whether it sleeps.
+    pub page: Handle,
     /// The fabric's part of lanes that the context has not seen yet.
     lanes: Mutex<Vec<(LaneId, InLane)>>,
     /// Rung when a receiver or lane of this context's found room.
@@ -79,7 +100,7 @@ impl fmt::Debug for Station {
     }
 }
 
-/// What one context tells another beside its lanes.
+/// What one context is told beside its lanes.
 pub(crate) enum Note {
     /// A context ended: nothing will come from it.
     Ended(ContextId),
@@ -87,22 +108,68 @@ pub(crate) enum Note {
     Cancel { from: ContextId, correlation: u64 },
     /// Take nothing new.
     Drain,
+    /// About a lane to or from another process.
+    Lane(LaneNote),
 }
 
 impl Station {
-    fn new(id: ContextId, name: &str, doorbell: Arc<Doorbell>, port: Port) -> Self {
-        Self {
-            id,
-            name: name.into(),
+    fn here(id: ContextId, name: &str, doorbell: Arc<Doorbell>, port: Port, page: Handle) -> Self {
+        let here = Here {
             doorbell,
             port,
+            page,
             lanes: Mutex::default(),
             space: Notify::new(),
             notes: Mutex::new(Vec::new()),
             has_notes: AtomicBool::new(false),
+        };
+        Self { id, name: name.into(), home: Home::Here(here) }
+    }
+
+    /// What there is of it in this process; nothing if it lives in another.
+    pub fn at_home(&self) -> Option<&Here> {
+        match &self.home {
+            Home::Here(here) => Some(here),
+            Home::Away(_) => None,
         }
     }
 
+    /// The same, for the context itself.
+    ///
+    /// Panics if it lives in another process.
+    pub fn home(&self) -> &Here {
+        self.at_home().expect("a context works in its own process")
+    }
+
+    /// The way to it, if it lives in another process.
+    pub fn away(&self) -> Option<&Arc<Uplink>> {
+        match &self.home {
+            Home::Here(_) => None,
+            Home::Away(uplink) => Some(uplink),
+        }
+    }
+
+    /// Wakes whoever in it waits for room.
+    pub fn tell_room(&self) {
+        if let Home::Here(here) = &self.home {
+            here.space.notify_waiters();
+        }
+    }
+
+    /// Tells the context what another of this process has to say, by way of the node if it must be.
+    pub fn tell(&self, note: Note) {
+        match (&self.home, note) {
+            (Home::Here(here), note) => here.tell(note),
+            (Home::Away(uplink), Note::Cancel { from, correlation }) => {
+                uplink.say(Ask::Cancel { from, to: self.id, correlation }, Vec::new());
+            }
+            // Its own process tells it the rest.
+            (Home::Away(_), _) => {}
+        }
+    }
+}
+
+impl Here {
     pub fn tell(&self, note: Note) {
         let mut notes = self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         notes.push(note);
@@ -147,12 +214,17 @@ impl Waiter for Doorbell {
 /// One node's fabric, behind its handles.
 pub(crate) struct Shared {
     pub config: FabricConfig,
+    /// The number of this process among those of its node.
+    member: Member,
     /// Grows with every change of who subscribes to what.
     pub epoch: CachePadded<AtomicU64>,
     registry: Mutex<Registry>,
     /// The same number, for those who wait for a change.
     changes: watch::Sender<u64>,
     retired: Mutex<Counts>,
+    /// The way to the node's other processes, if there may be some.
+    uplink: OnceLock<Arc<Uplink>>,
+    lanes: AtomicU64,
 }
 
 impl fmt::Debug for Shared {
@@ -170,7 +242,7 @@ pub(crate) struct Registry {
     pub edges: Vec<Weak<Edge>>,
     trie: Option<Trie<SubId>>,
     next_sub: SubId,
-    next_context: ContextId,
+    next_context: u64,
     draining: bool,
 }
 
@@ -187,14 +259,32 @@ pub(crate) struct Match {
 }
 
 impl Shared {
-    pub fn new(config: FabricConfig) -> Self {
+    pub fn new(config: FabricConfig, member: Member) -> Self {
         Self {
             config,
+            member,
             epoch: CachePadded::new(AtomicU64::new(1)),
             registry: Mutex::default(),
             changes: watch::Sender::new(1),
             retired: Mutex::default(),
+            uplink: OnceLock::new(),
+            lanes: AtomicU64::new(0),
         }
+    }
+
+    /// The way to the node's other processes, if there may be some.
+    pub fn uplink(&self) -> Option<&Arc<Uplink>> {
+        self.uplink.get()
+    }
+
+    /// From now on other processes may take part, reached over `uplink`; false if that was said before.
+    pub fn join(&self, uplink: Arc<Uplink>) -> bool {
+        self.uplink.set(uplink).is_ok()
+    }
+
+    /// A number for a lane to another process.
+    pub fn next_lane(&self) -> LaneNumber {
+        u64::from(self.member) << 32 | self.lanes.fetch_add(1, Relaxed)
     }
 
     pub fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -206,29 +296,81 @@ impl Shared {
         name: &str,
         doorbell: Arc<Doorbell>,
         port: Port,
+        page: Handle,
     ) -> Result<Arc<Station>, AttachError> {
         Subject::new(name)?;
         let mut registry = self.registry();
-        if registry.stations.values().any(|station| *station.name == *name) {
+        let mut here = registry.stations.values().filter(|station| station.at_home().is_some());
+        if here.any(|station| *station.name == *name) {
             return Err(AttachError::NameTaken(name.to_owned()));
         }
         if registry.stations.len() >= LANES {
             return Err(AttachError::Contexts { max: LANES });
         }
         registry.next_context += 1;
-        let station = Arc::new(Station::new(registry.next_context, name, doorbell, port));
+        let id = u64::from(self.member) << 16 | registry.next_context;
+        let station = Arc::new(Station::here(id, name, doorbell, port, page));
         registry.stations.insert(station.id, station.clone());
+        drop(registry);
+        self.tell_of_station(&station);
         Ok(station)
+    }
+
+    /// Tells the node's other processes of a context of this one.
+    pub fn tell_of_station(&self, station: &Station) {
+        if let (Some(uplink), Some(here)) = (self.uplink(), station.at_home()) {
+            match here.page.try_clone() {
+                Ok(page) => {
+                    let name = station.name.to_string();
+                    uplink.say(Ask::Context { id: station.id, name }, vec![page]);
+                }
+                Err(why) => {
+                    reach!("attach.no_page");
+                    event!("attach.no_page", context = &*station.name, why = &why.to_string());
+                }
+            }
+        }
+    }
+
+    /// A context of another process.
+    pub fn add_away(&self, id: ContextId, name: &str, uplink: Arc<Uplink>) {
+        let station = Station { id, name: name.into(), home: Home::Away(uplink) };
+        self.registry().stations.insert(id, Arc::new(station));
     }
 
     /// Takes a context away and tells the others.
     pub fn remove_station(&self, id: ContextId) {
         let mut registry = self.registry();
-        registry.stations.remove(&id);
+        let Some(station) = registry.stations.remove(&id) else { return };
         let others: Vec<_> = registry.stations.values().cloned().collect();
         drop(registry);
+        match station.away() {
+            // With it went all its subscriptions.
+            Some(_) => self.unlist_all(|entry| entry.station.id == id),
+            None => {
+                if let Some(uplink) = self.uplink() {
+                    uplink.say(Ask::ContextGone { id }, Vec::new());
+                }
+            }
+        }
         for station in others {
             station.tell(Note::Ended(id));
+        }
+    }
+
+    /// Takes the subscriptions of other processes away that `ended` names.
+    pub fn unlist_all(&self, ended: impl Fn(&Entry) -> bool) {
+        let registry = self.registry();
+        let entries: Vec<_> = registry
+            .subscriptions
+            .values()
+            .filter(|listed| listed.entry.station.away().is_some() && ended(&listed.entry))
+            .map(|listed| listed.entry.clone())
+            .collect();
+        drop(registry);
+        for entry in entries {
+            entry.gone.store(true, Release);
+            self.unlist(&entry);
         }
     }
 
@@ -245,6 +387,24 @@ impl Shared {
         self.registry().agents.remove(name);
     }
 
+    /// The same, if it is in a context that `whose` names.
+    pub fn remove_agent_of(&self, name: &str, whose: impl Fn(ContextId) -> bool) {
+        let mut registry = self.registry();
+        if registry.agents.get(name).is_some_and(|at| whose(*at)) {
+            registry.agents.remove(name);
+        }
+    }
+
+    /// The node is lost: nothing of other processes can be reached.
+    pub fn lose_all_away(&self) {
+        let registry = self.registry();
+        let away = registry.stations.values().filter(|station| station.away().is_some());
+        let ids: Vec<_> = away.map(|station| station.id).collect();
+        drop(registry);
+        ids.into_iter().for_each(|id| self.remove_station(id));
+        self.tell_room();
+    }
+
     /// A new subscription, known to nobody until it is [`list`](Self::list)ed.
     pub fn new_entry(
         &self,
@@ -259,7 +419,7 @@ impl Shared {
         }
         let mut registry = self.registry();
         registry.next_sub += 1;
-        let id = registry.next_sub;
+        let id = u64::from(self.member) << 32 | registry.next_sub;
         Ok(Arc::new(Entry {
             id,
             station: station.clone(),
@@ -270,8 +430,26 @@ impl Shared {
         }))
     }
 
-    /// Makes `patterns` the ones under which a subscription is found; every publish that starts after this sees them.
-    pub fn list(&self, entry: &Arc<Entry>, patterns: BTreeMap<Pattern, Takes>) {
+    /// A subscription of another process.
+    pub fn away_entry(
+        id: SubId,
+        station: Arc<Station>,
+        owner: Arc<str>,
+        capacity: usize,
+        is_link: bool,
+    ) -> Arc<Entry> {
+        Arc::new(Entry { id, station, owner, capacity, is_link, gone: AtomicBool::new(false) })
+    }
+
+    /// Wakes whoever in this process waits for room.
+    pub fn tell_room(&self) {
+        let stations: Vec<_> = self.registry().stations.values().cloned().collect();
+        stations.iter().for_each(|station| station.tell_room());
+    }
+
+    /// Makes `patterns` the ones under which a subscription is found; every publish of this process that starts after this sees them. What
+    /// is returned ends when the same holds for every other.
+    pub fn list(&self, entry: &Arc<Entry>, patterns: BTreeMap<Pattern, Takes>) -> Option<Answer> {
         let mut registry = self.registry();
         let patterns = if registry.draining && !entry.is_link { BTreeMap::new() } else { patterns };
         let registry_ref = &mut *registry;
@@ -284,8 +462,43 @@ impl Shared {
         for pattern in patterns.keys() {
             trie.insert(pattern, entry.id);
         }
+        let told = match (self.uplink(), entry.station.away()) {
+            (Some(uplink), None) => Some((uplink, told_of(entry, &patterns))),
+            _ => None,
+        };
         registry_ref.subscriptions.insert(entry.id, Listed { entry: entry.clone(), patterns });
         self.advance(registry);
+        told.map(|(uplink, sub)| uplink.ask(|ask| Ask::Subscribe { ask, sub }))
+    }
+
+    /// Keeps an edge in sight, for what it counts.
+    pub fn hold(&self, edge: &Arc<Edge>) {
+        let mut registry = self.registry();
+        registry.edges.retain(|edge| edge.strong_count() > 0);
+        registry.edges.push(Arc::downgrade(edge));
+    }
+
+    /// Whose a subscription is.
+    pub fn owner_of(&self, sub: SubId) -> Option<Arc<str>> {
+        self.registry().subscriptions.get(&sub).map(|listed| listed.entry.owner.clone())
+    }
+
+    /// What this process has, for a node that does not know it yet.
+    pub fn tell_all(&self) {
+        let Some(uplink) = self.uplink() else { return };
+        let registry = self.registry();
+        let stations: Vec<_> = registry.stations.values().cloned().collect();
+        let agents: Vec<_> = registry.agents.iter().map(|(name, at)| (name.to_string(), *at)).collect();
+        let here = registry.subscriptions.values().filter(|listed| listed.entry.station.away().is_none());
+        let subs: Vec<_> = here.map(|listed| told_of(&listed.entry, &listed.patterns)).collect();
+        drop(registry);
+        stations.iter().for_each(|station| self.tell_of_station(station));
+        for (name, context) in agents {
+            uplink.say(Ask::Agent { ask: 0, name, context }, Vec::new());
+        }
+        for sub in subs {
+            uplink.say(Ask::Subscribe { ask: 0, sub }, Vec::new());
+        }
     }
 
     /// Takes a subscription away.
@@ -298,6 +511,9 @@ impl Shared {
             }
         }
         self.advance(registry);
+        if let (Some(uplink), None) = (self.uplink(), entry.station.away()) {
+            uplink.say(Ask::Unsubscribe { sub: entry.id }, Vec::new());
+        }
     }
 
     /// Takes every local subscription away and tells every context to take nothing new.
@@ -307,7 +523,7 @@ impl Shared {
         let listed: Vec<_> = registry
             .subscriptions
             .values()
-            .filter(|listed| !listed.entry.is_link)
+            .filter(|listed| !listed.entry.is_link && listed.entry.station.away().is_none())
             .map(|listed| listed.entry.clone())
             .collect();
         let stations: Vec<_> = registry.stations.values().cloned().collect();
@@ -340,6 +556,19 @@ impl Shared {
 
     pub fn retired(&self) -> Counts {
         *self.retired.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// A subscription as other processes are told of it.
+fn told_of(entry: &Entry, patterns: &BTreeMap<Pattern, Takes>) -> Sub {
+    let want = |(pattern, takes): (&Pattern, &Takes)| Want { pattern: pattern.to_string(), takes: *takes };
+    Sub {
+        id: entry.id,
+        context: entry.station.id,
+        owner: entry.owner.to_string(),
+        capacity: entry.capacity as u32,
+        link: entry.is_link,
+        wants: patterns.iter().map(want).collect(),
     }
 }
 

@@ -115,10 +115,22 @@ async fn ask_instances(
         let attempt = Attempt::start(inner, asked, station, correlation, permit);
         let body = Body::Shared(payload);
         if let Err(why) = target.send(Sending { priority, deadline: until.as_nanos(), correlation, body }) {
-            reach!("fabric.instance_refuses");
             attempt.end(Verdict::Unknown);
+            if why == Refusal::Opening {
+                reach!("attach.request_waits");
+                tried.pop();
+                // Nothing is lost between the refusal and this: the news comes on this thread.
+                let room = inner.station.home().space.notified();
+                if time::timeout_at(until, room).await.is_err() {
+                    return Err(RequestError::DeadlinePassed(subject()));
+                }
+                continue;
+            }
+            reach!("fabric.instance_refuses");
             last = Some(match why {
-                Refusal::QueueFull | Refusal::LaneFull => RequestError::WouldBlock(subject()),
+                Refusal::QueueFull | Refusal::LaneFull | Refusal::Opening => {
+                    RequestError::WouldBlock(subject())
+                }
                 Refusal::Unreachable => RequestError::Unreachable(subject()),
                 Refusal::Gone => RequestError::NobodyListens(subject()),
             });

@@ -272,6 +272,8 @@ impl Resolved {
                 (Way::Lane { lane, .. }, Refusal::LaneFull) => {
                     lane.borrow_mut().want_room(sending.priority.class(), sending.body.bytes().len())
                 }
+                // Whoever waits is woken when the node has answered.
+                (_, Refusal::Opening) => true,
                 _ => {
                     target.edge.ask_for_room();
                     target.refusal(sending.priority) == Some(Refusal::QueueFull)

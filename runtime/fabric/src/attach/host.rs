@@ -1,0 +1,398 @@
+//! The node's end: admits processes, checks what they pass, and carries out what the broker decides.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synod_platform::local::{self, Access, Channel, Listener, LocalError, PeerProcess};
+use synod_platform::memory::{self, Handle, MemoryError};
+use synod_platform::{random, task, time};
+use synod_probe::{event, loss, reach};
+use tokio::sync::Notify;
+
+use super::broker::{Breach, Broker};
+use super::control::{Ask, Malformed, Member, NODE, Tell, VERSION, Wanted};
+use super::replica;
+use super::uplink::Uplink;
+use crate::fabric::Context;
+use crate::registry::Shared;
+
+/// The time a process has to say hello once connected.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// Frames that may wait for a process before it is taken for one that does not read.
+const BACKLOG: usize = 65_536;
+
+/// How a node admits processes.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Where its socket is.
+    pub path: PathBuf,
+    /// Who may connect.
+    pub access: Access,
+    /// Whether a process must show a token that [`Host::token`] gave; each is good once.
+    pub tokens: bool,
+    /// A process that has not taken note of a change for this long is cut off, so that no subscriber waits for it.
+    pub fence: Duration,
+}
+
+impl HostConfig {
+    /// Admits processes of this user, without tokens.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), access: Access::Owner, tokens: false, fence: Duration::from_secs(5) }
+    }
+}
+
+/// Why a node admits nobody.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] LocalError),
+    /// This fabric has a host, or has attached to one.
+    #[error("this fabric takes part in a node already: a fabric has one host")]
+    Second,
+}
+
+/// A node that admits processes, as long as this lives.
+pub struct Host {
+    inner: Rc<Inner>,
+    path: PathBuf,
+    tasks: Vec<task::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("path", &self.path).field("attached", &self.attached()).finish()
+    }
+}
+
+/// A process that has attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// What it calls itself.
+    pub name: String,
+    /// Who it is by the kernel's word.
+    pub process: PeerProcess,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    uplink: Arc<Uplink>,
+    config: HostConfig,
+    broker: RefCell<Broker<Rc<Handle>>>,
+    sessions: RefCell<BTreeMap<Member, Rc<Session>>>,
+    tokens: RefCell<BTreeSet<String>>,
+}
+
+/// One process, while it is attached.
+struct Session {
+    about: Attached,
+    backlog: RefCell<VecDeque<(Tell, Vec<Rc<Handle>>)>>,
+    work: Notify,
+    end: Notify,
+}
+
+/// Why a process is no longer attached.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Socket(#[from] LocalError),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Breach(#[from] Breach),
+    #[error("it passed memory that cannot be used: {0}")]
+    Memory(#[from] MemoryError),
+    #[error("it passed {found} handles where {wanted} belong")]
+    Handles { found: usize, wanted: usize },
+    #[error("it closed the connection, or has ended")]
+    Closed,
+    #[error("it did not take note of a change in time, or does not read")]
+    Fenced,
+    #[error("it said no hello in time")]
+    Silent,
+    #[error("{0}")]
+    Rejected(String),
+}
+
+impl Host {
+    /// Listens, and admits processes in the background of this executor.
+    pub async fn start(context: &Context, config: HostConfig) -> Result<Self, HostError> {
+        let listener = Listener::bind(&config.path, config.access).await?;
+        let shared = context.fabric().shared().clone();
+        let uplink = Arc::new(Uplink::default());
+        uplink.come_up();
+        if !shared.join(uplink.clone()) {
+            return Err(HostError::Second);
+        }
+        shared.tell_all();
+        let path = config.path.clone();
+        let broker = RefCell::new(Broker::new(shared.config.node.clone()));
+        let (sessions, tokens) = Default::default();
+        let inner = Rc::new(Inner { shared, uplink, config, broker, sessions, tokens });
+        event!("attach.listening", node = &inner.shared.config.node);
+        let tasks = vec![
+            task::spawn(inner.clone().serve_own()),
+            task::spawn(inner.clone().admit(listener)),
+            task::spawn(inner.clone().fence()),
+        ];
+        Ok(Self { inner, path, tasks })
+    }
+
+    /// Where its socket is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new token: whoever shows it first is admitted.
+    pub fn token(&self) -> String {
+        let mut bytes = [0; 16];
+        random::fill(&mut bytes);
+        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.inner.tokens.borrow_mut().insert(token.clone());
+        token
+    }
+
+    /// Who is attached now.
+    pub fn attached(&self) -> Vec<Attached> {
+        self.inner.sessions.borrow().values().map(|session| session.about.clone()).collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(|task| task.abort());
+        let members: Vec<_> = self.inner.sessions.borrow().keys().copied().collect();
+        for member in members {
+            self.inner.end(member);
+        }
+        self.inner.uplink.go_down();
+    }
+}
+
+impl Inner {
+    /// What the node's own contexts ask.
+    async fn serve_own(self: Rc<Self>) {
+        loop {
+            let (ask, handles) = self.uplink.next().await;
+            let handles = handles.into_iter().map(Rc::new).collect();
+            let asked = self.broker.borrow_mut().ask(NODE, ask, handles, time::now().as_nanos());
+            if let Err(breach) = asked {
+                reach!("attach.own_breach");
+                event!("attach.own_breach", why = &breach.to_string());
+            }
+            self.dispatch();
+        }
+    }
+
+    async fn admit(self: Rc<Self>, mut listener: Listener) {
+        loop {
+            match listener.accept().await {
+                Ok(channel) => task::spawn(self.clone().attend(channel)).detach(),
+                Err(error) => {
+                    event!("attach.listener_failed", why = &error.to_string());
+                    time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Cuts processes off that hold a subscriber up.
+    async fn fence(self: Rc<Self>) {
+        loop {
+            time::sleep(self.config.fence / 4).await;
+            let since = time::now().as_nanos().saturating_sub(self.config.fence.as_nanos() as u64);
+            let late = self.broker.borrow().behind(since);
+            for member in late {
+                reach!("attach.fenced");
+                self.end(member);
+            }
+        }
+    }
+
+    fn end(&self, member: Member) {
+        if let Some(session) = self.sessions.borrow().get(&member) {
+            session.end.notify_one();
+        }
+    }
+
+    /// A process from its connection to its end.
+    async fn attend(self: Rc<Self>, channel: Channel) {
+        let process = channel.peer();
+        let (mut sender, mut receiver) = channel.split();
+        let greeted = time::timeout(GREETING, receiver.recv()).await;
+        let greeted = match greeted {
+            Err(_) => Err(Ended::Silent),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(None)) => Err(Ended::Closed),
+            Ok(Ok(Some((frame, _)))) => self.greet(&frame, process),
+        };
+        let (member, session) = match greeted {
+            Ok(greeted) => greeted,
+            Err(why) => {
+                reach!("attach.rejected");
+                event!("attach.rejected", pid = process.pid, why = &why.to_string());
+                let said = Tell::Rejected { why: why.to_string() }.encode();
+                if let Ok(frame) = said {
+                    // It is told if it still listens.
+                    let _ = sender.send(&frame, Vec::new()).await;
+                }
+                return;
+            }
+        };
+        event!("attach.attached", name = &session.about.name, pid = process.pid);
+        self.dispatch();
+        let why = tokio::select! {
+            biased;
+            () = session.end.notified() => Ended::Fenced,
+            why = self.read(member, &mut receiver) => why,
+            why = write(&session, &mut sender) => why,
+        };
+        self.sessions.borrow_mut().remove(&member);
+        if !matches!(why, Ended::Closed) {
+            reach!("attach.cut_off");
+            loss!("fabric.attach", "a process was cut off");
+        }
+        event!("attach.ended", name = &session.about.name, pid = process.pid, why = &why.to_string());
+        let names = self.broker.borrow_mut().leave(member);
+        names.iter().for_each(|name| self.shared.remove_agent(name));
+        self.dispatch();
+    }
+
+    /// Takes a process in that said a proper hello.
+    fn greet(&self, frame: &[u8], process: PeerProcess) -> Result<(Member, Rc<Session>), Ended> {
+        let Ask::Hello { oldest, newest, member, name, token } = Ask::decode(frame)? else {
+            return Err(Breach::Stranger.into());
+        };
+        let rejected = |why: &str| Err(Ended::Rejected(why.to_owned()));
+        if !(oldest..=newest).contains(&VERSION) {
+            return Err(Ended::Rejected(format!(
+                "the node speaks version {VERSION} and the process {oldest} to {newest}: use the node's release of the client"
+            )));
+        }
+        if member == NODE || self.broker.borrow().has(member) {
+            return rejected("its number is taken: attach again with another");
+        }
+        if self.config.tokens {
+            let known = token.is_some_and(|token| self.tokens.borrow_mut().remove(&token));
+            if !known {
+                return rejected(
+                    "it showed no token that is good: each is good once, ask the node for another",
+                );
+            }
+        }
+        let about = Attached { name, process };
+        let session = Session { about, backlog: RefCell::default(), work: Notify::new(), end: Notify::new() };
+        let session = Rc::new(session);
+        self.sessions.borrow_mut().insert(member, session.clone());
+        self.broker.borrow_mut().join(member);
+        Ok((member, session))
+    }
+
+    /// Takes a process's questions until it ends.
+    async fn read(&self, member: Member, receiver: &mut local::Receiver) -> Ended {
+        loop {
+            let (frame, handles) = match receiver.recv().await {
+                Ok(Some(came)) => came,
+                Ok(None) => return Ended::Closed,
+                Err(error) => return error.into(),
+            };
+            if let Err(why) = self.take(member, &frame, handles) {
+                return why;
+            }
+            self.dispatch();
+        }
+    }
+
+    fn take(&self, member: Member, frame: &[u8], handles: Vec<Handle>) -> Result<(), Ended> {
+        let ask = Ask::decode(frame)?;
+        let wanted = ask.wants();
+        if handles.len() != wanted.len() {
+            return Err(Ended::Handles { found: handles.len(), wanted: wanted.len() });
+        }
+        for (handle, wanted) in handles.iter().zip(wanted) {
+            match (wanted, &ask) {
+                (Wanted::Region(_), Ask::Ready { lane }) => {
+                    if let Some(len) = self.broker.borrow().receiver_len(*lane) {
+                        memory::check(handle, len)?;
+                    }
+                }
+                (Wanted::Region(len), _) => memory::check(handle, len)?,
+                // Whoever is to ring it finds out whether it is one.
+                (Wanted::Bell, _) => {}
+            }
+        }
+        if let Ask::Agent { ask, name, context } = &ask
+            && let Err(error) = self.shared.add_agent(&name.as_str().into(), *context)
+        {
+            self.tell(member, Tell::Refused { ask: *ask, why: error.to_string() }, Vec::new());
+            return Ok(());
+        }
+        let gone = match &ask {
+            Ask::AgentGone { name } => Some(name.clone()),
+            _ => None,
+        };
+        let handles = handles.into_iter().map(Rc::new).collect();
+        self.broker.borrow_mut().ask(member, ask, handles, time::now().as_nanos())?;
+        if let Some(name) = gone {
+            self.shared.remove_agent_of(&name, |at| super::control::member_of_context(at) == member);
+        }
+        Ok(())
+    }
+
+    /// Tells everybody what the broker decided.
+    fn dispatch(&self) {
+        loop {
+            let out = self.broker.borrow_mut().take();
+            if out.is_empty() {
+                return;
+            }
+            for out in out {
+                self.tell(out.to, out.tell, out.handles);
+            }
+        }
+    }
+
+    fn tell(&self, to: Member, tell: Tell, handles: Vec<Rc<Handle>>) {
+        if to == NODE {
+            if let Ok(handles) = owned(handles) {
+                replica::apply(&self.shared, &self.uplink, tell, handles);
+            }
+            return;
+        }
+        if let Some(session) = self.sessions.borrow().get(&to) {
+            let mut backlog = session.backlog.borrow_mut();
+            backlog.push_back((tell, handles));
+            if backlog.len() > BACKLOG {
+                reach!("attach.does_not_read");
+                session.end.notify_one();
+            }
+            session.work.notify_one();
+        }
+    }
+}
+
+/// Handles to be given away; only those that others keep are copied.
+fn owned(handles: Vec<Rc<Handle>>) -> Result<Vec<Handle>, MemoryError> {
+    handles.into_iter().map(|handle| Rc::try_unwrap(handle).or_else(|kept| kept.try_clone())).collect()
+}
+
+/// Tells a process what waits for it.
+async fn write(session: &Session, sender: &mut local::Sender) -> Ended {
+    loop {
+        let next = session.backlog.borrow_mut().pop_front();
+        let Some((tell, handles)) = next else {
+            session.work.notified().await;
+            continue;
+        };
+        let sent = async { Ok(sender.send(&tell.encode()?, owned(handles)?).await?) };
+        if let Err(why) = sent.await {
+            return why;
+        }
+    }
+}

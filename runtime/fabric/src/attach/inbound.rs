@@ -1,0 +1,194 @@
+//! The receiving end of lanes from other processes: what came is copied, then read, and means what the node said it may.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use synod_platform::memory::{self, Bell, Handle};
+use synod_platform::task;
+use synod_probe::{event, reach};
+use synod_ring::mailbox::ConnectError;
+use synod_ring::{Cells, Class as Rank, Hardware, LaneId, LayoutError, Mailbox, Waiter};
+use synod_wire::{Class, Compact};
+
+use super::control::{LaneNumber, Means};
+use super::outbound::{NoLane, exactly};
+use super::shape::{Cell, Shape, place};
+use crate::edge::Edge;
+use crate::lane::{Grant, Incoming as Record, Passage, Violation};
+use crate::message::Payload;
+use crate::registry::{Entry, Shared, Station, SubId};
+use crate::subject::Subject;
+
+/// Why a lane is not taken in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    #[error(transparent)]
+    Lane(#[from] NoLane),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+impl From<memory::MemoryError> for NotTaken {
+    fn from(error: memory::MemoryError) -> Self {
+        NoLane::from(error).into()
+    }
+}
+
+impl From<LayoutError> for NotTaken {
+    fn from(error: LayoutError) -> Self {
+        NoLane::from(error).into()
+    }
+}
+
+/// The receiving end of one lane.
+pub(crate) struct Inbound {
+    pub number: LaneNumber,
+    pub from: Arc<Station>,
+    /// Its rings in the mailbox, by class.
+    pub rings: [LaneId; 2],
+    shape: Shape,
+    own: Hardware,
+    peer: Hardware,
+    wish: Cells,
+    bell: Arc<dyn Waiter>,
+    known: Vec<Option<Arc<Grant>>>,
+    /// By place: whose counters lie there, for good.
+    edges: BTreeMap<u16, (SubId, Arc<Edge>)>,
+    watch: task::JoinHandle<()>,
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl Inbound {
+    /// Takes a lane in that another process offers; returns what it is to be answered with.
+    pub fn accept(
+        number: LaneNumber,
+        shape: Shape,
+        from: Arc<Station>,
+        to: &Arc<Station>,
+        handles: Vec<Handle>,
+        mailbox: &mut Mailbox,
+    ) -> Result<(Self, Vec<Handle>), NotTaken> {
+        let [sender, bell] = exactly(handles)?;
+        let peer = Hardware::new(memory::open(sender, shape.sender_len())?);
+        let ringer: Arc<dyn Waiter> = Arc::new(memory::ringer(bell)?);
+        let memory = memory::shared(shape.receiver_len()).map_err(NoLane::from)?;
+        let bell = Bell::new()?;
+        let answer = vec![memory.handle()?, bell.handle()?];
+        let own = Hardware::new(memory);
+        let mut admit = |class| -> Result<LaneId, NotTaken> {
+            let (own, peer) = (shape.receiver_ring(&own, class)?, shape.sender_ring(&peer, class)?);
+            let rank = Rank(place(class) as u8);
+            Ok(mailbox.admit_foreign(rank, own, peer, Some(ringer.clone()))?)
+        };
+        let urgent = admit(Class::Urgent)?;
+        let bulk = match admit(Class::Bulk) {
+            Ok(bulk) => bulk,
+            Err(error) => {
+                mailbox.cut(urgent);
+                return Err(error);
+            }
+        };
+        let wish = shape.wish(Cell::Peer(&peer))?;
+        reach!("attach.accepted");
+        event!("attach.accepted", from = &*from.name, to = &*to.name);
+        let watch = task::spawn(watch(bell, to.clone()));
+        let known = Vec::new();
+        let (rings, edges) = ([urgent, bulk], BTreeMap::new());
+        Ok((Self { number, from, rings, shape, own, peer, wish, bell: ringer, known, edges, watch }, answer))
+    }
+
+    /// An index has a meaning from now on. Receivers among it that have ended are left out: what is for them is lost as
+    /// with any receiver that ended.
+    pub fn learn(
+        &mut self,
+        index: u16,
+        means: Means,
+        shared: &Arc<Shared>,
+        entry: impl Fn(SubId) -> Option<Arc<Entry>>,
+    ) -> Result<(), Violation> {
+        let grant = match means {
+            Means::Answer { from } => Grant::Answer {
+                from,
+                source: shared.owner_of(from).unwrap_or_else(|| self.from.name.clone()),
+            },
+            Means::Deliver { source, subject, to } => {
+                let source: Arc<str> = source.into();
+                let subject = Subject::new(&subject).map_err(|_| Violation::Grant(index))?;
+                let mut passages = Vec::with_capacity(to.len());
+                for (sub, place) in to {
+                    let Some(edge) = self.edge(sub, place, shared, &entry)? else { continue };
+                    let (source, subject) = (source.clone(), subject.clone());
+                    passages.push(Arc::new(Passage { source, subject, edge: Some(edge) }));
+                }
+                Grant::Deliver(passages)
+            }
+        };
+        let at = usize::from(index);
+        if self.known.len() <= at {
+            self.known.resize(at + 1, None);
+        }
+        self.known[at] = Some(Arc::new(grant));
+        Ok(())
+    }
+
+    fn edge(
+        &mut self,
+        sub: SubId,
+        place: u16,
+        shared: &Arc<Shared>,
+        entry: &impl Fn(SubId) -> Option<Arc<Entry>>,
+    ) -> Result<Option<Arc<Edge>>, Violation> {
+        if let Some((whose, edge)) = self.edges.get(&place) {
+            return if *whose == sub { Ok(Some(edge.clone())) } else { Err(Violation::Place(place)) };
+        }
+        if place >= self.shape.edges {
+            return Err(Violation::Place(place));
+        }
+        let Some(entry) = entry(sub) else { return Ok(None) };
+        let (at, words) = self.shape.receiver_edge(place);
+        let own = Cells::own(self.own.clone(), at, words).map_err(|_| Violation::Place(place))?;
+        let (at, words) = self.shape.sender_edge(place);
+        let peer = Cells::peer(self.peer.clone(), at, words).map_err(|_| Violation::Place(place))?;
+        let edge =
+            Edge::incoming(self.from.clone(), entry, shared, peer, own, self.wish.clone(), self.bell.clone());
+        let edge = Arc::new(edge);
+        shared.hold(&edge);
+        self.edges.insert(place, (sub, edge.clone()));
+        Ok(Some(edge))
+    }
+
+    /// What a copied record says.
+    pub fn read(&self, tag: [u8; 4], sequence: u64, body: &[u8]) -> Result<Record, Violation> {
+        let compact = Compact::read(tag, sequence, body)?;
+        let index = compact.tag.grant;
+        let grant = self.known.get(usize::from(index)).and_then(Option::as_ref);
+        let grant = grant.ok_or(Violation::Grant(index))?.clone();
+        if compact.tag.descriptor {
+            return Err(Violation::Descriptor);
+        }
+        let extension = compact.extension.unwrap_or_default();
+        Ok(Record {
+            kind: compact.tag.kind,
+            priority: compact.tag.priority,
+            correlation: extension.correlation,
+            deadline: extension.deadline,
+            grant,
+            payload: Payload::copy_from(compact.payload),
+        })
+    }
+}
+
+/// The sender rang: something came.
+async fn watch(bell: Bell, to: Arc<Station>) {
+    loop {
+        bell.rung().await;
+        if let Some(here) = to.at_home() {
+            here.doorbell.wake();
+        }
+    }
+}

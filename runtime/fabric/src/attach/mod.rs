@@ -1,0 +1,43 @@
+//! Processes of one machine in one fabric: they attach to the node, find everybody there, and send to each other directly.
+//!
+//! A [`Host`] at the node admits processes over a Unix socket; [`attach`] is how a process comes in. The node brokers:
+//! it knows who is there and who subscribes to what, tells everybody, passes the memory of lanes from one end to the other, and grants what each
+//! lane may say. Messages never pass through it: they go over the lanes, shared memory between two contexts.
+//!
+//! Nothing in that memory is trusted. Each side writes its own region alone, which the node has seen sealed, and reads the other's as claims that
+//! it checks; a record is copied before it is parsed, and what it may say is what the node granted its lane, which the receiver keeps in
+//! memory of its own. Whoever breaks a rule is cut off and named, and the others go on. Processes of one user can
+//! always reach each other by other ways: that is no boundary.
+
+mod broker;
+pub(crate) mod control;
+mod guest;
+mod host;
+pub(crate) mod inbound;
+pub(crate) mod outbound;
+mod replica;
+pub(crate) mod shape;
+pub(crate) mod uplink;
+
+pub use guest::{AttachOptions, Attachment, DetachReason, attach};
+pub use host::{Host, HostConfig, HostError};
+
+use control::{LaneNumber, Means};
+use shape::Shape;
+use synod_platform::memory::Handle;
+
+use crate::registry::ContextId;
+
+/// What a context is told of lanes to and from other processes.
+pub(crate) enum LaneNote {
+    /// Another process opens one; with the sender's region and its bell.
+    Offer { lane: LaneNumber, from: ContextId, shape: Shape, handles: Vec<Handle> },
+    /// One from here is open; with the receiver's region, its bell and its control page.
+    Opened { lane: LaneNumber, handles: Vec<Handle> },
+    /// One will not come to be, or has ended.
+    Closed { lane: LaneNumber },
+    /// An index of one that ends here has a meaning.
+    Grant { lane: LaneNumber, index: u16, means: Means },
+    /// An index of one from here may be used.
+    Granted { lane: LaneNumber, index: u16 },
+}

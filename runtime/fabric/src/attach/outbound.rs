@@ -1,0 +1,187 @@
+//! The sending end of a lane to another process: its region, its rings once the receiver has answered, what it was granted.
+//!
+//! Made at the first send; until the node has brought the receiver's answer every send is refused for that reason, and whoever waits for
+//! room is woken when it came. The same goes for each meaning that a record of the lane shall have: the node grants it once, and it stays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use synod_platform::memory::{self, Bell, Handle, MemoryError};
+use synod_platform::task;
+use synod_probe::{event, reach};
+use synod_ring::{Cells, Hardware, LayoutError, Producer, RegionError, Waiter};
+use synod_wire::Class;
+
+use super::control::{Ask, LaneNumber, Means};
+use super::shape::{Cell, Shape};
+use super::uplink::Uplink;
+use crate::edge::Edge;
+use crate::intake::CONTROL_LEN;
+use crate::message::Refusal;
+use crate::registry::{Station, SubId};
+
+/// Why there is no lane to another process.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoLane {
+    #[error(transparent)]
+    Refused(#[from] RegionError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error("the node passed {found} handles where {wanted} belong")]
+    Handles { found: usize, wanted: usize },
+}
+
+/// The handles that came, if they are as many as there should be.
+pub(crate) fn exactly<const N: usize>(handles: Vec<Handle>) -> Result<[Handle; N], NoLane> {
+    handles.try_into().map_err(|handles: Vec<_>| NoLane::Handles { found: handles.len(), wanted: N })
+}
+
+/// A meaning, and whether the receiver knows it by now.
+#[derive(Clone, Copy)]
+struct Index {
+    index: u16,
+    known: bool,
+}
+
+/// The sending end.
+pub(crate) struct Outbound {
+    pub number: LaneNumber,
+    shape: Shape,
+    uplink: Arc<Uplink>,
+    region: Hardware,
+    wish: Cells,
+    /// The receiver's region, once it is there.
+    peer: Option<Hardware>,
+    edges: BTreeMap<SubId, (u16, Arc<Edge>)>,
+    given: BTreeMap<Arc<Means>, Index>,
+    by_index: Vec<Arc<Means>>,
+    watch: task::JoinHandle<()>,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.watch.abort();
+        self.uplink.say(Ask::Close { lane: self.number, broke: None }, Vec::new());
+    }
+}
+
+impl Outbound {
+    /// Asks the node for a lane.
+    pub fn open(
+        number: LaneNumber,
+        shape: Shape,
+        from: &Arc<Station>,
+        to: &Station,
+        uplink: &Arc<Uplink>,
+    ) -> Result<Self, NoLane> {
+        let memory = memory::shared(shape.sender_len())?;
+        let bell = Bell::new()?;
+        let handles = vec![memory.handle()?, bell.handle()?];
+        let region = Hardware::new(memory);
+        let wish = shape.wish(Cell::Own(&region))?;
+        event!("attach.open", from = &*from.name, to = &*to.name, bytes = shape.ring);
+        uplink.say(Ask::Open { lane: number, from: from.id, to: to.id, shape }, handles);
+        let watch = task::spawn(watch(bell, wish.clone(), from.clone()));
+        let uplink = uplink.clone();
+        Ok(Self {
+            number,
+            shape,
+            uplink,
+            region,
+            wish,
+            peer: None,
+            edges: BTreeMap::new(),
+            given: BTreeMap::new(),
+            by_index: Vec::new(),
+            watch,
+        })
+    }
+
+    /// Where the counters of a receiver lie, with its place; nothing if the lane counts for as many as it can.
+    pub fn place(&self) -> Option<(u16, Cells, Cells)> {
+        let place = u16::try_from(self.edges.len()).ok().filter(|place| *place < self.shape.edges)?;
+        let (at, words) = self.shape.sender_edge(place);
+        let cells = Cells::own(self.region.clone(), at, words).ok()?;
+        Some((place, cells, self.wish.clone()))
+    }
+
+    /// An edge counts in that place from now on.
+    pub fn hold(&mut self, place: u16, edge: Arc<Edge>) {
+        if let Some(peer) = &self.peer {
+            edge.meet(receiver_cells(self.shape, peer, place));
+        }
+        self.edges.insert(edge.to.id, (place, edge));
+    }
+
+    /// Whether the receiver has answered.
+    pub fn is_open(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    /// The receiver has answered: the two rings, by class.
+    pub fn opened(&mut self, handles: Vec<Handle>) -> Result<[Producer; 2], NoLane> {
+        let [receiver, bell, page] = exactly(handles)?;
+        let peer = Hardware::new(memory::open(receiver, self.shape.receiver_len())?);
+        let page = Hardware::new(memory::open(page, CONTROL_LEN)?);
+        let bell: Arc<dyn Waiter> = Arc::new(memory::ringer(bell)?);
+        let ring = |class| {
+            let (own, peer) =
+                (self.shape.sender_ring(&self.region, class)?, self.shape.receiver_ring(&peer, class)?);
+            Producer::into_mailbox(own, peer, page.clone(), bell.clone())
+        };
+        let rings = [ring(Class::Urgent)?, ring(Class::Bulk)?];
+        for (place, edge) in self.edges.values() {
+            edge.meet(receiver_cells(self.shape, &peer, *place));
+        }
+        self.peer = Some(peer);
+        reach!("attach.opened");
+        Ok(rings)
+    }
+
+    /// The index under which a record says that; asked for if it is new.
+    pub fn grant(&mut self, means: Means) -> Result<u16, Refusal> {
+        match self.given.get(&means) {
+            Some(Index { index, known: true }) => return Ok(*index),
+            Some(_) => return Err(Refusal::Opening),
+            None => {}
+        }
+        let index = u16::try_from(self.by_index.len()).map_err(|_| Refusal::LaneFull)?;
+        let means = Arc::new(means);
+        self.given.insert(means.clone(), Index { index, known: false });
+        self.by_index.push(means.clone());
+        self.uplink.say(Ask::Grant { lane: self.number, index, means: (*means).clone() }, Vec::new());
+        Err(Refusal::Opening)
+    }
+
+    /// The receiver knows an index.
+    pub fn granted(&mut self, index: u16) {
+        if let Some(known) = self.by_index.get(usize::from(index)).and_then(|means| self.given.get_mut(means))
+        {
+            known.known = true;
+        }
+    }
+
+    /// The place in which the receiver counts for a subscription.
+    pub fn place_of(&self, sub: SubId) -> Option<u16> {
+        self.edges.get(&sub).map(|(place, _)| *place)
+    }
+}
+
+fn receiver_cells(shape: Shape, peer: &Hardware, place: u16) -> Cells {
+    let (at, words) = shape.receiver_edge(place);
+    Cells::peer(peer.clone(), at, words).expect("a place of the shape lies inside its region")
+}
+
+/// The receiver rang: a ring or a queue has room. Whoever waits looks again, and says again if it still wants.
+async fn watch(bell: Bell, wish: Cells, from: Arc<Station>) {
+    loop {
+        bell.rung().await;
+        wish.store(0, 0, std::sync::atomic::Ordering::Relaxed);
+        if let Some(here) = from.at_home() {
+            here.space.notify_waiters();
+            here.doorbell.wake();
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the node tells a process is done here: contexts and subscriptions of other processes appear and go, lanes are told to their contexts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
+
+use synod_platform::memory::Handle;
+use synod_probe::reach;
+
+use super::LaneNote;
+use super::control::{Ask, Tell, Want};
+use super::uplink::Uplink;
+use crate::registry::{ContextId, Note, Shared};
+use crate::subject::Pattern;
+
+/// Does what was told. What concerns a context that has ended meanwhile is dropped: the node knows by now, or will.
+pub(crate) fn apply(shared: &Arc<Shared>, uplink: &Arc<Uplink>, tell: Tell, handles: Vec<Handle>) {
+    match tell {
+        Tell::Context { id, name } => shared.add_away(id, &name, uplink.clone()),
+        Tell::ContextGone { id } => {
+            reach!("attach.context_gone");
+            shared.remove_station(id);
+        }
+        Tell::Subscribed { change, sub } => {
+            let station = shared.registry().stations.get(&sub.context).cloned();
+            if let Some(station) = station {
+                // One that changes what it wants keeps what was counted for it.
+                let known = shared.registry().subscriptions.get(&sub.id).map(|listed| listed.entry.clone());
+                let entry = known.unwrap_or_else(|| {
+                    let (owner, capacity) = (sub.owner.as_str().into(), sub.capacity as usize);
+                    Shared::away_entry(sub.id, station, owner, capacity, sub.link)
+                });
+                shared.list(&entry, wanted(&sub.wants));
+            }
+            uplink.say(Ask::Applied { change }, Vec::new());
+        }
+        Tell::Unsubscribed { change, sub } => {
+            let entry = shared.registry().subscriptions.get(&sub).map(|listed| listed.entry.clone());
+            if let Some(entry) = entry {
+                entry.gone.store(true, Release);
+                shared.unlist(&entry);
+                // Whoever waits for room at it waits in vain: let it see that.
+                shared.tell_room();
+            }
+            uplink.say(Ask::Applied { change }, Vec::new());
+        }
+        Tell::Done { ask } => uplink.complete(ask, Ok(())),
+        Tell::Refused { ask, why } => uplink.complete(ask, Err(why)),
+        Tell::Offer { lane, from, to, shape } => {
+            note(shared, to, LaneNote::Offer { lane, from, shape, handles });
+        }
+        Tell::Opened { lane, from } => note(shared, from, LaneNote::Opened { lane, handles }),
+        Tell::Declined { lane, from, .. } => note(shared, from, LaneNote::Closed { lane }),
+        Tell::Closed { lane, at } => note(shared, at, LaneNote::Closed { lane }),
+        Tell::Grant { lane, to, index, means } => note(shared, to, LaneNote::Grant { lane, index, means }),
+        Tell::Granted { lane, from, index } => note(shared, from, LaneNote::Granted { lane, index }),
+        Tell::Cancel { from, to, correlation } => {
+            let station = shared.registry().stations.get(&to).cloned();
+            if let Some(here) = station.as_ref().and_then(|station| station.at_home()) {
+                here.tell(Note::Cancel { from, correlation });
+            }
+        }
+        // The greeting's, and the guest's to heed.
+        Tell::Welcome { .. } | Tell::Rejected { .. } | Tell::Settled | Tell::Drain => {}
+    }
+}
+
+fn note(shared: &Shared, context: ContextId, note: LaneNote) {
+    let station = shared.registry().stations.get(&context).cloned();
+    if let Some(here) = station.as_ref().and_then(|station| station.at_home()) {
+        here.tell(Note::Lane(note));
+    }
+}
+
+fn wanted(wants: &[Want]) -> BTreeMap<Pattern, crate::registry::Takes> {
+    wants.iter().filter_map(|want| Some((Pattern::new(&want.pattern).ok()?, want.takes))).collect()
+}

@@ -1,0 +1,191 @@
+//! Processes that attach to a node: everybody finds everybody, messages go straight from one to the other, ends are told.
+//!
+//! Each "process" here is a fabric of its own, over the real socket and real sealed memory in production, over simulated ones otherwise.
+//! What only the death of a true process shows stands in `attach_processes.rs`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
+use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, RequestError};
+use synod_platform::{task, testing, time};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A socket's path of its own for each test.
+fn socket(test: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("synod-{}-{test}.sock", std::process::id()))
+}
+
+struct Node {
+    host: Host,
+    context: Context,
+}
+
+async fn node(test: &str) -> Node {
+    let context = Fabric::new(FabricConfig::named("node-1")).enter("main").unwrap();
+    let host = Host::start(&context, HostConfig::at(socket(test))).await.unwrap();
+    Node { host, context }
+}
+
+struct Process {
+    attachment: Attachment,
+    agent: Agent,
+}
+
+async fn process(node: &Node, name: &str) -> Process {
+    let attachment = attach(AttachOptions::new(node.host.path(), name)).await.unwrap();
+    let agent = attachment.fabric().enter("main").unwrap().join(name).await.unwrap();
+    Process { attachment, agent }
+}
+
+/// Publishes until the lane is there and somebody took it.
+async fn publish(agent: &Agent, subject: &str, payload: &str) {
+    let receipt = agent.publish_wait(subject, Priority::Normal, payload, SOON).await.unwrap();
+    assert!(receipt.accepted_count() > 0, "{receipt:?}");
+}
+
+#[test]
+fn two_processes_and_their_node_send_to_each_other_in_every_direction() {
+    testing::run(1, || async {
+        let node = node("directions").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let cleo = node.context.agent("cleo").unwrap();
+        let mut inboxes = Vec::new();
+        for agent in [&ada.agent, &ben.agent, &cleo] {
+            inboxes.push(agent.inbox(16).await.unwrap());
+        }
+        for from in [&ada.agent, &ben.agent, &cleo] {
+            for inbox in &mut inboxes {
+                let to = inbox.agent().unwrap().name().to_owned();
+                publish(from, &format!("agent.{to}"), from.name()).await;
+                let message = time::timeout(SOON, inbox.recv()).await.unwrap().unwrap();
+                assert_eq!((message.source(), &**message.payload()), (from.name(), from.name().as_bytes()));
+            }
+        }
+    });
+}
+
+#[test]
+fn a_subscription_is_known_everywhere_when_subscribe_returns() {
+    testing::run(1, || async {
+        let node = node("known").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        for round in 0..20 {
+            let subject = format!("news.{round}");
+            let mut news = ben.agent.subscribe(&subject, 4).await.unwrap();
+            // The first send makes the lane, so it is refused for want of room, never for want of a receiver.
+            let receipt = ada.agent.publish_wait(&subject, Priority::High, "x", SOON).await.unwrap();
+            assert_eq!(receipt.accepted().collect::<Vec<_>>(), ["ben"]);
+            assert!(time::timeout(SOON, news.recv()).await.unwrap().is_some());
+        }
+    });
+}
+
+#[test]
+fn a_request_is_answered_across_processes_and_a_name_is_taken_once_in_the_node() {
+    testing::run(1, || async {
+        let node = node("request").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut sums = ben.agent.serve("sum", 4).await.unwrap();
+        let serving = task::spawn(async move {
+            while let Some(message) = sums.recv().await {
+                let sum: u32 = message.payload().iter().map(|digit| u32::from(digit - b'0')).sum();
+                message.reply(sum.to_string()).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let answer = ada.agent.request("sum", Priority::Normal, "123", SOON).await.unwrap();
+            assert_eq!((&**answer.payload(), answer.source()), (&b"6"[..], "ben"));
+        }
+        let other = ada.attachment.fabric().enter("second").unwrap();
+        assert!(other.join("ben").await.is_err(), "ben is another process's");
+        assert!(node.context.agent("ben").is_err(), "also for the node");
+        serving.abort();
+    });
+}
+
+#[test]
+fn what_came_before_a_process_left_is_delivered_and_what_is_asked_of_it_afterwards_fails_at_once() {
+    testing::run(1, || async {
+        let node = node("leaves").await;
+        let cleo = node.context.agent("cleo").unwrap();
+        let mut inbox = cleo.inbox(64).await.unwrap();
+        let ben = process(&node, "ben").await;
+        let mut sums = ben.agent.serve("sum", 4).await.unwrap();
+        for n in 0..32 {
+            publish(&ben.agent, "agent.cleo", &n.to_string()).await;
+        }
+        let asking = cleo.request("sum", Priority::Normal, "1", SOON);
+        let leaving = async {
+            let _in_hand = time::timeout(SOON, sums.recv()).await.unwrap().unwrap();
+            drop((sums, ben));
+        };
+        let (answer, ()) = futures_util::join!(asking, leaving);
+        assert!(answer.is_err(), "{answer:?}");
+        for n in 0..32 {
+            let message = time::timeout(SOON, inbox.recv()).await.unwrap().unwrap();
+            assert_eq!(&**message.payload(), n.to_string().as_bytes());
+        }
+        let answer = cleo.request("sum", Priority::Normal, "1", SOON).await;
+        assert_eq!(answer.map(drop), Err(RequestError::NobodyListens("sum".into())));
+        assert!(node.host.attached().is_empty());
+        node.context.agent("ben").expect("its name is free again");
+    });
+}
+
+#[test]
+fn a_full_receiver_holds_its_sender_up_and_lets_it_go_on_when_it_takes_something() {
+    testing::run(1, || async {
+        let node = node("full").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut slow = ben.agent.subscribe("slow", 4).await.unwrap();
+        let sending = async {
+            for n in 0..100u32 {
+                publish(&ada.agent, "slow", &n.to_string()).await;
+            }
+        };
+        let taking = async {
+            for n in 0..100u32 {
+                let message = time::timeout(SOON, slow.recv()).await.unwrap().unwrap();
+                assert_eq!(&**message.payload(), n.to_string().as_bytes());
+                if n % 7 == 0 {
+                    time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        };
+        futures_util::join!(sending, taking);
+    });
+}
+
+#[test]
+fn a_process_finds_its_node_again_after_a_restart_with_all_it_had() {
+    testing::run(1, || async {
+        let first = node("restart").await;
+        let mut ben = process(&first, "ben").await;
+        let mut news = ben.agent.subscribe("news", 4).await.unwrap();
+        drop(first);
+        ben.attachment.changed_to(false).await;
+        assert!(ben.attachment.lost().is_some());
+        let second = node("restart").await;
+        time::timeout(SOON, ben.attachment.changed_to(true)).await.unwrap();
+        let ada = process(&second, "ada").await;
+        publish(&ada.agent, "news", "again").await;
+        assert_eq!(&**time::timeout(SOON, news.recv()).await.unwrap().unwrap().payload(), b"again");
+    });
+}
+
+#[test]
+fn a_token_is_good_once_and_without_one_nobody_is_admitted() {
+    testing::run(1, || async {
+        let context = Fabric::new(FabricConfig::named("node-1")).enter("main").unwrap();
+        let config = HostConfig { tokens: true, ..HostConfig::at(socket("tokens")) };
+        let host = Host::start(&context, config).await.unwrap();
+        let options = AttachOptions::new(host.path(), "ada");
+        let refused = attach(options.clone()).await;
+        assert!(matches!(refused, Err(DetachReason::Rejected(_))), "{refused:?}");
+        let options = AttachOptions { token: Some(host.token()), ..options };
+        let _admitted = attach(options.clone()).await.unwrap();
+        assert!(matches!(attach(options).await, Err(DetachReason::Rejected(_))), "the same token again");
+    });
+}
