@@ -362,8 +362,7 @@ mod simulated {
                 // Steps of the simulator take up to 100 ns each.
                 assert!(simulation::clock::elapsed() < Duration::from_micros(50));
             });
-            let heard = heard.lock().unwrap().clone();
-            heard
+            std::mem::take(&mut *heard.lock().unwrap())
         };
         let orders: Vec<_> = (0..8).map(order).collect();
         assert_eq!(orders, (0..8).map(order).collect::<Vec<_>>());

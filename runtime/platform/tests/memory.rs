@@ -91,8 +91,20 @@ fn what_an_owner_writes_others_read_also_after_it_gave_the_memory_back() {
 }
 
 #[test]
-fn a_closed_region_gives_no_more_handles() {
+fn what_is_closed_goes_on_and_gives_no_more_handles() {
     testing::run(6, || async {
+        let mut bell = Bell::new().unwrap();
+        let ringer = memory::ringer(bell.handle().unwrap()).unwrap();
+        bell.close();
+        assert_eq!(bell.handle().unwrap_err(), MemoryError::Closed);
+        ringer.wake();
+        bell.rung().await;
+        drop(ringer);
+        assert_eq!(
+            timeout(Duration::from_millis(3), bell.rung()).await,
+            Err(Elapsed),
+            "nobody is left to ring"
+        );
         let mut own = memory::shared(100).unwrap();
         own.close();
         assert_eq!(own.handle().unwrap_err(), MemoryError::Closed);

@@ -9,17 +9,26 @@ use super::{Handle, MemoryError, arm};
 
 /// The sleep side. One task waits at a time. Several rings before a wait count once, and a ring before the wait counts.
 #[derive(Debug)]
-pub struct Bell(arm::Bell);
+pub struct Bell {
+    hears: arm::Bell,
+    rings: Option<Handle>,
+}
 
 impl Bell {
     /// A bell that nobody has rung. Call it in the context that will wait: its executor watches the bell.
     pub fn new() -> Result<Self, MemoryError> {
-        arm::Bell::new().map(Self)
+        let (hears, rings) = arm::Bell::new()?;
+        Ok(Self { hears, rings: Some(Handle(rings)) })
     }
 
     /// The ringing end, to pass on. Give each sender a bell of its own: who holds the handle can also spoil the bell.
     pub fn handle(&self) -> Result<Handle, MemoryError> {
-        self.0.handle().map(Handle)
+        self.rings.as_ref().ok_or(MemoryError::Closed)?.try_clone()
+    }
+
+    /// Closes this side's ringing end when it was passed on. The bell goes on; [`Self::handle`] fails from now on.
+    pub fn close(&mut self) {
+        self.rings = None;
     }
 
     /// Waits until it is rung; forever, when the ringing side has spoiled it.
@@ -29,7 +38,7 @@ impl Bell {
 
     /// As [`Self::rung`], for those who poll by hand.
     pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_rung(cx)
+        self.hears.poll_rung(cx)
     }
 }
 

@@ -45,7 +45,7 @@ pub enum MemoryError {
         found: String,
     },
     /// The descriptor was closed before.
-    #[error("the region's descriptor is closed already: take handles before closing it")]
+    #[error("it is closed already: take handles before closing what they lead to")]
     Closed,
     /// The system refused.
     #[error("{doing}: {reason}")]

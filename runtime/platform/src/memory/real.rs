@@ -69,33 +69,27 @@ impl Handle {
 }
 
 #[derive(Debug)]
-pub(super) struct Bell {
-    hears: AsyncFd<OwnedFd>,
-    rings: OwnedFd,
-}
+pub(super) struct Bell(AsyncFd<OwnedFd>);
 
 impl Bell {
-    pub(super) fn new() -> Result<Self, MemoryError> {
+    /// A bell and its ringing end.
+    pub(super) fn new() -> Result<(Self, Handle), MemoryError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (hears, rings) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|error| MemoryError::system("making a bell", error))?;
         // SAFETY: the owned descriptor moves in, stays open and the same until the AsyncFd is dropped.
         let hears = unsafe { AsyncFd::register_with_interest(hears, Interest::READABLE) }
             .map_err(|error| MemoryError::system("watching a bell", error))?;
-        Ok(Self { hears, rings })
-    }
-
-    pub(super) fn handle(&self) -> Result<Handle, MemoryError> {
-        self.rings.try_clone().map(Handle).map_err(|error| MemoryError::system("copying a bell", error))
+        Ok((Self(hears), Handle(rings)))
     }
 
     pub(super) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             // The executor ends: nobody will ring here any more.
-            let Ok(mut guard) = ready!(self.hears.poll_read_ready(cx)) else { return Poll::Pending };
+            let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else { return Poll::Pending };
             // More than an honest peer ever has under way; what a flood leaves is another ring.
-            match recv(self.hears.get_ref(), &mut [0; 64], RecvFlags::DONTWAIT) {
-                // Shut down by who rings: it would be ready forever.
+            match recv(self.0.get_ref(), &mut [0; 64], RecvFlags::DONTWAIT) {
+                // Shut down by who rings, or nobody can ring any more: it would be ready forever.
                 Ok((0, _)) => return Poll::Pending,
                 Ok(_) => return Poll::Ready(()),
                 Err(Errno::AGAIN) => guard.clear_ready(),

@@ -171,13 +171,10 @@ pub(super) struct Bell(TaskWaiter);
 
 impl Bell {
     #[expect(clippy::unnecessary_wraps, reason = "the real arm can run out of descriptors")]
-    pub(super) fn new() -> Result<Self, MemoryError> {
-        Ok(Self(TaskWaiter::new()))
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "the real arm can run out of descriptors")]
-    pub(super) fn handle(&self) -> Result<Handle, MemoryError> {
-        Ok(Handle::Bell(self.0.waker()))
+    pub(super) fn new() -> Result<(Self, Handle), MemoryError> {
+        let hears = TaskWaiter::new();
+        let rings = Handle::Bell(hears.waker());
+        Ok((Self(hears), rings))
     }
 
     pub(super) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
