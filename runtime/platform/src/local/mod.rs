@@ -90,7 +90,7 @@ pub async fn connect(path: &Path) -> Result<Channel, LocalError> {
     arm::connect(fitting(path)?).await.map(Channel::new)
 }
 
-/// A channel to another process.
+/// A channel to another process. The context in which it was made must live as long: its executor watches the sockets.
 pub struct Channel {
     sender: Sender,
     receiver: Receiver,

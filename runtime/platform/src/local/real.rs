@@ -24,6 +24,8 @@ use crate::memory::Handle;
 
 /// Peers that have connected and were not taken yet; a further one waits.
 const BACKLOG: i32 = 128;
+/// Frames that are still taken when the peer process is known to have ended: more than usual buffers hold. A child of its may go on sending.
+const LATE_MAX: usize = 512;
 /// How long one that found the queue full waits before it tries again, and the longest it waits.
 const KNOCK_AGAIN: Duration = Duration::from_millis(1);
 const KNOCK_AGAIN_LONGEST: Duration = Duration::from_millis(50);
@@ -164,7 +166,7 @@ fn halves(socket: OwnedFd) -> io::Result<(Sender, Receiver, PeerProcess)> {
     };
     let link = Link { socket: watched(socket, Interest::READABLE | Interest::WRITABLE)?, process };
     let link = Arc::new(link);
-    Ok((Sender { link: link.clone() }, Receiver { link }, peer))
+    Ok((Sender { link: link.clone() }, Receiver { link, late: 0 }, peer))
 }
 
 fn watched(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
@@ -251,6 +253,8 @@ fn put(socket: BorrowedFd<'_>, frame: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
 /// The receiving end.
 pub(super) struct Receiver {
     link: Arc<Link>,
+    /// Frames taken since the peer process had ended.
+    late: usize,
 }
 
 type Frame = (Bytes, Vec<Handle>);
@@ -260,8 +264,8 @@ impl Receiver {
         loop {
             let ready = tokio::select! {
                 biased;
-                guard = self.link.socket.readable() => Some(guard),
                 () = self.link.ended() => None,
+                guard = self.link.socket.readable() => Some(guard),
             };
             let taken = match ready {
                 Some(guard) => {
@@ -270,10 +274,14 @@ impl Receiver {
                         Err(_would_block) => continue,
                     }
                 }
+                None if self.late == LATE_MAX => Ok(Ok(None)),
                 // What it sent before its end still comes.
                 None => match take(&self.link.socket) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Ok(None)),
-                    taken => taken,
+                    taken => {
+                        self.late += 1;
+                        taken
+                    }
                 },
             };
             return taken.map_err(|error| channel_error("receiving a frame", error))?;

@@ -22,10 +22,16 @@ impl SocketFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let bound = bind(&beside)?;
-        let inode = std::fs::symlink_metadata(&beside)?.ino();
-        std::fs::rename(&beside, path)?;
-        Ok((Self { path: path.to_owned(), inode }, bound))
+        let placed = bind(&beside).and_then(|bound| {
+            let inode = std::fs::symlink_metadata(&beside)?.ino();
+            std::fs::rename(&beside, path)?;
+            Ok((Self { path: path.to_owned(), inode }, bound))
+        });
+        if placed.is_err() {
+            // The error that is told says more than one about the clean-up could.
+            let _ = std::fs::remove_file(&beside);
+        }
+        placed
     }
 
     /// Whether a socket stands there: what refuses a connection may also be a file, which is not ours to replace.
@@ -45,5 +51,34 @@ impl Drop for SocketFile {
             // Nothing to be done if this fails: the next listener replaces the stale file.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_socket_that_could_not_get_its_mode_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = SocketFile::place(&folder.path().join("socket"), |beside| {
+            let _listener = UnixListener::bind(beside)?;
+            Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied))
+        });
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_another_put_in_its_place_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (file, _listener) = SocketFile::place(&path, |beside| UnixListener::bind(beside)).unwrap();
+        let (second, _other) = SocketFile::place(&path, |beside| UnixListener::bind(beside)).unwrap();
+        drop(file);
+        assert!(SocketFile::is_socket(&path));
+        drop(second);
+        assert!(!path.exists());
     }
 }
