@@ -3,7 +3,6 @@
 //! The plan is a file of the run folder before anything runs. If one is there already (a person wrote it, or an earlier life of
 //! this agent) it is the plan, and what its journal has is not done again.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::folder::{FolderError, RunFolder};
 use crate::orchestrator::{self, Steps};
 use crate::shell::{Desk, Unanswered, WorkError};
 use crate::task::{self, Handoff, Report, Task};
-use crate::workflow::journal::{Happened, Journal, Line};
+use crate::workflow::journal::{self, Happened, Journal, Line};
 use crate::workflow::plan::{self, Plan, Step};
 use crate::workflow::run;
 
@@ -57,9 +56,9 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         journal.close().await?;
         return Ok(handoff);
     }
-    let vetoes = standing(&lines);
+    let vetoes = journal::vetoes(&lines);
     for (step, (agent, _)) in &vetoes {
-        let why = "DIRECTOR: the verdict may weigh it, for it hands nothing on".into();
+        let why = journal::WEIGHED.into();
         journal.append(&Line { agent: agent.clone(), why, ..Line::now(step, Happened::Lifted) }).await?;
     }
     for step in &own {
@@ -107,24 +106,6 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     journal.close().await?;
     desk.progress(1.0, verdict.outcome.word());
     Ok(handoff)
-}
-
-/// The vetoes that nobody lifted: of each step's output its agent, and by whom and why. DIRECTOR lifted those of an earlier life only
-/// for a verdict that was not given, so they stand.
-fn standing(lines: &[Line]) -> BTreeMap<String, (String, String)> {
-    let mut vetoes = BTreeMap::new();
-    for line in lines {
-        match line.event {
-            Happened::Vetoed => {
-                vetoes.insert(line.step.clone(), (line.agent.clone(), line.why.clone()));
-            }
-            Happened::Lifted if !line.why.starts_with("DIRECTOR") => {
-                vetoes.remove(&line.step);
-            }
-            _ => {}
-        }
-    }
-    vetoes
 }
 
 fn ended(outcome: &director::Outcome) -> Line {

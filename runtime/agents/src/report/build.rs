@@ -16,7 +16,7 @@ use crate::director::Verdict;
 use crate::finding::{Finding, Tally, arrange};
 use crate::survey::Survey;
 use crate::task::Report;
-use crate::workflow::journal::{Happened, Line};
+use crate::workflow::journal::{self, Happened, Line};
 
 /// How a warning begins that tells of something missing on this machine.
 const UNAVAILABLE: &str = "unavailable";
@@ -109,7 +109,7 @@ fn state(parts: &Parts) -> State {
     }
 }
 
-fn steps(planned: &[Planned], journal: &[Line], began: u64) -> Vec<StepResult> {
+fn steps(planned: &[Planned], lines: &[Line], began: u64) -> Vec<StepResult> {
     let waves = waves(planned);
     let mut order: Vec<StepResult> = planned
         .iter()
@@ -130,7 +130,7 @@ fn steps(planned: &[Planned], journal: &[Line], began: u64) -> Vec<StepResult> {
     let mut index: BTreeMap<String, usize> =
         order.iter().enumerate().map(|(n, step)| (step.id.clone(), n)).collect();
     let mut heard = 0;
-    for line in journal {
+    for line in lines {
         let at = line.at_ms.saturating_sub(began);
         if line.event == Happened::Resumed {
             for step in &mut order {
@@ -160,9 +160,13 @@ fn steps(planned: &[Planned], journal: &[Line], began: u64) -> Vec<StepResult> {
         });
         take(&mut order[n], line, at);
     }
+    let vetoes = journal::vetoes(lines);
     for step in &mut order {
         if let Some(open) = open(step) {
             open.to_ms = heard;
+        }
+        if let (StepState::Done, Some((_, why))) = (step.state, vetoes.get(&step.id)) {
+            (step.state, step.why) = (StepState::Vetoed, Some(why.clone()));
         }
     }
     order
@@ -220,8 +224,7 @@ fn take(step: &mut StepResult, line: &Line, at: u64) {
         Happened::Vetoed => step.state = StepState::Vetoed,
         Happened::Lifted => {
             if step.state == StepState::Vetoed {
-                let was_done = step.stretches.last().is_some_and(|last| last.end == StretchEnd::Done);
-                step.state = if was_done { StepState::Done } else { StepState::Waiting };
+                step.state = if step.was_done() { StepState::Done } else { StepState::Waiting };
             }
             step.why = None;
         }
@@ -536,8 +539,10 @@ pub(super) mod tests {
             let step = result(parts.clone()).steps.swap_remove(2);
             (step.state, step.stretches.last().map(|last| last.to_ms - last.from_ms))
         };
-        assert_eq!(told(&parts), (StepState::Done, Some(2000)));
-        parts.journal.push(veto(5300, Happened::Lifted, "it weighs it"));
+        assert_eq!(told(&parts), (StepState::Vetoed, Some(2000)));
+        parts.journal.push(veto(5300, Happened::Lifted, journal::WEIGHED));
+        assert_eq!(told(&parts), (StepState::Vetoed, Some(2000)));
+        parts.journal.push(veto(5400, Happened::Lifted, "a false alarm"));
         assert_eq!(told(&parts), (StepState::Done, Some(2000)));
     }
 

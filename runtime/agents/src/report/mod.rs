@@ -133,6 +133,11 @@ pub struct StepResult {
 }
 
 impl StepResult {
+    /// Whether its last attempt ended well, whatever became of its output.
+    pub fn was_done(&self) -> bool {
+        self.stretches.last().is_some_and(|last| last.end == StretchEnd::Done)
+    }
+
     /// The time worked on it, over all stretches, in milliseconds.
     pub fn worked_ms(&self) -> u64 {
         self.stretches.iter().map(|stretch| stretch.to_ms.saturating_sub(stretch.from_ms)).sum()
@@ -172,7 +177,7 @@ pub enum StepState {
     Done,
     /// Failed for good.
     Failed,
-    /// Stopped by a veto that was not lifted.
+    /// Its output is vetoed, and nobody lifted that; it may have been done.
     Vetoed,
     /// Left out, since what it needs was not done.
     Skipped,

@@ -48,7 +48,10 @@ pub fn result(result: &RunResult, folder: &Path, all: bool) -> String {
     for step in &result.steps {
         if matches!(step.state, StepState::Failed | StepState::Vetoed | StepState::Skipped) {
             let why = step.why.as_deref().unwrap_or("no reason was told");
-            let _ = writeln!(out, "\nnot done: {} ({}): {}", step.id, step.state.word(), visible(why));
+            let _ = match step.was_done() {
+                true => writeln!(out, "\n{}: {}: {}", step.state.word(), step.id, visible(why)),
+                false => writeln!(out, "\nnot done: {} ({}): {}", step.id, step.state.word(), visible(why)),
+            };
         }
     }
     left_out(&mut out, result);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use synod_platform::files;
 
-use super::{Edge, MESSAGES, PAGE, RESULT, ReportError, RunResult, SARIF, html, result_of};
+use super::{Edge, MESSAGES, PAGE, RESULT, ReportError, RunResult, SARIF, StepResult, html, result_of};
 use crate::finding::Finding;
 use crate::folder::{FolderError, RunFolder};
 use crate::sarif;
@@ -62,11 +62,7 @@ pub fn log(result: &RunResult) -> Value {
                 .chain(&agent.warnings)
                 .map(|warning| json!({ "level": "warning", "message": { "text": warning } }))
                 .collect();
-            let well = result
-                .steps
-                .iter()
-                .filter(|step| step.agent == agent.name)
-                .all(|step| step.state == super::StepState::Done);
+            let well = result.steps.iter().filter(|step| step.agent == agent.name).all(StepResult::was_done);
             run["invocations"] = json!([{ "executionSuccessful": well, "toolExecutionNotifications": told }]);
             run
         })

@@ -19,6 +19,8 @@ use crate::task::Handoff;
 
 /// The journal's name within the run folder.
 pub const FILE: &str = "journal.jsonl";
+/// Why DIRECTOR lifts a veto that stands, for its own last steps.
+pub const WEIGHED: &str = "DIRECTOR: the verdict may weigh it, for it hands nothing on";
 /// The longest journal that is read back, in bytes.
 const LEN_MAX: u64 = 256 << 20;
 /// How long a journal that somebody holds open is waited for: whoever was stopped lets go soon.
@@ -259,6 +261,24 @@ pub fn parse(content: &[u8]) -> Result<(Vec<Line>, usize), (usize, String)> {
         end += text.len();
     }
     Ok((lines, end))
+}
+
+/// The vetoes that stand: of each step whose output is vetoed its agent, and by whom and why. That the verdict weighs what was vetoed
+/// lifts nothing for anybody else.
+pub fn vetoes(lines: &[Line]) -> BTreeMap<String, (String, String)> {
+    let mut vetoes = BTreeMap::new();
+    for line in lines {
+        match line.event {
+            Happened::Vetoed => {
+                vetoes.insert(line.step.clone(), (line.agent.clone(), line.why.clone()));
+            }
+            Happened::Lifted if line.why != WEIGHED => {
+                vetoes.remove(&line.step);
+            }
+            _ => {}
+        }
+    }
+    vetoes
 }
 
 /// What the lines say about the steps of a plan, by position, and the handoffs of those that are done.

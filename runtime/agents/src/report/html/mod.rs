@@ -142,7 +142,7 @@ fn verdict(result: &RunResult) -> String {
     )
 }
 
-/// The steps that were not done, though their turn had come.
+/// The steps that were not done, though their turn had come, and those whose output is vetoed.
 fn missed(result: &RunResult) -> impl Iterator<Item = &StepResult> {
     let missed = [StepState::Failed, StepState::Vetoed, StepState::Skipped];
     result.steps.iter().filter(move |step| missed.contains(&step.state))
@@ -198,7 +198,7 @@ fn card(agent: &AgentResult, result: &RunResult) -> String {
     }
     let mut lists = String::new();
     let missed: Vec<String> = missed(result)
-        .filter(|step| step.agent == agent.name)
+        .filter(|step| step.agent == agent.name && !step.was_done())
         .map(|step| format!("{}: {}", step.id, step.why.as_deref().unwrap_or(NO_REASON)))
         .collect();
     for (title, tone, lines) in [
