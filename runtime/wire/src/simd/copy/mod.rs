@@ -8,7 +8,8 @@
 //! AVX2: 64 to 128 bytes 9 / 3, 256 to 512 bytes 18 / 9, 2 to 4 KiB 98 / 30.
 //!
 //! Not kept: AVX-512 (within a twentieth of AVX2 at all lengths, either way), loads aligned instead of stores (a tenth slower), ends
-//! moved by ever shorter steps instead of overlapping ones (10 ns more a copy where lengths cannot be foreseen).
+//! moved by ever shorter steps instead of overlapping ones (10 ns more a copy where lengths cannot be foreseen), and stores past the
+//! caches: blocks of 1 to 4 MiB that another core copies out at once fall from 37 to 19 GB/s; those of 16 MiB gain a third.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
