@@ -3,6 +3,8 @@
 //! Only exports that stand at the top of the file and are written out are seen; what a program puts together is not. Names that
 //! begin with an underscore, private methods and constructors are left out.
 
+use std::collections::BTreeMap;
+
 use crate::docgen::crates::once;
 use crate::docgen::item::{Item, Kind};
 use crate::docgen::lexer::{Dialect, Lexed, What, first_line, lex};
@@ -32,6 +34,86 @@ pub fn scan(text: &str, file: &str) -> Vec<Item> {
     once(items)
 }
 
+/// What a file of declarations (`x.d.ts`) tells of the module beside it: the first line of each document, by exported name; methods as
+/// `Class.method`.
+pub fn declarations(text: &str) -> BTreeMap<String, String> {
+    const BEFORE: [&str; 13] = [
+        "export",
+        "default",
+        "declare",
+        "abstract",
+        "async",
+        "static",
+        "readonly",
+        "public",
+        "protected",
+        "get",
+        "set",
+        "override",
+        "accessor",
+    ];
+    let lexed = lex(text, Dialect::JavaScript);
+    let (mut told, mut class) = (BTreeMap::new(), None::<(String, usize)>);
+    let mut at = 0;
+    while at < lexed.tokens.len() {
+        class = class.filter(|(_, close)| at < *close);
+        let start = at;
+        while BEFORE.contains(&lexed.word(at)) && lexed.is_name(at + 1) {
+            at += 1;
+        }
+        let default = (start..at).any(|n| lexed.word(n) == "default");
+        let name = match lexed.word(at) {
+            "function" | "class" | "const" | "let" | "var" => at + 1,
+            "namespace" | "module" | "interface" => {
+                // Its content follows.
+                let open = (at..lexed.tokens.len()).find(|n| lexed.word(*n) == "{");
+                let within = open.filter(|_| lexed.word(at) != "interface");
+                at = within.map_or(lexed.after(open.unwrap_or(at)), |open| open + 1);
+                continue;
+            }
+            _ => at,
+        };
+        let member = name == at;
+        if lexed.is_name(name)
+            && !(member && class.is_none())
+            && let Some(doc) = doc_before(&lexed, start)
+        {
+            let within = class.as_ref().map_or(String::new(), |(class, _)| format!("{class}."));
+            told.entry(format!("{within}{}", lexed.word(name))).or_insert_with(|| doc.clone());
+            if default {
+                told.entry("default".into()).or_insert(doc);
+            }
+        }
+        if lexed.word(at) == "class"
+            && let Some(open) = (name..lexed.tokens.len()).find(|n| lexed.word(*n) == "{")
+        {
+            let exported = if default { "default" } else { lexed.word(name) };
+            class = Some((exported.into(), lexed.close(open)));
+            at = open + 1;
+            continue;
+        }
+        // On to behind the end of the statement.
+        let end = class.as_ref().map_or(lexed.tokens.len(), |(_, close)| *close);
+        at = lexed.after(at);
+        while at < end && lexed.word(at - 1) != ";" && !starts(&lexed, at) {
+            at = lexed.after(at);
+        }
+    }
+    told
+}
+
+/// Whether token `n` begins a line.
+fn starts(lexed: &Lexed<'_>, n: usize) -> bool {
+    lexed.line(lexed.end(n - 1)) < lexed.line_of(n)
+}
+
+/// The JSDoc that stands right before token `n`.
+fn doc_before(lexed: &Lexed<'_>, n: usize) -> Option<String> {
+    let from = if n == 0 { 0 } else { lexed.end(n - 1) };
+    let comment = lexed.comments_in(from, lexed.start(n)).next_back()?;
+    (comment.starts_with("/**") && comment.len() > 4).then(|| first_line(comment))?
+}
+
 /// A declaration at the top of the file.
 struct Declared {
     name: String,
@@ -56,11 +138,8 @@ impl Scanner<'_, '_> {
         self.lexed.word(n)
     }
 
-    /// The JSDoc that stands right before token `n`.
     fn doc(&self, n: usize) -> Option<String> {
-        let from = if n == 0 { 0 } else { self.lexed.end(n - 1) };
-        let comment = self.lexed.comments_in(from, self.lexed.start(n)).next_back()?;
-        (comment.starts_with("/**") && comment.len() > 4).then(|| first_line(comment))?
+        doc_before(self.lexed, n)
     }
 
     fn declare(&mut self) {
@@ -445,6 +524,50 @@ foo.exports.not = 1;
     }
 
     #[test]
+    fn declarations_tell_the_documents_of_what_they_declare() {
+        let text = r#"/** About it. */
+import type { Other } from "./other";
+/** Opens. */
+export function open(name: string, how?: { a: number }): Promise<void>;
+/** Opens otherwise. */
+export declare function open(name: number): void;
+export declare class Door<T extends object> extends Base<T> implements Other {
+  /** How wide. */
+  readonly width: number
+  /** Pushes. */
+  push(x: T, ...rest: Array<{ y: T }>): this;
+  private own: string;
+  constructor(x: T);
+  /** All. */ static all<T>(): Door<T>[]
+}
+/** A form. */
+export interface Form { /** No value. */ size: number; }
+/** Main. */
+export default function main(): void;
+declare namespace inner {
+  /** Deep. */
+  const deep: string;
+}
+export const bare: 1, open2: 2;
+/** Last. */ export type Last = `a${string}` | "b";
+"#;
+        let told = declarations(text);
+        let told: Vec<String> = told.iter().map(|(name, doc)| format!("{name}: {doc}")).collect();
+        assert_eq!(
+            told,
+            [
+                "Door.all: All.",
+                "Door.push: Pushes.",
+                "Door.width: How wide.",
+                "deep: Deep.",
+                "default: Main.",
+                "main: Main.",
+                "open: Opens.",
+            ]
+        );
+    }
+
+    #[test]
     fn a_module_without_exports_offers_nothing() {
         assert!(
             scan("(function(root, factory) { root.x = factory(); })(this, function() {});", "a.js")
@@ -456,6 +579,7 @@ foo.exports.not = 1;
     fn any_text_is_read_without_a_panic_and_lines_lie_in_it() {
         proptest::proptest!(|(text in "(export |default |class |function |const |module|exports|\\.|=|\\{|\\}|\\(|\\)|,|;|a|b |as |from |\\*|'x'|`|\\$\\{|/|\n|/\\*\\* d \\*/|=>|static |#){0,60}")| {
             let lines = text.split('\n').count();
+            declarations(&text);
             for item in scan(&text, "m.js") {
                 proptest::prop_assert!((1..=lines).contains(&(item.line as usize)), "{item:?}");
             }

@@ -1,7 +1,7 @@
 //! Which packages a tree has, in four languages, and which of its files make up what each offers to others.
 //!
 //! Rust: the library of every `Cargo.toml`. Python: the packages beside a manifest, else the modules there. JavaScript: the modules under a
-//! `package.json`. C: the headers under `include`, else all that do not call themselves internal. Tests, examples and other people's code
+//! `package.json`, with the documents of the declarations beside them. C: the headers under `include`, else all that do not call themselves internal. Tests, examples and other people's code
 //! offer nothing. Fed file by file; never touches the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,8 @@ pub struct Sources {
     rust: BTreeMap<String, rust::Module>,
     python: BTreeMap<String, String>,
     javascript: BTreeMap<String, Vec<Item>>,
+    /// What `x.d.ts` documents, by `x`.
+    declared: BTreeMap<String, BTreeMap<String, String>>,
     headers: BTreeMap<String, Option<Vec<Item>>>,
     manifests: BTreeMap<String, toml::Table>,
     node: BTreeMap<String, String>,
@@ -43,6 +45,7 @@ impl Sources {
         }
         let name = tree::name(path);
         matches!(tree::extension(path).as_str(), "rs" | "py" | "js" | "mjs" | "cjs" | "h")
+            || declared_stem(path).is_some()
             || matches!(name, "Cargo.toml" | "package.json" | "pyproject.toml" | "setup.cfg")
     }
 
@@ -74,6 +77,9 @@ impl Sources {
             }
             (_, "js" | "mjs" | "cjs") if !apart && !is_tooling(path) => {
                 self.javascript.insert(path.into(), javascript::scan(text, path));
+            }
+            _ if let Some(stem) = declared_stem(path) => {
+                self.declared.insert(stem.into(), javascript::declarations(text));
             }
             (_, "h") if !apart && !is_internal(path) => {
                 self.headers.insert(path.into(), c::scan(text, path));
@@ -165,7 +171,15 @@ impl Sources {
                 folder: root.into(),
                 ..Package::default()
             });
-            package.items.extend(items.iter().cloned());
+            let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
+            let declared = self.declared.get(stem);
+            package.items.extend(items.iter().cloned().map(|mut item| {
+                let name = item.name.strip_prefix(stem).and_then(|name| name.strip_prefix('.'));
+                if item.doc.is_none() {
+                    item.doc = name.and_then(|name| declared?.get(name).cloned());
+                }
+                item
+            }));
         }
         packages.into_values().collect()
     }
@@ -261,6 +275,11 @@ pub fn judge(packages: &[Package]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// The path of the module that a file of declarations is about, without its extension.
+fn declared_stem(path: &str) -> Option<&str> {
+    [".d.ts", ".d.mts", ".d.cts"].iter().find_map(|end| path.strip_suffix(end))
 }
 
 fn in_examples(path: &str) -> bool {
@@ -399,6 +418,34 @@ mod tests {
             ]
         );
         assert_eq!(names(&[("one.py", "def g(): pass\n")]), ["Python house one", "Python house one.g"]);
+    }
+
+    #[test]
+    fn what_is_documented_in_the_declarations_beside_a_module_counts_as_documented() {
+        let sources = sources(&[
+            (
+                "a/lib.mjs",
+                "export function f() {}\n/** Own. */\nexport function g() {}\nexport class C { m() {} }\n",
+            ),
+            (
+                "a/lib.d.mts",
+                "/** Typed. */\nexport function f(): void;\n/** Not this. */\nexport function g(): void;\nexport class C {\n  /** Moves. */\n  m(): void;\n}\n",
+            ),
+            ("b/lib.mjs", "export function f() {}\n"),
+        ]);
+        let packages = sources.packages();
+        let told = packages.iter().flat_map(|package| &package.items).filter(|item| item.counted);
+        let told: Vec<_> = told.map(|item| (item.name.as_str(), item.doc.as_deref())).collect();
+        assert_eq!(
+            told,
+            [
+                ("a/lib.f", Some("Typed.")),
+                ("a/lib.g", Some("Own.")),
+                ("a/lib.C", None),
+                ("a/lib.C.m", Some("Moves.")),
+                ("b/lib.f", None),
+            ]
+        );
     }
 
     #[test]
