@@ -114,6 +114,28 @@ pub fn interpreter(head: &[u8]) -> Option<String> {
     Some(tree::name(program).to_string())
 }
 
+/// Whether a slash behind this word of JavaScript begins a regular expression, for a value follows the word.
+pub fn expects_value(word: &str) -> bool {
+    matches!(
+        word,
+        "return"
+            | "typeof"
+            | "case"
+            | "in"
+            | "of"
+            | "delete"
+            | "void"
+            | "throw"
+            | "new"
+            | "instanceof"
+            | "else"
+            | "do"
+            | "yield"
+            | "await"
+            | "default"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,8 @@
 //! Never fails and never recurses: what is left open at the end of the text ends there. Comments are kept apart, by place. A regular
 //! expression of JavaScript is told from a division by what stands before it, which is a rule of thumb.
 
+use crate::language;
+
 /// The languages whose texts can be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -427,24 +429,7 @@ impl Cutter<'_> {
         let Some(last) = self.tokens.last() else { return true };
         let word = &self.text[last.start..last.end];
         match last.what {
-            What::Word => matches!(
-                word,
-                "return"
-                    | "typeof"
-                    | "case"
-                    | "in"
-                    | "of"
-                    | "delete"
-                    | "void"
-                    | "throw"
-                    | "new"
-                    | "instanceof"
-                    | "else"
-                    | "do"
-                    | "yield"
-                    | "await"
-                    | "default"
-            ),
+            What::Word => language::expects_value(word),
             What::Literal => false,
             What::Close => word == "}",
             _ => true,

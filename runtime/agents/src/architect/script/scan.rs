@@ -4,6 +4,7 @@
 //! lone quote) costs at most the rest of that line. Only names that are plain strings are seen.
 
 use super::super::graph::Tie;
+use crate::language;
 
 /// One import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,22 +259,7 @@ fn expects_value(before: Option<Token<'_>>) -> bool {
         None => true,
         Some(Token::Sign(sign)) => !matches!(sign, b')' | b']' | b'}' | b'0'),
         Some(Token::Text(_)) => false,
-        Some(Token::Word(word)) => matches!(
-            word,
-            "return"
-                | "typeof"
-                | "case"
-                | "in"
-                | "of"
-                | "delete"
-                | "void"
-                | "throw"
-                | "new"
-                | "do"
-                | "else"
-                | "yield"
-                | "await"
-        ),
+        Some(Token::Word(word)) => language::expects_value(word),
     }
 }
 
