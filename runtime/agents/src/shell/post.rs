@@ -381,7 +381,9 @@ impl Post {
                             reach!("agent.cancelled");
                         }
                         // Its requester waits no more.
-                        () = message.cancelled(), if waits => reach!("agent.requester-gone"),
+                        () = message.cancelled(), if waits => {
+                            reach!("agent.requester-gone");
+                        }
                         () = time::sleep_until(until) => {
                             reach!("agent.work-given-up");
                             break Err(given_up);
