@@ -438,9 +438,9 @@ fn a_mailbox_misses_nothing_and_readiness_cleared_after_draining_is_found() {
 
 #[test]
 fn foreign_lanes_miss_nothing_and_a_mailbox_that_sleeps_without_a_look_is_found() {
-    explore(1500, a_mailbox_misses_no_foreign_record);
+    explore(1200, a_mailbox_misses_no_foreign_record);
     explore(12000, foreign_and_local_senders_share_a_mailbox);
-    explore(1000, a_foreign_end_wakes_the_mailbox);
+    explore(700, a_foreign_end_wakes_the_mailbox);
     for bug in ["ring.asleep-without-a-look", "ring.doorbell-without-fence"] {
         let failure = failure_with(bug, a_mailbox_misses_no_foreign_record);
         assert!(failure.contains("deadlock"), "{failure}");

@@ -6,8 +6,8 @@
 //! turns while it had something gets the next.
 //!
 //! A sender in another process ([`Mailbox::admit_foreign`]) sets no bit: it writes nothing but its own region. Its tail is looked
-//! at instead, when nothing else is ready, every so many records, and before the mailbox sleeps. A lane found so has its bit
-//! set in private words, and from there on is a lane like any other.
+//! at instead, as a drain begins, every so many records of it, and before the mailbox sleeps. A lane found so has its bit set
+//! in private words, and from there on is a lane like any other.
 
 mod foreign;
 mod port;
@@ -180,20 +180,14 @@ impl<M: Memory> Mailbox<M> {
     {
         self.wake_up();
         self.admit();
-        let mut records = 0;
-        let (mut looked, mut look_at) = (None, if self.foreign == 0 { usize::MAX } else { 0 });
+        let (mut records, mut look_at) = (0, if self.foreign == 0 { usize::MAX } else { 0 });
         while records < budget {
             if records >= look_at {
                 self.look_at_tails();
-                (looked, look_at) = (Some(records), records.saturating_add(self.records_between_looks()));
+                look_at = records.saturating_add(self.records_between_looks());
             }
             let Some(class) = self.choose() else {
-                // At most one look for each record, so that no sender keeps this at looking.
-                if self.foreign == 0 || looked == Some(records) {
-                    return Drained { records, more: false };
-                }
-                look_at = records;
-                continue;
+                return Drained { records, more: false };
             };
             if let Some(place) = self.take(class) {
                 records += self.turn(class, place, budget - records, &mut deliver);
@@ -221,21 +215,21 @@ impl<M: Memory> Mailbox<M> {
         let id = LaneId { class: Class(class as u8), place: place as u16, generation: lane.generation };
         let quota = budget.min(QUOTA);
         let (mut records, mut paused) = (0, false);
-        let foreign = lane.foreign;
-        let drained = lane.consumer.drain(quota, |record| {
-            let delivery =
-                if foreign { Delivery::Foreign(record.foreign()) } else { Delivery::Record(record) };
-            match deliver(id, delivery) {
-                Flow::Next => {
-                    records += 1;
-                    Taken::Yes
-                }
-                Flow::Pause => {
-                    paused = true;
-                    Taken::No
-                }
+        let mut took = |flow| match flow {
+            Flow::Next => {
+                records += 1;
+                Taken::Yes
             }
-        });
+            Flow::Pause => {
+                paused = true;
+                Taken::No
+            }
+        };
+        let drained = if lane.foreign {
+            lane.consumer.drain(quota, |record| took(deliver(id, Delivery::Foreign(record.foreign()))))
+        } else {
+            lane.consumer.drain(quota, |record| took(deliver(id, Delivery::Record(record))))
+        };
         if paused {
             reach!("ring.lane_paused");
             (lane.paused, lane.owed) = (true, true);
