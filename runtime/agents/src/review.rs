@@ -96,33 +96,36 @@ pub enum ReviewError {
     Report(#[from] report::ReportError),
 }
 
-/// A run that is to be begun.
+/// A run that is to be begun, or gone on with.
 #[derive(Debug, Clone)]
 pub enum Job {
     /// A review, planned anew.
     Review(Review),
     /// A plan, as somebody wrote it, and where its run folder is made.
     Plan(Box<Plan>, PathBuf),
+    /// The rest of the run in this folder, which was interrupted.
+    Rest(PathBuf),
 }
 
 impl Job {
-    /// The source tree.
-    pub fn tree(&self) -> &Path {
-        match self {
-            Job::Review(review) => &review.tree,
-            Job::Plan(plan, _) => Path::new(&plan.tree),
-        }
-    }
-
-    /// Where its run folder is made.
+    /// Where its run folder is made, or lies.
     pub fn out(&self) -> &Path {
         match self {
             Job::Review(review) => &review.out,
             Job::Plan(_, out) => out,
+            Job::Rest(folder) => folder.parent().unwrap_or(folder),
         }
     }
 
-    /// Has it done under an id that the caller has from [`run_id`] and may have told to others before it begins.
+    /// The id of its run: a new one each time, unless the run has one already.
+    pub fn id(&self) -> String {
+        match self {
+            Job::Review(_) | Job::Plan(..) => run_id(),
+            Job::Rest(folder) => name_of(folder),
+        }
+    }
+
+    /// Has it done under an id that the caller has from [`Job::id`] and may have told to others before it begins.
     pub async fn run_as(
         &self,
         agent: &Agent,
@@ -132,6 +135,7 @@ impl Job {
         match self {
             Job::Review(review) => run_as(agent, review, run, tell).await,
             Job::Plan(plan, out) => run_plan(agent, plan, out, run, tell).await,
+            Job::Rest(folder) => resume(agent, folder, tell).await,
         }
     }
 }
@@ -198,13 +202,7 @@ pub async fn resume(
     tell: impl FnMut(Progress),
 ) -> Result<Reviewed, ReviewError> {
     let folder = files::canonical(folder).await?;
-    let file = folder.join(plan::FILE);
-    if !files::exists(&file).await? {
-        return Err(ReviewError::NoPlan(folder));
-    }
-    let text = String::from_utf8_lossy(&files::read(&file, PLAN_MAX).await?).into_owned();
-    let plan = Plan::read(&text, &file.to_string_lossy(), &Role::ALL.map(Role::name))?;
-    let run = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let (plan, run) = (plan_of(&folder).await?, name_of(&folder));
     let mut tree = PathBuf::from(&plan.tree);
     // A run that has ended gives its result again, also when its tree is gone.
     if files::exists(&tree).await? {
@@ -213,6 +211,21 @@ pub async fn resume(
     }
     let order = order(plan.goal.clone(), run, &tree, &folder, plan.within.get(), BTreeMap::new());
     follow(agent, order, tell).await
+}
+
+/// The plan of the run in `folder`.
+pub async fn plan_of(folder: &Path) -> Result<Plan, ReviewError> {
+    let file = folder.join(plan::FILE);
+    if !files::exists(&file).await? {
+        return Err(ReviewError::NoPlan(folder.into()));
+    }
+    let text = String::from_utf8_lossy(&files::read(&file, PLAN_MAX).await?).into_owned();
+    Ok(Plan::read(&text, &file.to_string_lossy(), &Role::ALL.map(Role::name))?)
+}
+
+/// The id of the run in `folder`: the folder's name.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn order(

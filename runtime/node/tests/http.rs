@@ -280,7 +280,53 @@ fn an_edited_plan_is_run_by_a_running_node_unless_an_own_one_is_asked_for() {
     let refused = node.synod(&["run", &file]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && told.contains("/no/such/tree"), "{told}");
-    assert_eq!(node.synod(&["run", "--resume", "last", "--node", "synod"]).status.code(), Some(2));
+}
+
+#[test]
+fn an_interrupted_run_is_gone_on_with_by_a_running_node_and_one_under_way_is_not_begun_twice() {
+    // LINTER is a program that works until it is told to go on.
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents/tests/external/program.py");
+    let exec = format!("exec = [\"python3\", \"{}\", \"waits\"]", program.display());
+    let node = Up::start(&format!("[agents.linter]\n{exec}\n"));
+    let tree = tree(node.base.path());
+    let order = serde_json::json!({ "workflow": "review", "path": tree, "tests": false }).to_string();
+    let begun = node.json("POST", "/api/runs", &order).1;
+    let id = begun["id"].as_str().expect("an id");
+    let folder = node.base.path().join("state/synod/runs").join(id);
+    let happened = |step: &str, event: &str| {
+        let text = fs::read_to_string(folder.join("journal.jsonl")).unwrap_or_default();
+        let told = |line: &str| {
+            // What is being written this moment is no line yet.
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["step"] == step && line["event"] == event
+        };
+        text.lines().filter(|line| told(line)).count()
+    };
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until(&|| happened("lint", "started") == 1);
+    let again = serde_json::json!({ "workflow": "resume", "run": id }).to_string();
+    let (status, told) = node.json("POST", "/api/runs", &again);
+    assert!(status == 409 && told.to_string().contains("is under way"), "{told}");
+    assert_eq!(node.ask("DELETE", &format!("/api/runs/{id}"), "").0, 202);
+    let state = || node.json("GET", &format!("/api/runs/{id}"), "").1["state"].clone();
+    until(&|| state() == "cancelled");
+
+    let mut resumed = node.command(&["run", "--resume", "last", "--format", "json"]);
+    let resumed = resumed.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    until(&|| happened("lint", "started") == 2);
+    assert_eq!(state(), "running", "the node does it");
+    fs::write(folder.join("linter/go"), "").expect("our own file");
+    let output = resumed.wait_with_output().expect("our own child");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["run"], &state()), (&begun["id"], &Value::from("done")), "{told}");
+    assert!(told["verdict"]["failures"].as_array().is_some_and(Vec::is_empty), "{told}");
+    let finished = ["survey", "lint", "secure", "verdict"].map(|step| happened(step, "done"));
+    assert_eq!((finished, happened("", "resumed")), ([1; 4], 1));
+    assert_eq!(node.synod(&["run", "--resume", "no-such-run"]).status.code(), Some(2));
 }
 
 #[test]

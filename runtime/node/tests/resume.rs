@@ -115,7 +115,9 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_result_and_repeats_no_finished
         child.wait().expect("our own child");
         let Some(run) = only_run(&out) else { continue };
         let before = fs::read_to_string(run.join("journal.jsonl")).unwrap_or_default();
-        let output = synod(&["run", "--resume", path(&run), "--format", "json"]).output().expect("it starts");
+        let output = synod(&["run", "--resume", path(&run), "--embedded", "--format", "json"])
+            .output()
+            .expect("it starts");
         assert_eq!(result(&output), expected, "killed at {n} of {kills}");
         let lines = journal(&run);
         assert_nothing_repeated(&lines);
@@ -180,7 +182,9 @@ fn a_run_cut_off_after_any_line_of_its_journal_goes_on_from_there() {
         // Half of the next line was written, too.
         let torn = text[end + 1..].find('\n').map_or(0, |next| next / 2);
         fs::write(&file, &text[..end + 1 + torn]).expect("our own file");
-        let output = synod(&["run", "--resume", path(&run), "--format", "json"]).output().expect("it starts");
+        let output = synod(&["run", "--resume", path(&run), "--embedded", "--format", "json"])
+            .output()
+            .expect("it starts");
         assert_eq!(result(&output), expected, "cut off after: {}", &text[..end]);
         assert_nothing_repeated(&journal(&run));
     }
@@ -196,14 +200,14 @@ fn a_run_that_has_ended_gives_its_result_again_and_a_folder_without_a_plan_is_re
         .expect("it starts");
     let run = only_run(&out).expect("a run");
     let lines = journal(&run).len();
-    let again = synod(&["run", "--resume", "last", "--out", path(&out), "--format", "json"])
+    let again = synod(&["run", "--resume", "last", "--embedded", "--out", path(&out), "--format", "json"])
         .output()
         .expect("it starts");
     assert_eq!((result(&first), first.status.code()), (result(&again), again.status.code()));
     assert_eq!(journal(&run).len(), lines, "nothing happened in it");
     let none = base.path().join("none");
     fs::create_dir(&none).expect("a folder");
-    let refused = synod(&["run", "--resume", path(&none)]).output().expect("it starts");
+    let refused = synod(&["run", "--resume", path(&none), "--embedded"]).output().expect("it starts");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && told.contains("no plan.toml"), "{told}");
 }

@@ -78,16 +78,11 @@ impl Runs {
     /// Starts what is ordered in `context`.
     pub async fn start(&self, context: &Context, order: &Order) -> Result<Rc<Record>, Problem> {
         let job = order.job(&self.0.folder)?;
-        let key = if matches!(job, Job::Plan(..)) { "plan.tree" } else { "path" };
-        let seen = files::metadata(job.tree()).await;
-        let tree = match seen {
-            Ok(found) if found.kind == files::Kind::File => Err("not a directory".to_string()),
-            Ok(_) => Ok(job.tree().to_string_lossy().into_owned()),
-            Err(error) => Err(error.to_string()),
+        let (tree, id) = (tree(&job).await?, job.id());
+        if self.known(&id).is_some_and(|record| !record.is_over()) {
+            let what = format!("the run `{id}` is under way");
+            return Err(Problem::new(409, what, "run", "follow it, or cancel it"));
         }
-        .map_err(|why| {
-            Problem::new(422, why, key, "name the root of a source tree that the node can read")
-        })?;
         if self.active() >= ACTIVE_MAX {
             reach!("edge.runs-full");
             let what = format!("{ACTIVE_MAX} runs are under way, which is the most at a time");
@@ -98,9 +93,9 @@ impl Runs {
         let agent = context.agent(&format!("run-{number}")).map_err(|error| {
             Problem::new(503, format!("the run cannot take its place: {error}"), "", "try again")
         })?;
-        let id = review::run_id();
         let record = Rc::new(Record::new(id.clone(), tree, job.out().to_path_buf()));
         let (cancel, cancelled) = oneshot::channel();
+        self.0.ended.borrow_mut().retain(|ended| *ended != id);
         self.0.known.borrow_mut().insert(id.clone(), record.clone());
         self.0.cancels.borrow_mut().insert(id.clone(), cancel);
         event!("edge.run-started", run = id.as_str());
@@ -241,6 +236,26 @@ impl Runs {
     fn under_way(&self) -> usize {
         self.0.known.borrow().values().filter(|record| !record.is_over()).count()
     }
+}
+
+/// The tree of a job. Whatever is to be begun must have it; a run that has ended gives its result again, also when its tree is gone.
+async fn tree(job: &Job) -> Result<String, Problem> {
+    let (key, tree) = match job {
+        Job::Review(review) => ("path", review.tree.as_path()),
+        Job::Plan(plan, _) => ("plan.tree", Path::new(&plan.tree)),
+        Job::Rest(folder) => {
+            let wrong = |error: ReviewError| {
+                Problem::new(422, error.to_string(), "run", "GET /api/runs lists the runs there are")
+            };
+            return review::plan_of(folder).await.map(|plan| plan.tree).map_err(wrong);
+        }
+    };
+    let why = match files::metadata(tree).await {
+        Ok(found) if found.kind == files::Kind::File => "not a directory".to_string(),
+        Ok(_) => return Ok(tree.to_string_lossy().into_owned()),
+        Err(error) => error.to_string(),
+    };
+    Err(Problem::new(422, why, key, "name the root of a source tree that the node can read"))
 }
 
 fn failed(error: &ReviewError) -> End {

@@ -1,6 +1,6 @@
 //! What a run is ordered with, and what comes of it, as JSON that both ends of the API read and write.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::problem::Problem;
 
 /// The name of the workflow that reviews a tree.
 pub const REVIEW: &str = "review";
+/// The name of the workflow that goes on with a run that was interrupted.
+pub const RESUME: &str = "resume";
 /// The name of the workflow that is whatever its plan says.
 pub const PLAN: &str = "plan";
 /// How long a run may take if its order does not say.
@@ -23,13 +25,14 @@ const WITHIN: &str = "9m";
 /// The longest that an order may ask for, in seconds.
 const WITHIN_MAX_S: u64 = 24 * 3600;
 
-/// An order, as it is posted. Of the keys after `out`, a review takes all but `plan`, and `path` it needs; a plan takes `plan` alone.
+/// An order, as it is posted. Of the keys after `out`, a review takes `path`, which it needs, and the last three; a plan takes `plan` alone,
+/// and a run that is resumed `run`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// Which workflow: `review` or `plan`.
+    /// Which workflow: `review`, `plan` or `resume`.
     pub workflow: String,
-    /// Where the run folder is made, as an absolute path outside of the tree; the node's folder for runs if left out.
+    /// Where the run folder is made, or lies, as an absolute path outside of the tree; the node's folder for runs if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<String>,
     /// The source tree, as an absolute path on the node's machine; read, never written.
@@ -38,6 +41,9 @@ pub struct Order {
     /// The plan: the text of its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// The id of the run to go on with: the name of its folder in `out`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// Findings of this severity and worse fail the review; `high` if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_on: Option<Severity>,
@@ -66,6 +72,7 @@ impl Order {
             Job::Plan(plan, _) => {
                 Order { workflow: PLAN.into(), out, plan: Some(plan.to_toml()), ..Order::default() }
             }
+            Job::Rest(_) => Order { workflow: RESUME.into(), out, run: Some(job.id()), ..Order::default() },
         }
     }
 
@@ -90,13 +97,14 @@ impl Order {
         match self.workflow.as_str() {
             REVIEW => self.review(out).map(Job::Review),
             PLAN => self.plan().map(|plan| Job::Plan(Box::new(plan), out)),
+            RESUME => self.run().map(|run| Job::Rest(out.join(run))),
             other => {
                 let what = format!("there is no workflow `{other}`");
                 Err(Problem::new(
                     422,
                     what,
                     "workflow",
-                    "the workflows of this build are `review` and `plan`",
+                    "the workflows of this build are `review`, `plan` and `resume`",
                 ))
             }
         }
@@ -106,6 +114,10 @@ impl Order {
         if self.plan.is_some() {
             let what = "a review makes its own plan";
             return Err(Problem::new(422, what, "plan", "order the workflow `plan` to have yours run"));
+        }
+        if self.run.is_some() {
+            let what = "a review is a new run";
+            return Err(Problem::new(422, what, "run", "order the workflow `resume` to go on with one"));
         }
         let Some(path) = &self.path else {
             let hint = "give the absolute path of a source tree on the node's machine";
@@ -126,21 +138,36 @@ impl Order {
         })
     }
 
-    fn plan(&self) -> Result<Plan, Problem> {
+    /// Refuses the keys that are for reviews, and one more, of an order whose plan says what they say.
+    fn says_itself(&self, also: (&'static str, bool)) -> Result<(), Problem> {
         let twice = [
             ("path", self.path.is_some()),
             ("fail_on", self.fail_on.is_some()),
             ("within", self.within.is_some()),
             ("tests", self.tests.is_some()),
+            also,
         ];
-        if let Some((key, _)) = twice.into_iter().find(|(_, given)| *given) {
-            return Err(Problem::new(
-                422,
-                format!("a plan says `{key}` itself"),
-                key,
-                "change it in the plan",
-            ));
+        match twice.into_iter().find(|(_, given)| *given) {
+            Some((key, _)) => {
+                let what = format!("a plan says `{key}` itself");
+                Err(Problem::new(422, what, key, "change it in the plan"))
+            }
+            None => Ok(()),
         }
+    }
+
+    fn run(&self) -> Result<&str, Problem> {
+        self.says_itself(("plan", self.plan.is_some()))?;
+        let hint = "GET /api/runs lists the runs; its folder lies in `out`";
+        match &self.run {
+            Some(run) if is_name(run) => Ok(run),
+            Some(run) => Err(Problem::new(422, format!("`{run}` is no run's id"), "run", hint)),
+            None => Err(Problem::new(422, "which run is to be resumed was not said", "run", hint)),
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, Problem> {
+        self.says_itself(("run", self.run.is_some()))?;
         let hint = "`synod plan review --path .` prints one with its keys explained";
         let Some(text) = &self.plan else {
             return Err(Problem::new(422, "there is no plan", "plan", hint));
@@ -151,6 +178,12 @@ impl Order {
         bounded(plan.within.get(), "plan.within")?;
         Ok(plan)
     }
+}
+
+/// Whether a text names something in a folder, and nothing elsewhere.
+fn is_name(text: &str) -> bool {
+    let mut parts = Path::new(text).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == text)
 }
 
 fn absolute(text: &str, key: &str) -> Result<PathBuf, Problem> {
@@ -281,7 +314,7 @@ mod tests {
         assert_eq!((review.out.as_path(), review.fail_on), (Path::new("/runs"), Severity::High));
         assert_eq!(review.within, Duration::from_secs(540));
         let planned = job(&plan("/t", Duration::from_secs(60))).expect("right");
-        for job in [Job::Review(review), planned] {
+        for job in [Job::Review(review), planned, Job::Rest("/runs/review-1".into())] {
             let again = Order::of(&job).job(Path::new("/elsewhere")).expect("right");
             assert_eq!(format!("{again:?}"), format!("{job:?}"));
         }
@@ -304,6 +337,11 @@ mod tests {
             (r#"{"workflow": "plan"}"#, 422, "plan"),
             (r#"{"workflow": "plan", "plan": "goal = 1"}"#, 422, "plan"),
             (r#"{"workflow": "plan", "plan": "", "tests": false}"#, 422, "tests"),
+            (r#"{"workflow": "plan", "plan": "", "run": "r"}"#, 422, "run"),
+            (r#"{"workflow": "review", "path": "/t", "run": "r"}"#, 422, "run"),
+            (r#"{"workflow": "resume"}"#, 422, "run"),
+            (r#"{"workflow": "resume", "run": "../r"}"#, 422, "run"),
+            (r#"{"workflow": "resume", "run": "r", "plan": ""}"#, 422, "plan"),
             (relative.as_str(), 422, "plan.tree"),
             (endless.as_str(), 422, "plan.within"),
             ("[", 400, "body"),

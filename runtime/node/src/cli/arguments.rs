@@ -88,7 +88,7 @@ Examples:
   synod plan review --path . --out plan.toml && $EDITOR plan.toml && synod run plan.toml
   synod run --resume last              go on with the newest run where it was killed
 
-A node that is running does it, unless --config or --embedded says otherwise; what was interrupted an own node goes on with.
+A node that is running does it, unless --config or --embedded says otherwise.
 What an interrupted run has finished is not done again. Exit codes are those of `synod run review`.";
 
 /// Options of `run`.
@@ -102,7 +102,7 @@ pub struct RunOptions {
     #[arg(value_name = "PLAN.toml")]
     pub plan: Option<PathBuf>,
     /// Go on with an interrupted run: its folder, the beginning of its id, or `last`
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["plan", "node"])]
+    #[arg(long, value_name = "RUN", conflicts_with = "plan")]
     pub resume: Option<String>,
     /// How it is done and told
     #[command(flatten)]

@@ -9,7 +9,7 @@ use synod_agents::workflow::Plan;
 use synod_platform::{files, process, task};
 
 use super::arguments::{PlanOptions, Planned, RunOptions};
-use super::review::{self, Work};
+use super::review;
 use super::{Exit, Problem, place, runs, text};
 
 /// The longest plan that is read, in bytes.
@@ -47,9 +47,9 @@ async fn write(options: &PlanOptions) -> Result<Exit, Problem> {
 pub fn run(options: &RunOptions) -> Result<Exit, Problem> {
     let out = options.how.out.as_deref();
     task::block_on(async {
-        let work = match (&options.plan, &options.resume) {
-            (Some(plan), _) => Work::New(Job::Plan(Box::new(read(plan).await?), place::runs(out)?)),
-            (None, Some(run)) => Work::Rest(folder(run, out).await?),
+        let job = match (&options.plan, &options.resume) {
+            (Some(plan), _) => Job::Plan(Box::new(read(plan).await?), place::runs(out)?),
+            (None, Some(run)) => Job::Rest(folder(run, out).await?),
             (None, None) => {
                 return Err(Problem::usage(
                     "what to run was not said",
@@ -57,7 +57,7 @@ pub fn run(options: &RunOptions) -> Result<Exit, Problem> {
                 ));
             }
         };
-        review::perform(&work, &options.how).await
+        review::perform(&job, &options.how).await
     })
 }
 

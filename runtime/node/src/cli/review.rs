@@ -1,13 +1,9 @@
 //! `synod run`: a running node does a job, or an embedded one; the verdict is told first.
 
-use std::path::PathBuf;
-
 use serde_json::json;
 use synod_agents::director::Outcome;
-use synod_agents::review::{self, Job};
-use synod_agents::task::Progress;
+use synod_agents::review::Job;
 use synod_agents::{Review, ReviewError, Reviewed, report};
-use synod_fabric::Agent;
 use synod_platform::signals::{Signal, Signals};
 use synod_platform::{process, task, time};
 
@@ -24,30 +20,12 @@ pub fn main(options: &ReviewOptions) -> Result<Exit, Problem> {
         within: options.within.get(),
         tests: !options.no_tests,
     };
-    task::block_on(perform(&Work::New(Job::Review(review)), &options.how))
-}
-
-/// What is to be done.
-pub enum Work {
-    /// A new run.
-    New(Job),
-    /// The rest of the run in this folder.
-    Rest(PathBuf),
-}
-
-impl Work {
-    async fn done(&self, client: &Agent, tell: impl FnMut(Progress)) -> Result<Reviewed, ReviewError> {
-        match self {
-            Work::New(job) => job.run_as(client, review::run_id(), tell).await,
-            Work::Rest(folder) => review::resume(client, folder, tell).await,
-        }
-    }
+    task::block_on(perform(&Job::Review(review), &options.how))
 }
 
 /// Has it done, by a running node if there is one and nothing speaks against it, and prints what it came to.
-pub async fn perform(work: &Work, how: &HowOptions) -> Result<Exit, Problem> {
-    if let Work::New(job) = work
-        && !how.embedded
+pub async fn perform(job: &Job, how: &HowOptions) -> Result<Exit, Problem> {
+    if !how.embedded
         && how.config.is_none()
         && let Some(node) = client::if_running(&how.node).await?
     {
@@ -57,7 +35,7 @@ pub async fn perform(work: &Work, how: &HowOptions) -> Result<Exit, Problem> {
     if how.config.is_none() {
         config.name = "review".into();
     }
-    tell(embedded(work, config).await?, how).await
+    tell(embedded(job, config).await?, how).await
 }
 
 /// Prints what a job came to.
@@ -103,14 +81,14 @@ pub enum Ended {
 }
 
 /// Has it done by an embedded node.
-async fn embedded(work: &Work, config: NodeConfig) -> Result<Ended, Problem> {
+async fn embedded(job: &Job, config: NodeConfig) -> Result<Ended, Problem> {
     let begin = time::now();
     let mut signals = Signals::listen().map_err(|error| Problem::failed(error.to_string()))?;
     let mut node = Node::start(config).await.map_err(|error| Problem::failed(error.to_string()))?;
     let client = node.context().agent("client").map_err(|error| Problem::failed(error.to_string()))?;
     let mut teller = Teller::new();
     let ended = {
-        let mut work = std::pin::pin!(work.done(&client, |progress| teller.tell(progress)));
+        let mut work = std::pin::pin!(job.run_as(&client, job.id(), |progress| teller.tell(progress)));
         loop {
             tokio::select! {
                 biased;
