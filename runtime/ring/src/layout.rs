@@ -83,6 +83,11 @@ pub enum LayoutError {
     /// A region that its side writes cannot be written.
     #[error("a region that can only be read where this side keeps its own words: map it for writing")]
     ReadOnly,
+    /// A region that another process writes, where records are to be read in place.
+    #[error(
+        "a sender's region that another process writes: take its lane as a foreign one, whose records are copied"
+    )]
+    Foreign,
     /// More lanes or classes than a mailbox holds, or none.
     #[error("a mailbox of {classes} classes and {lanes} lanes each: take 1 to 6 classes and 1 to 4096 lanes")]
     Mailbox {

@@ -14,9 +14,9 @@ pub const ALIGN: usize = 128;
 /// # Safety
 ///
 /// From the moment a region is given to a ring until it is dropped, `base` points to `len` readable, initialised
-/// bytes, aligned to [`ALIGN`], which can also be written if `writable` says so; the answers never change; and in this process
-/// nothing reads or writes these bytes but through the ring. (Other processes may: what such a peer wrote is delivered as
-/// a [`ForeignRecord`](crate::spsc::ForeignRecord).)
+/// bytes, aligned to [`ALIGN`], which can also be written if `writable` says so; the answers never change; in this process
+/// nothing reads or writes these bytes but through the ring; and other processes write them only if `writable` says no. (What such
+/// a peer wrote is delivered as a [`ForeignRecord`](crate::spsc::ForeignRecord) alone.)
 pub unsafe trait Region: Send + Sync + 'static {
     /// The first byte.
     fn base(&self) -> NonNull<u8>;

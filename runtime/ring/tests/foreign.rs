@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use synod_ring::layout::{RECEIVER_LEN, sender_len};
 use synod_ring::mailbox::{ConnectError, Drained, PATIENCE, QUOTA, control_len};
 use synod_ring::{
-    ClaimError, Class, Delivery, Flow, Hardware, Heap, LaneId, LayoutError, Mailbox, Memory, Producer,
-    Region, Violation, Waiter,
+    ClaimError, Class, Consumer, Delivery, Flow, Hardware, Heap, LaneId, LayoutError, Mailbox, Memory,
+    Producer, Region, Violation, Waiter,
 };
 
 const URGENT: Class = Class(0);
@@ -392,6 +392,8 @@ fn what_is_mapped_for_reading_only_serves_as_the_others_region_and_never_as_ones
     let mut admit = |own, peer| rig.mailbox.admit_foreign(URGENT, own, peer, None);
     assert!(admit(memory(RECEIVER_LEN), readable(sender_len(256))).is_ok());
     assert_eq!(admit(readable(RECEIVER_LEN), memory(sender_len(256))), Err(ConnectError::Layout(refused)));
+    let in_place = Consumer::over(memory(RECEIVER_LEN), readable(sender_len(256)), None);
+    assert_eq!(in_place.err(), Some(LayoutError::Foreign), "no reference to what another process writes");
     let mailbox = Mailbox::new(readable(control_len(1, 1)), 1, 1, bells.clone());
     assert_eq!(mailbox.err(), Some(refused));
     let short = Producer::into_mailbox(memory(sender_len(256)), memory(RECEIVER_LEN), memory(4), bells);

@@ -366,8 +366,10 @@ fn a_head_that_lies_is_named_to_the_sender() {
 
 #[test]
 fn a_foreign_record_is_copied_out_whole_at_every_length() {
-    let (mut producer, consumer) = ring(4096);
-    let mut foreign = ForeignConsumer::from(consumer);
+    let (sender, receiver) =
+        (Hardware::heap(sender_len(4096)).unwrap(), Hardware::heap(RECEIVER_LEN).unwrap());
+    let mut producer = Producer::over(sender.clone(), receiver.clone(), None).unwrap();
+    let mut foreign = ForeignConsumer::over(receiver, sender, None).unwrap();
     for len in 0..300usize {
         let payload: Vec<u8> = (0..len).map(|byte| byte as u8 ^ len as u8).collect();
         send(&mut producer, &payload);

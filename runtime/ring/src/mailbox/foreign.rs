@@ -69,7 +69,7 @@ impl<M: Memory> Mailbox<M> {
         peer: M,
         space: Option<Arc<dyn Waiter>>,
     ) -> Result<LaneId, ConnectError> {
-        let consumer = Consumer::over(own, peer, space)?;
+        let consumer = Consumer::over_any(own, peer, space)?;
         let id = self.shared.occupy(class)?;
         self.seat(id, consumer, true);
         self.ranks[usize::from(class.0)].watched.add(id.place);

@@ -93,6 +93,14 @@ impl<M: Memory> Consumer<M> {
     /// The reading end over its `own` region (head) and the `peer`'s (tail and data), which it only reads. `waiter` is the
     /// producer's. The own control words are zeroed: they are already, if the producer looked at them before.
     pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
+        if !peer.writable() {
+            return Err(LayoutError::Foreign);
+        }
+        Self::over_any(own, peer, waiter)
+    }
+
+    /// As [`over`](Self::over), for who hands out no record but as a foreign one.
+    pub(crate) fn over_any(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
         let capacity = layout::capacity(peer.len(), own.len())?;
         layout::writable(&own)?;
         for word in [HEAD, SLEEPING, CLOSED] {
@@ -422,7 +430,7 @@ impl<M: Memory> Record<'_, M> {
     #[inline(always)]
     pub fn payload(&self) -> &[u8] {
         // SAFETY: `bytes` borrows `len` initialised bytes, which a producer of this process leaves alone until they are
-        // freed, and nothing frees them while this record lives.
+        // freed, and nothing frees them while this record lives. (Another process's records are never handed out as this.)
         unsafe { std::slice::from_raw_parts(self.bytes.pointer(), self.header.len) }
     }
 }

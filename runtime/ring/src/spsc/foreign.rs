@@ -2,20 +2,21 @@
 //! copy is parsed. There is no `&[u8]` over bytes that somebody else may change.
 
 use super::consumer::{Consumer, Header, Peeked};
-use crate::layout::Tag;
+use crate::doorbell::Waiter;
+use crate::layout::{LayoutError, Tag};
 use crate::sync::{Bytes, Hardware, Memory};
 use crate::violation::Violation;
+use std::sync::Arc;
 
 /// The reading end of a ring whose producer is another process.
 pub struct ForeignConsumer<M: Memory = Hardware>(Consumer<M>);
 
-impl<M: Memory> From<Consumer<M>> for ForeignConsumer<M> {
-    fn from(consumer: Consumer<M>) -> Self {
-        Self(consumer)
-    }
-}
-
 impl<M: Memory> ForeignConsumer<M> {
+    /// As [`Consumer::over`], over a `peer`'s region that only its process writes.
+    pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
+        Consumer::over_any(own, peer, waiter).map(Self)
+    }
+
     /// The oldest record that was published and not freed.
     pub fn peek(&mut self) -> Result<Option<ForeignPeeked<'_, M>>, Violation> {
         Ok(self.0.peek()?.map(ForeignPeeked))
