@@ -134,6 +134,8 @@ fn a_process_that_ended_is_gone_although_its_child_holds_the_socket() {
                 if let Ok(number) = frame[..].try_into() {
                     grandchild = Pid::from_raw(i32::from_ne_bytes(number));
                 }
+                // Slower than its child sends.
+                time::sleep(Duration::from_millis(1)).await;
             }
         };
         let ended = time::timeout(Duration::from_secs(10), hear).await;
