@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use synod_agents::director::{self, Verdict};
 use synod_agents::survey::Survey;
+use synod_agents::workflow::journal::{Happened, Journal, Line};
 use synod_agents::{Phase as PostPhase, Post, Severity, WorkError};
 use synod_edge::door::STREAMS_MAX;
 use synod_edge::runs::ACTIVE_MAX;
@@ -75,6 +76,12 @@ async fn director(context: &Context, does: Does) -> watch::Sender<PostPhase> {
                 desk.breathe().await?;
             }
         }
+        let (mut journal, _) = Journal::open(Path::new(&desk.task().folder)).await.expect("nobody has it");
+        for (step, event) in [("lint", Happened::Started), ("lint", Happened::Done), ("", Happened::Ended)] {
+            let line = Line { agent: "linter".into(), ..Line::now(step, event) };
+            journal.append(&line).await.expect("it is ours");
+        }
+        journal.close().await.expect("it is ours");
         let verdict: Verdict = director::verdict(&[], Vec::new(), Severity::High);
         desk.folder().write_json("verdict.json", &verdict).await?;
         let root = Path::new(&desk.task().folder).to_path_buf();
@@ -165,7 +172,12 @@ fn a_run_is_ordered_followed_and_found_again_by_a_later_node() {
 
         let metrics =
             String::from_utf8(door.answer(get("/metrics")).await.bytes().await.to_vec()).expect("UTF-8");
-        for line in ["synod_runs_total{outcome=\"clean\"} 1.0", "synod_runs_active 0.0", "synod_ready 1.0"] {
+        for line in [
+            "synod_runs_total{outcome=\"clean\"} 1.0",
+            "synod_tasks_total{agent=\"linter\",outcome=\"done\"} 1.0",
+            "synod_runs_active 0.0",
+            "synod_ready 1.0",
+        ] {
             assert!(metrics.lines().any(|is| is == line), "{line} in\n{metrics}");
         }
         assert!(
@@ -180,6 +192,39 @@ fn a_run_is_ordered_followed_and_found_again_by_a_later_node() {
         assert_eq!((found["state"].as_str(), found["outcome"].as_str()), (Some("done"), Some("clean")));
         let listed = json(later.answer(get("/api/runs")).await).await;
         assert_eq!(listed["runs"][0]["id"], id.as_str());
+        files::remove_tree(&base).await.expect("our own folder");
+    });
+}
+
+#[test]
+fn a_past_run_is_read_again_when_it_has_changed_and_not_before() {
+    testing::run(13, || async {
+        let base = folder().await;
+        let id = "review-20261123051500-0a1b2c";
+        let run = base.join("runs").join(id);
+        let result = run.join("result.json");
+        files::create_directories(&run).await.expect("directories");
+        let (door, _context) = open(&base).await;
+        let told = async || json(door.answer(get("/api/runs")).await).await["runs"][0]["state"].clone();
+        assert_eq!(told().await, "interrupted");
+        files::write(&result, *b"{}").await.expect("a file");
+        let why = json(door.answer(get("/api/runs")).await).await["runs"][0]["why"].clone();
+        assert!(why.as_str().is_some_and(|why| why.contains("missing field")), "{why}");
+        let whole = serde_json::json!({
+            "form": 1, "synod": "0.1.0", "run": id, "goal": "g", "tree": "/t", "state": "ended", "began_ms": 0,
+            "seconds": 1.0, "sittings": 1, "verdict": null, "tally": synod_agents::Tally::default(), "findings": [],
+            "steps": [], "agents": [], "messages": [], "survey": null, "files": [],
+        });
+        let whole = whole.to_string();
+        files::write(&result, whole.clone()).await.expect("a file");
+        assert_eq!(told().await, "done");
+        // As long as before, so nobody looks into it.
+        files::write(&result, " ".repeat(whole.len())).await.expect("a file");
+        assert_eq!(told().await, "done");
+        files::write(&result, " ".repeat(whole.len() + 1)).await.expect("a file");
+        assert_eq!(told().await, "interrupted");
+        files::remove_tree(&run).await.expect("our own folder");
+        assert_eq!(told().await, Value::Null);
         files::remove_tree(&base).await.expect("our own folder");
     });
 }

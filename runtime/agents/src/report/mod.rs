@@ -20,7 +20,7 @@ use crate::director::Outcome;
 use crate::finding::{Finding, Severity, Tally};
 use crate::survey::Survey;
 
-pub use read::{ReportError, read, result_of};
+pub use read::{ReportError, journal, read, result_of};
 pub use write::{Written, log, write};
 
 /// The version of the form of [`RunResult`].

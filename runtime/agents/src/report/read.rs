@@ -102,7 +102,8 @@ fn optional<T>(read: Result<T, FolderError>) -> Result<Option<T>, ReportError> {
     }
 }
 
-async fn journal(folder: &Path) -> Result<Vec<Line>, ReportError> {
+/// The lines of the journal of the run in `folder`; none if there is no journal yet.
+pub async fn journal(folder: &Path) -> Result<Vec<Line>, ReportError> {
     let path = folder.join(journal::FILE);
     let file = match File::open(&path, OpenOptions::READ).await {
         Ok(file) => file,

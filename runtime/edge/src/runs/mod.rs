@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use synod_agents::ReviewError;
+use synod_agents::report::{self, shelf};
 use synod_agents::review::{self, Job};
-use synod_agents::workflow::journal::{self, Line};
 use synod_fabric::Context;
 use synod_platform::{files, task, time};
 use synod_probe::{event, reach};
@@ -32,8 +32,6 @@ pub const ACTIVE_MAX: usize = 4;
 const ENDED_MAX: usize = 64;
 /// How long a cancelled run may take to tell its end.
 const LET_GO: Duration = Duration::from_secs(1);
-/// Largest journal that is read for the metrics, in bytes.
-const JOURNAL_MAX: u64 = 64 << 20;
 
 /// All runs.
 #[derive(Debug, Clone)]
@@ -45,6 +43,8 @@ struct Inner {
     known: RefCell<BTreeMap<String, Rc<Record>>>,
     /// Ids of ended runs, oldest first.
     ended: RefCell<Vec<String>>,
+    /// Runs of earlier lives, as they were when they were listed last.
+    past: RefCell<BTreeMap<String, (past::Mark, Told)>>,
     cancels: RefCell<BTreeMap<String, oneshot::Sender<String>>>,
     number: Cell<u64>,
     one_ended: Notify,
@@ -58,6 +58,7 @@ impl Runs {
             folder,
             known: RefCell::default(),
             ended: RefCell::default(),
+            past: RefCell::default(),
             cancels: RefCell::default(),
             number: Cell::new(0),
             one_ended: Notify::new(),
@@ -131,15 +132,10 @@ impl Runs {
 
     /// Counts what the run's journal tells of its steps.
     async fn count(&self, record: &Record) {
-        let Ok(text) = files::read_below(&record.folder(), Path::new(journal::FILE), JOURNAL_MAX).await
-        else {
-            return;
-        };
-        let lines: Vec<Line> = String::from_utf8_lossy(&text)
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        self.0.counted.journal(&lines);
+        // Whoever asks for the run's result is told of a journal that cannot be read.
+        if let Ok(lines) = report::journal(&record.folder()).await {
+            self.0.counted.journal(&lines);
+        }
     }
 
     fn over(&self, record: &Record, end: End) {
@@ -174,7 +170,7 @@ impl Runs {
     pub async fn folder_of(&self, id: &str) -> Option<PathBuf> {
         match self.known(id) {
             Some(record) => Some(record.folder()),
-            None => past::find(&self.0.folder, id).await.map(|_| self.0.folder.join(id)),
+            None => past::is_there(&self.0.folder, id).await.then(|| self.0.folder.join(id)),
         }
     }
 
@@ -182,11 +178,10 @@ impl Runs {
     pub async fn list(&self) -> (Vec<Told>, bool) {
         let mut list: Vec<Told> = self.0.known.borrow().values().map(|record| record.told()).collect();
         let (ids, more) = past::ids(&self.0.folder).await;
+        self.0.past.borrow_mut().retain(|id, _| ids.contains(id));
         for id in ids {
-            if self.known(&id).is_none()
-                && let Some(told) = past::find(&self.0.folder, &id).await
-            {
-                list.push(told);
+            if self.known(&id).is_none() {
+                list.extend(self.past(id).await);
             }
         }
         list.iter_mut().for_each(|told| told.given = None);
@@ -195,6 +190,24 @@ impl Runs {
             over(a).cmp(&over(b)).then_with(|| b.began.cmp(&a.began)).then_with(|| b.id.cmp(&a.id))
         });
         (list, more)
+    }
+
+    /// A run of an earlier life, read again only if it is not as it was when it was read last.
+    async fn past(&self, id: String) -> Option<Told> {
+        let mark = past::mark(&self.0.folder, &id).await;
+        let kept = self.0.past.borrow().get(&id).filter(|(at, _)| Some(*at) == mark).cloned();
+        if let Some((_, told)) = kept
+            && (told.state == order::State::Done || !shelf::is_open(&self.0.folder.join(&id)).await)
+        {
+            return Some(told);
+        }
+        let told = past::find(&self.0.folder, &id).await?;
+        if let Some(mark) = mark
+            && told.state != order::State::Running
+        {
+            self.0.past.borrow_mut().insert(id, (mark, told.clone()));
+        }
+        Some(told)
     }
 
     /// Cancels a run; says whether it was under way.

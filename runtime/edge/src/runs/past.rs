@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use synod_agents::report;
 use synod_agents::report::shelf::{self, Shelved, Standing};
+use synod_agents::workflow::journal;
 use synod_platform::files::{self, Kind};
 use synod_platform::time::Wall;
 
@@ -25,12 +27,27 @@ pub async fn ids(runs: &Path) -> (Vec<String>, bool) {
     (ids, more)
 }
 
+/// Whether the folder of a run of that id lies in `runs`.
+pub async fn is_there(runs: &Path, id: &str) -> bool {
+    is_id(id) && files::metadata(&runs.join(id)).await.is_ok_and(|found| found.kind == Kind::Directory)
+}
+
 /// The run of that id, if its folder lies in `runs`.
 pub async fn find(runs: &Path, id: &str) -> Option<Told> {
-    if !is_id(id) || !files::metadata(&runs.join(id)).await.is_ok_and(|found| found.kind == Kind::Directory) {
+    if !is_there(runs, id).await {
         return None;
     }
     shelf::look(runs, id).await.ok().map(told)
+}
+
+/// The lengths of a run's result and of its journal: while they stay and nobody works on the run, it stays as it is.
+pub type Mark = [Option<u64>; 2];
+
+/// How far the run of that id is; `None` if it has neither result nor journal.
+pub async fn mark(runs: &Path, id: &str) -> Option<Mark> {
+    let len = async |name: &str| files::metadata(&runs.join(id).join(name)).await.ok().map(|found| found.len);
+    let mark = [len(report::RESULT).await, len(journal::FILE).await];
+    (mark != [None; 2]).then_some(mark)
 }
 
 fn told(shelved: Shelved) -> Told {
