@@ -20,20 +20,8 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let name = tree::name(root.trim_end_matches('/')).to_string();
     let mut sources = Sources::begin(&listed, &name);
     let (mut large, mut unread) = (0u64, 0u64);
-    let total = listed.entries.len().max(1);
-    let mut cut = None;
-    for (n, entry) in listed.entries.iter().enumerate() {
-        cut = desk.cut(READING, n, total);
-        if cut.is_some() {
-            break;
-        }
-        if n % 128 == 0 {
-            desk.progress(0.9 * n as f32 / total as f32, format!("reading {}", entry.path));
-        }
-        if !Sources::wants(entry) {
-            continue;
-        }
-        desk.breathe().await?;
+    let mut round = desk.round(&listed, READING, "reading", Sources::wants);
+    while let Some(entry) = round.next().await? {
         if entry.len > READ_MAX {
             large += 1;
             continue;
@@ -50,7 +38,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     arrange(&mut findings);
 
     let mut warnings = architecture.warnings.clone();
-    warnings.extend(cut);
+    warnings.extend(round.cut());
     if large > 0 {
         warnings.push(format!("source files above {} MiB that were not read: {large}", READ_MAX >> 20));
     }

@@ -11,7 +11,7 @@ use crate::docgen::packages::{Sources, judge};
 use crate::docgen::{document, history, readme};
 use crate::shell::{Desk, WorkError};
 use crate::task::{self, Handoff, Report};
-use crate::tree::{self, Kind, Tree};
+use crate::tree::{self, Tree};
 use crate::{finding, linter, reading};
 
 /// How long git may take.
@@ -26,22 +26,12 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let root = desk.task().tree.clone();
     let mut sources = Sources::of(tree::name(root.trim_end_matches('/')));
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
-    let (mut unread, total) = (0u64, listed.entries.len().max(1));
-    let mut cut = None;
-    for (n, entry) in listed.entries.iter().enumerate() {
-        cut = desk.cut(READING, n, total);
-        if cut.is_some() {
-            break;
-        }
-        if n % 64 == 0 {
-            desk.progress(READING * n as f32 / total as f32, format!("reading {}", entry.path));
-        }
-        let kept = readme::is_readme(&entry.path) || is_held_against(&entry.path);
-        if entry.kind != Kind::File || entry.len > linter::READ_MAX || !(kept || Sources::wants(&entry.path))
-        {
-            continue;
-        }
-        desk.breathe().await?;
+    let mut unread = 0u64;
+    let is_kept = |path: &str| readme::is_readme(path) || is_held_against(path);
+    let mut round = desk.round(&listed, READING, "reading", |entry| {
+        entry.len <= linter::READ_MAX && (is_kept(&entry.path) || Sources::wants(&entry.path))
+    });
+    while let Some(entry) = round.next().await? {
         let Ok(content) = reading::read(&root, &entry.path, linter::READ_MAX).await else {
             unread += 1;
             continue;
@@ -51,11 +41,11 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
         if Sources::wants(&entry.path) {
             sources.see(&entry.path, &text);
         }
-        if kept {
+        if is_kept(&entry.path) {
             texts.insert(entry.path.clone(), text);
         }
     }
-    let mut warnings = Vec::from_iter(cut);
+    let mut warnings = Vec::from_iter(round.cut());
     if unread > 0 {
         warnings.push(format!("files that could not be read: {unread}"));
     }

@@ -7,7 +7,7 @@ use crate::finding::{Finding, arrange};
 use crate::linter::{self, bulk, calls};
 use crate::shell::{Desk, WorkError};
 use crate::task::{self, Handoff, Report};
-use crate::tree::{self, Tree};
+use crate::tree::Tree;
 use crate::{reading, sarif};
 
 /// The share of the work that is reading, as told in progress; the rest is tools.
@@ -31,20 +31,8 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let mut compiled = Vec::new();
     let mut shebangs = calls::Scripts::default();
     let (mut read, mut unread, mut large) = (0u64, Vec::new(), 0u64);
-    let total = listed.entries.len().max(1);
-    let mut cut = None;
-    for (n, entry) in listed.entries.iter().enumerate() {
-        cut = desk.cut(READING, n, total);
-        if cut.is_some() {
-            break;
-        }
-        if n % 128 == 0 {
-            desk.progress(READING * n as f32 / total as f32, format!("checking {}", entry.path));
-        }
-        if entry.kind != tree::Kind::File {
-            continue;
-        }
-        desk.breathe().await?;
+    let mut round = desk.round(&listed, READING, "checking", |_| true);
+    while let Some(entry) = round.next().await? {
         if entry.len > linter::READ_MAX {
             large += 1;
             continue;
@@ -67,7 +55,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     }
     findings.extend(bulk::grouped(&compiled));
 
-    let mut warnings: Vec<String> = cut.into_iter().chain(unread.iter().take(10).cloned()).collect();
+    let mut warnings: Vec<String> = round.cut().into_iter().chain(unread.iter().take(10).cloned()).collect();
     if unread.len() > 10 {
         warnings.push(format!("further files that could not be read: {}", unread.len() - 10));
     }

@@ -12,7 +12,7 @@ use crate::folder::RunFolder;
 use crate::shell::{Desk, WorkError};
 use crate::survey::Survey;
 use crate::task::{self, Handoff, Report};
-use crate::tree::Tree;
+use crate::tree::{Entry, Tree};
 use crate::workflow::plan::{self, Plan, Step};
 use crate::workflow::run;
 use crate::{finding, linter, reading};
@@ -101,27 +101,15 @@ async fn survey(desk: &Desk) -> Result<(Tree, Survey, Vec<String>), WorkError> {
     let root = desk.task().tree.clone();
     let tree = reading::walk(&root).await?;
     let mut survey = Survey::begin(&tree);
-    let total = tree.entries.len().max(1);
-    let mut cut = None;
-    for (n, entry) in tree.entries.iter().enumerate() {
-        cut = desk.cut(READING, n, total);
-        if cut.is_some() {
-            break;
-        }
-        if n % 32 == 0 {
-            desk.breathe().await?;
-        }
-        if n % 256 == 0 {
-            desk.progress(n as f32 / total as f32, format!("reading {}", entry.path));
-        }
-        if Survey::wants(entry) && entry.len <= linter::READ_MAX {
-            // A file that cannot be read is told by LINTER, who reads all of them.
-            if let Ok(content) = reading::read(&root, &entry.path, linter::READ_MAX).await {
-                survey.file(&entry.path, &content);
-            }
+    let wants = |entry: &Entry| Survey::wants(entry) && entry.len <= linter::READ_MAX;
+    let mut round = desk.round(&tree, READING, "reading", wants);
+    while let Some(entry) = round.next().await? {
+        // A file that cannot be read is told by LINTER, who reads all of them.
+        if let Ok(content) = reading::read(&root, &entry.path, linter::READ_MAX).await {
+            survey.file(&entry.path, &content);
         }
     }
-    let mut warnings = Vec::from_iter(cut);
+    let mut warnings = Vec::from_iter(round.cut());
     for skipped in tree.skipped.iter().take(20) {
         warnings.push(format!("not read: {} ({})", skipped.path, skipped.why));
     }

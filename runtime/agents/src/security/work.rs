@@ -40,20 +40,8 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     let mut manifests: BTreeMap<String, String> = BTreeMap::new();
     let mut uses = Uses::default();
     let (mut large, mut unread, mut scanned) = (0u64, 0u64, 0u64);
-    let total = tree.entries.len().max(1);
-    let mut cut = None;
-    for (n, entry) in tree.entries.iter().enumerate() {
-        cut = desk.cut(READING, n, total);
-        if cut.is_some() {
-            break;
-        }
-        if n % 128 == 0 {
-            desk.progress(n as f32 / total as f32, format!("scanning {}", entry.path));
-        }
-        if entry.kind != crate::tree::Kind::File {
-            continue;
-        }
-        desk.breathe().await?;
+    let mut round = desk.round(&tree, READING, "scanning", |_| true);
+    while let Some(entry) = round.next().await? {
         if entry.len > SCAN_MAX {
             large += 1;
             continue;
@@ -74,7 +62,7 @@ pub async fn work(desk: &Desk) -> Result<Handoff, WorkError> {
     findings.extend(locks::missing(&tree, &|path| manifests.get(path).cloned()));
     findings.extend(fit::check(&manifests));
     findings.extend(uses.findings());
-    let mut warnings = Vec::from_iter(cut);
+    let mut warnings = Vec::from_iter(round.cut());
     match weaknesses(desk, &manifests).await? {
         Ok(found) => findings.extend(found),
         Err(why) => warnings.push(why),

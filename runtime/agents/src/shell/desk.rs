@@ -63,7 +63,7 @@ impl Desk {
 
     /// Whether the share of the task's time that reading the tree may take is gone: then what was read is worked on, and this is
     /// the warning that tells how far it came. To be asked between entries.
-    pub fn cut(&self, share: f32, read: usize, entries: usize) -> Option<String> {
+    pub(super) fn cut(&self, share: f32, read: usize, entries: usize) -> Option<String> {
         cut(self.left(), Duration::from_millis(self.task.within_ms), share).then(|| {
             reach!("agent.reading-cut");
             format!("the time for reading was up after {read} of {entries} entries of the tree: give the step more, or a smaller tree")

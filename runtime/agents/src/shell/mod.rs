@@ -8,6 +8,7 @@ mod agent;
 mod answer;
 mod desk;
 mod post;
+mod round;
 
 pub use agent::{Agent, Builtin, Done, Hook, Part, Place, WorkError, done, each};
 pub use answer::Unanswered;
