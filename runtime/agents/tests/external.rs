@@ -250,6 +250,7 @@ fn what_a_program_says_between_two_tasks_is_held_against_it_at_the_second() {
     testing::run(7, || async {
         let stage = Stage::new("later").await;
         stage.ask().await.expect("a handoff");
+        files::write(&stage.folder.join("worker/go"), Vec::new()).await.expect("our own folder");
         stage.appears("worker/said").await;
         let error = stage.ask().await.expect_err("it has spoken").to_string();
         assert!(error.contains("out of turn: `progress` between two tasks"), "{error}");
@@ -374,6 +375,13 @@ mod simulated {
 
     const LONG: Duration = Duration::from_secs(600);
 
+    /// Waits until the test says so.
+    async fn go(folder: &str) {
+        while !files::exists(&Path::new(folder).join("go")).await.expect("its own folder") {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub async fn program(mut streams: Streams) -> i32 {
         let mode = streams.args[1].clone();
         let say = |streams: &Streams, line: Value| streams.write(format!("{line}\n"));
@@ -439,7 +447,7 @@ mod simulated {
                 "after-handoff" => streams.write(format!("{handoff}\n{handoff}\n")),
                 "later" => {
                     say(&streams, handoff);
-                    time::sleep(Duration::from_millis(100)).await;
+                    go(&folder).await;
                     say(
                         &streams,
                         json!({"type": "progress", "id": id, "fraction": 1.0, "sentence": "still here"}),
@@ -467,9 +475,8 @@ mod simulated {
                         &streams,
                         json!({"type": "progress", "id": id, "fraction": 0.0, "sentence": "begun"}),
                     );
-                    let go = Path::new(&folder).join("go");
-                    while mode == "writes-late" && !files::exists(&go).await.expect("its own folder") {
-                        time::sleep(Duration::from_millis(5)).await;
+                    if mode == "writes-late" {
+                        go(&folder).await;
                     }
                     let token = told["task"]["lease"]["token"].as_u64().unwrap_or_default();
                     let text = format!("by token {token}\n").into_bytes();

@@ -215,7 +215,7 @@ fn what_goes_wrong_in_the_last_hooks_is_told_and_does_not_hold_up_the_end() {
             let counts = post.counts();
             let end = task::spawn(async move { post.live(serve).await });
             while counts.state() != State::Idle {
-                time::sleep(Duration::from_millis(1)).await;
+                task::yield_now().await;
             }
             phase.send_replace(Phase::Drain);
             let error = end.await.expect("contained").expect_err("it goes wrong");

@@ -2,9 +2,7 @@
 //!
 //! The same bodies run on a real executor and in the simulator.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,32 +85,42 @@ fn what_is_no_task_is_answered_with_why() {
 fn a_cancelled_run_ends_and_another_run_s_cancel_does_not_end_it() {
     testing::run(1, || async {
         let context = context();
-        let post = Post::open_with(&context, "worker", |desk| async move {
-            loop {
-                desk.breathe().await?;
-                time::sleep(Duration::from_millis(5)).await;
+        let (again, waits) = watch::channel(());
+        let post = Post::open_with(&context, "worker", move |desk| {
+            let mut waits = waits.clone();
+            async move {
+                desk.progress(0.0, "begun");
+                tokio::select! {
+                    biased;
+                    why = desk.given_up() => return Err(why),
+                    _ = waits.changed() => desk.progress(0.5, "still here"),
+                }
+                Err(desk.given_up().await)
             }
         });
         let post = post.await.expect("its place is free");
         let (_phase, phase) = watch::channel(Phase::Serve);
         task::spawn(post.run(phase)).detach();
         let client = context.agent("client").expect("free");
-        let other = client.clone();
-        let cancels = task::spawn(async move {
-            for run in ["other", "r"] {
-                time::sleep(Duration::from_millis(200)).await;
-                let receipt = other.publish(&cancel_subject(run), Priority::High, Vec::new());
-                assert_eq!(receipt.expect("somebody listens").accepted_count(), 1);
+        let mut progress = client.subscribe(&progress_subject("r"), 8).await.expect("a pattern");
+        let cancel = |run: &str| {
+            let receipt = client.publish(&cancel_subject(run), Priority::High, Vec::new());
+            assert_eq!(receipt.expect("somebody listens").accepted_count(), 1);
+        };
+        let story = async {
+            progress.recv().await.expect("it begins");
+            cancel("other");
+            // The post hears of it before the work is asked whether it goes on.
+            for _ in 0..10 {
+                task::yield_now().await;
             }
-        });
-        let begin = time::now();
-        let error = ask(&client, order(WITHIN)).await.expect_err("cancelled").to_string();
+            again.send_replace(());
+            progress.recv().await.expect("the cancel was for another run");
+            cancel("r");
+        };
+        let (end, ()) = futures_util::future::join(ask(&client, order(WITHIN)), story).await;
+        let error = end.expect_err("cancelled").to_string();
         assert!(error.contains("cancelled"), "{error}");
-        assert!(
-            time::now().since(begin) >= Duration::from_millis(400),
-            "the first cancel was for another run"
-        );
-        cancels.await.expect("both were sent");
     });
 }
 
@@ -120,18 +128,21 @@ fn a_cancelled_run_ends_and_another_run_s_cancel_does_not_end_it() {
 fn work_stops_at_its_deadline_and_when_its_requester_gives_up() {
     testing::run(1, || async {
         let context = context();
-        let ended = Rc::new(Cell::new(0));
-        let seen = ended.clone();
+        let (story, mut told) = watch::channel((0, 0));
         let post = Post::open_with(&context, "worker", move |desk| {
-            let seen = seen.clone();
+            let tell = story.clone();
             async move {
-                loop {
-                    if let Err(error) = desk.breathe().await {
-                        seen.set(seen.get() + 1);
-                        return Err(error);
-                    }
-                    time::sleep(Duration::from_millis(5)).await;
-                }
+                tell.send_if_modified(|(begun, _)| {
+                    *begun += 1;
+                    true
+                });
+                let why = desk.given_up().await;
+                desk.breathe().await.expect_err("it is over for pieces of work, too");
+                tell.send_if_modified(|(_, ended)| {
+                    *ended += 1;
+                    true
+                });
+                Err(why)
             }
         });
         let post = post.await.expect("its place is free");
@@ -141,17 +152,19 @@ fn work_stops_at_its_deadline_and_when_its_requester_gives_up() {
 
         let error = ask(&client, order(Duration::from_millis(50))).await.expect_err("too short").to_string();
         assert!(error.contains("deadline"), "{error}");
-        assert_eq!(ended.get(), 1);
+        assert_eq!(*told.borrow_and_update(), (1, 1));
 
-        let gone = time::timeout(Duration::from_millis(50), ask(&client, order(WITHIN))).await;
-        assert!(gone.is_err(), "the requester gave up");
-        time::timeout(Duration::from_secs(5), async {
-            while ended.get() < 2 {
-                time::sleep(Duration::from_millis(5)).await;
+        let asking = task::spawn(async move { ask(&client, order(WITHIN)).await });
+        while *told.borrow_and_update() != (2, 1) {
+            told.changed().await.expect("the post is there");
+        }
+        asking.abort();
+        let noticed = async {
+            while *told.borrow_and_update() != (2, 2) {
+                told.changed().await.expect("the post is there");
             }
-        })
-        .await
-        .expect("the work noticed that nobody waits");
+        };
+        time::timeout(WITHIN / 2, noticed).await.expect("the work noticed that nobody waits");
     });
 }
 

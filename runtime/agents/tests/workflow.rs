@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -195,12 +196,9 @@ fn an_agent_that_panics_is_asked_again_and_one_that_hangs_or_lies_is_given_up_an
         stage.seat("hanger", |_| std::future::pending()).await;
         stage
             .seat("liar", |desk| async move {
-                loop {
-                    desk.progress(f32::NAN, "done");
-                    desk.progress(1.0, "done");
-                    time::sleep(Duration::from_millis(10)).await;
-                    desk.breathe().await?;
-                }
+                desk.progress(f32::NAN, "done");
+                desk.progress(1.0, "done");
+                Err(desk.given_up().await)
             })
             .await;
         let ran = stage.run().await;
@@ -217,27 +215,46 @@ fn an_agent_that_panics_is_asked_again_and_one_that_hangs_or_lies_is_given_up_an
     });
 }
 
-/// A runner that is given up at `moment`, and asked again until the run has ended.
-async fn killed(moments: &[u64]) -> (Vec<String>, Vec<Line>) {
+/// A runner that is given up when its agents have told so many moments of their work (a step has two), and asked again; and once more,
+/// until the run has ended.
+async fn killed(moments: &[u32]) -> (Vec<String>, Vec<Line>) {
     let steps = vec![
-        step("a", "slow", &[]),
-        step("b", "quick", &["a"]),
-        step("c", "slow", &["a"]),
-        step("d", "quick", &["b", "c"]),
+        step("a", "one", &[]),
+        step("b", "other", &["a"]),
+        step("c", "one", &["a"]),
+        step("d", "other", &["b", "c"]),
     ];
     let stage = Stage::set(plan(steps)).await;
-    for (name, takes) in [("slow", 60), ("quick", 10)] {
+    let (tell, mut told) = watch::channel(0);
+    for name in ["one", "other"] {
+        let tell = tell.clone();
+        let moment = move || {
+            tell.send_if_modified(|moments| {
+                *moments += 1;
+                true
+            })
+        };
         stage
-            .seat(name, move |desk| async move {
-                time::sleep(Duration::from_millis(takes)).await;
-                desk.breathe().await?;
-                Ok(desk.handoff("client"))
+            .seat(name, move |desk| {
+                let moment = moment.clone();
+                async move {
+                    moment();
+                    desk.breathe().await?;
+                    moment();
+                    Ok(desk.handoff("client"))
+                }
             })
             .await;
     }
-    for moment in moments {
-        // Nobody waits for it any more: the runner is given up in the midst of its work.
-        let _ = time::timeout(Duration::from_millis(*moment), stage.ask(WITHIN)).await;
+    for moments in moments {
+        let until = *told.borrow_and_update() + moments;
+        let comes = async {
+            while *told.borrow_and_update() < until {
+                told.changed().await.expect("the agents are there");
+            }
+        };
+        // Nobody waits for it any more: the runner is given up in the midst of its work, if that is not over.
+        futures_util::future::select(pin!(comes), pin!(stage.ask(WITHIN))).await;
     }
     let ran = stage.run().await;
     let mut done: Vec<String> = names(&ran.done).into_iter().map(String::from).collect();
@@ -250,11 +267,11 @@ async fn killed(moments: &[u64]) -> (Vec<String>, Vec<Line>) {
 #[test]
 fn a_run_given_up_at_any_moment_goes_on_and_repeats_no_finished_step() {
     testing::run(3, || async {
-        for moment in (5..240).step_by(if cfg!(madsim) { 15 } else { 75 }) {
+        for moment in 0..10 {
             let (done, lines) = killed(&[moment, moment / 2]).await;
-            assert_eq!(done, ["a", "b", "c", "d"], "given up after {moment} ms");
+            assert_eq!(done, ["a", "b", "c", "d"], "given up at moment {moment}");
             for (step, (_, times)) in counts(&lines) {
-                assert_eq!(times, 1, "{step}, given up after {moment} ms: {lines:#?}");
+                assert_eq!(times, 1, "{step}, given up at moment {moment}: {lines:#?}");
             }
             for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.event == Happened::Done) {
                 let again = lines[at..]
@@ -313,15 +330,20 @@ fn a_veto_stops_the_step_that_reads_the_output_until_it_is_lifted_and_only_its_o
     testing::run(4, || async {
         let stage = Stage::set(plan(vec![step("make", "maker", &[]), step("use", "user", &["make"])])).await;
         stage.seat("maker", |desk| async move { Ok(desk.handoff("user")) }).await;
-        let begun = Rc::new(Cell::new(0));
+        let story = Story(Rc::new(watch::channel(Vec::new()).0));
+        let (tell, begun) = (story.clone(), Rc::new(Cell::new(0)));
         let counted = begun.clone();
         stage
             .seat("user", move |desk| {
+                let story = tell.clone();
                 counted.set(counted.get() + 1);
+                let first = counted.get() == 1;
                 async move {
-                    for _ in 0..20 {
-                        time::sleep(Duration::from_millis(20)).await;
-                        desk.breathe().await?;
+                    if first {
+                        story.tell("user works");
+                        let why = desk.given_up().await;
+                        story.tell("user stopped");
+                        return Err(why);
                     }
                     Ok(desk.handoff("client"))
                 }
@@ -335,25 +357,23 @@ fn a_veto_stops_the_step_that_reads_the_output_until_it_is_lifted_and_only_its_o
         };
         let security = stage.context.agent("security").expect("free");
         let stranger = stage.context.agent("stranger").expect("free");
-        let story = async {
-            while begun.get() == 0 {
-                time::sleep(Duration::from_millis(5)).await;
-            }
+        let vetoes = async {
+            story.wait("user works").await;
             say(&stranger, false);
-            time::sleep(Duration::from_millis(50)).await;
-            assert_eq!(begun.get(), 1, "a stranger stops nothing");
             say(&security, false);
-            time::sleep(Duration::from_millis(800)).await;
+            story.wait("user stopped").await;
             assert!(stage.ran.borrow().is_none(), "the run waits for the veto");
             say(&security, true);
         };
-        let (ran, ()) = futures_util::future::join(stage.run(), story).await;
+        let (ran, ()) = futures_util::future::join(stage.run(), vetoes).await;
         assert_eq!((names(&ran.done), begun.get()), (vec!["make", "use"], 2));
         let lines = stage.lines().await;
         let told: Vec<Happened> =
             lines.iter().filter(|line| line.event != Happened::Progress).map(|line| line.event).collect();
         use Happened::{Done, Lifted, Started, Stopped, Vetoed};
         assert_eq!(told, [Started, Done, Started, Vetoed, Stopped, Lifted, Started, Done], "{lines:#?}");
+        let vetoed = lines.iter().find(|line| line.event == Vetoed).map(|line| line.why.as_str());
+        assert_eq!(vetoed, Some("SECURITY: a secret in it"), "a stranger vetoes nothing");
         stage.over().await;
     });
 }

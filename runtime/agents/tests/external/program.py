@@ -8,6 +8,11 @@ def say(**line):
     print(json.dumps(line), flush=True)
 
 
+def wait_for_go(folder):
+    while not os.path.exists(os.path.join(folder, "go")):
+        time.sleep(0.005)
+
+
 if mode == "exits-at-once":
     print("no licence", file=sys.stderr)
     sys.exit(7)
@@ -49,7 +54,7 @@ for line in sys.stdin:
         print(handoff + "\n" + handoff, flush=True)
     elif mode == "later":
         say(type="handoff", id=id)
-        time.sleep(0.1)
+        wait_for_go(folder)
         say(type="progress", id=id, fraction=1.0, sentence="still here")
         open(os.path.join(folder, "said"), "w").close()
     elif mode == "exits":
@@ -65,15 +70,14 @@ for line in sys.stdin:
         say(type="handoff", id=id, outputs=["nowhere.txt"])
     elif mode in ("writes", "writes-late"):
         say(type="progress", id=id, fraction=0.0, sentence="begun")
-        while mode == "writes-late" and not os.path.exists(os.path.join(folder, "go")):
-            time.sleep(0.005)
+        if mode == "writes-late":
+            wait_for_go(folder)
         token = told["task"].get("lease", {}).get("token", 0)
         with open(os.path.join(folder, "new.txt"), "w") as file:
             file.write(f"by token {token}\n")
         say(type="handoff", id=id, writes={"token": token, "files": {"src/new.txt": "new.txt"}})
     elif mode == "waits":
-        while not os.path.exists(os.path.join(folder, "go")):
-            time.sleep(0.005)
+        wait_for_go(folder)
         say(type="handoff", id=id)
     elif mode in ("silent", "silent-to-cancels"):
         say(type="progress", id=id, fraction=0.0, sentence="begun")
