@@ -15,7 +15,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use super::folder::{self, FolderError};
+use synod_platform::local::folder::{self, FolderError};
 
 /// What to bind.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,6 @@
 //! is written as it comes. Absent from the simulated build.
 
 pub mod client;
-pub mod folder;
 mod listen;
 mod patience;
 mod server;

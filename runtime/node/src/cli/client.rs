@@ -8,14 +8,23 @@ use synod_agents::review::Job;
 use synod_edge::Problem as Said;
 use synod_edge::runs::order::{Order, State, Told};
 use synod_edge::shell::client::{Client, ClientError};
-use synod_edge::shell::folder;
+use synod_platform::local::folder::{self, Purpose};
+use synod_platform::process;
 use synod_platform::signals::Signals;
-use synod_platform::{process, time};
+use synod_platform::time::{self, Duration};
 
 use super::Problem;
 use super::arguments::NodeOptions;
 use super::progress::Teller;
 use super::review::Ended;
+
+/// How long a node may take to tell of itself.
+pub const WITHIN: Duration = Duration::from_secs(5);
+
+/// The name of the node behind a socket.
+pub fn name(client: &Client) -> String {
+    client.socket().file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
 
 /// The node that is asked, which must answer.
 pub async fn running(options: &NodeOptions) -> Result<Client, Problem> {
@@ -46,7 +55,7 @@ fn named(options: &NodeOptions) -> String {
 fn socket(named: &str) -> Option<PathBuf> {
     match named.contains('/') {
         true => Some(process::absolute(named.as_ref())),
-        false => folder::to_ask(named),
+        false => folder::to_ask(named, Purpose::Commands),
     }
 }
 

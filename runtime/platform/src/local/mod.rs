@@ -8,6 +8,7 @@
 //! Nothing a peer sends is trusted: what is too large or too many is an error that says so, and the handles that came with it are closed.
 
 mod error;
+pub mod folder;
 #[cfg(not(madsim))]
 mod real;
 #[cfg(madsim)]

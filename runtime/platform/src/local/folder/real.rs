@@ -1,33 +1,15 @@
-//! Where the node's Unix socket lies: a folder that belongs to its user alone.
-//!
-//! The service manager's folder, the session's, the system's, or one under /tmp with the user's number, whichever is first there or can be
-//! made. A folder that others may write into is refused: whoever can replace the socket can pose as the node.
+//! The folders of a real machine.
 
 use std::fs::DirBuilder;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use synod_platform::process;
-
-/// No folder for the socket.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    /// It cannot be made or looked at.
-    #[error("{}: {why}; name another place with http.socket", path.display())]
-    Unusable {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        why: io::Error,
-    },
-    /// Somebody else can put something into it.
-    #[error("{}: not a folder that only its owner may write to; make it one (chmod 700), or name another place with http.socket", .0.display())]
-    Shared(PathBuf),
-}
+use super::FolderError;
+use crate::process;
 
 /// The folders that may hold the socket, the best first.
-fn candidates() -> Vec<PathBuf> {
+pub(super) fn candidates() -> Vec<PathBuf> {
     let absolute =
         |name: &str| process::variable(name).filter(|path| path.starts_with('/')).map(PathBuf::from);
     let session = absolute("XDG_RUNTIME_DIR").map(|folder| folder.join("synod"));
@@ -36,29 +18,11 @@ fn candidates() -> Vec<PathBuf> {
     managed.into_iter().chain(session).chain([PathBuf::from("/run/synod"), own]).collect()
 }
 
-/// The socket of the node of that name, in a folder that is there, or made now.
-pub fn to_serve(node: &str) -> Result<PathBuf, FolderError> {
-    let mut first = None;
-    for folder in candidates() {
-        match prepare(&folder) {
-            Ok(()) => return Ok(socket(&folder, node)),
-            Err(error) => first = first.or(Some(error)),
-        }
-    }
-    Err(first.unwrap_or_else(|| FolderError::Shared("/tmp".into())))
+pub(super) fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
-/// The socket of the node of that name, if one lies in any of the folders.
-pub fn to_ask(node: &str) -> Option<PathBuf> {
-    candidates().into_iter().map(|folder| socket(&folder, node)).find(|path| path.symlink_metadata().is_ok())
-}
-
-fn socket(folder: &Path, node: &str) -> PathBuf {
-    folder.join(format!("{node}.sock"))
-}
-
-/// Makes a folder if it is not there (the one above it must be), and refuses one that is not its user's alone.
-pub fn prepare(folder: &Path) -> Result<(), FolderError> {
+pub(super) fn prepare(folder: &Path) -> Result<(), FolderError> {
     let unusable = |why| FolderError::Unusable { path: folder.into(), why };
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => {}
@@ -76,9 +40,9 @@ pub fn prepare(folder: &Path) -> Result<(), FolderError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::{FolderError, prepare};
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     #[test]
     fn a_folder_that_others_may_write_to_is_refused() {
