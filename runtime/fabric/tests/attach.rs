@@ -67,6 +67,27 @@ fn two_processes_and_their_node_send_to_each_other_in_every_direction() {
 }
 
 #[test]
+fn a_node_knows_which_agents_each_attached_process_has() {
+    testing::run(1, || async {
+        let node = node("who").await;
+        let (ada, _ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let second = ada.agent.context().join("ada-too").await.unwrap();
+        let agents = |name: &str| {
+            let attached = node.host.attached();
+            attached.into_iter().find(|process| process.name == name).unwrap().agents
+        };
+        assert_eq!(
+            (agents("ada"), agents("ben")),
+            (vec!["ada".into(), "ada-too".into()], vec!["ben".into()])
+        );
+        drop(second);
+        while agents("ada") != ["ada"] {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
 fn a_subscription_is_known_everywhere_when_subscribe_returns() {
     testing::run(1, || async {
         let node = node("known").await;

@@ -157,11 +157,15 @@ impl<H: Clone> Broker<H> {
         }
         self.asked.retain(|asked| asked.member != member);
         self.settle();
-        let of_it = |context: &ContextId| member_of_context(*context) == member;
-        let names: Vec<_> =
-            self.agents.iter().filter(|(_, at)| of_it(at)).map(|(name, _)| name.clone()).collect();
-        self.agents.retain(|_, at| !of_it(at));
+        let names = self.agents_of(member);
+        self.agents.retain(|_, at| member_of_context(*at) != member);
         names
+    }
+
+    /// The names of a process's agents.
+    pub fn agents_of(&self, member: Member) -> Vec<String> {
+        let its = self.agents.iter().filter(|(_, at)| member_of_context(**at) == member);
+        its.map(|(name, _)| name.clone()).collect()
     }
 
     /// Processes that have owed an answer about a change since before `since`: to be cut off, so that nobody waits for them for ever.

@@ -78,6 +78,8 @@ pub struct Attached {
     pub name: String,
     /// Who it is by the kernel's word.
     pub process: PeerProcess,
+    /// The names of its agents.
+    pub agents: Vec<String>,
 }
 
 struct Inner {
@@ -160,7 +162,12 @@ impl Host {
 
     /// Who is attached now.
     pub fn attached(&self) -> Vec<Attached> {
-        self.inner.sessions.borrow().values().map(|session| session.about.clone()).collect()
+        let (sessions, broker) = (self.inner.sessions.borrow(), self.inner.broker.borrow());
+        let about = |(member, session): (&Member, &Rc<Session>)| Attached {
+            agents: broker.agents_of(*member),
+            ..session.about.clone()
+        };
+        sessions.iter().map(about).collect()
     }
 }
 
@@ -286,7 +293,7 @@ impl Inner {
                 );
             }
         }
-        let about = Attached { name, process };
+        let about = Attached { name, process, agents: Vec::new() };
         let session = Session { about, backlog: RefCell::default(), work: Notify::new(), end: Notify::new() };
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(member, session.clone());

@@ -20,7 +20,7 @@ pub(crate) mod shape;
 pub(crate) mod uplink;
 
 pub use guest::{AttachOptions, Attachment, DetachReason, attach};
-pub use host::{Host, HostConfig, HostError};
+pub use host::{Attached, Host, HostConfig, HostError};
 
 use control::{LaneNumber, Means};
 use shape::Shape;
