@@ -15,6 +15,7 @@ use synod_control::{ConfigError, strict, units};
 use synod_fabric::link::{LinkConfig, Peer};
 use synod_platform::net::{Address, Credentials};
 
+use crate::attach::{AttachConfig, AttachTable};
 use crate::http::{HttpConfig, HttpTable};
 use crate::supervise::Intensity;
 
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub links: Option<LinkConfig>,
     /// How it is asked over HTTP; `synod up` serves it.
     pub http: HttpConfig,
+    /// How processes of its machine take part; `synod up` admits them.
+    pub attach: AttachConfig,
 }
 
 impl NodeConfig {
@@ -57,6 +60,7 @@ impl NodeConfig {
             drain: Duration::from_secs(10),
             links: None,
             http: HttpConfig::default(),
+            attach: AttachConfig::default(),
         }
     }
 }
@@ -112,6 +116,7 @@ struct File {
     agents: AgentsTable,
     links: LinksTable,
     http: HttpTable,
+    attach: AttachTable,
     peer: Vec<PeerTable>,
 }
 
@@ -373,6 +378,7 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, ConfigError> {
         ));
     }
     let http = read.http.read().map_err(|(key, problem)| refuse(&format!("http.{key}"), &problem))?;
+    let attach = read.attach.read().map_err(|(key, problem)| refuse(&format!("attach.{key}"), &problem))?;
     Ok(Settings {
         node: NodeConfig {
             name: read.node.name,
@@ -384,6 +390,7 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, ConfigError> {
             drain: read.node.drain.get(),
             links: wants_links.then_some(links),
             http,
+            attach,
         },
         identity: read.links.identity,
     })
@@ -477,6 +484,10 @@ mod tests {
             ("[http]\nlisten = \"of\"\n", "node.toml:2:", "did you mean \"off\""),
             ("[http]\nlisten = \"0.0.0.0:7677\"\n", "node.toml:2:", "http.token"),
             ("[http]\nlissen = \"off\"\n", "node.toml:2:", "did you mean `listen`"),
+            ("[attach]\ntoken = true\n", "node.toml:2:", "did you mean `tokens`"),
+            ("[attach]\nfence = \"1ms\"\n", "node.toml:2:", "100 ms"),
+            ("[attach]\nsocket = \"here\"\n", "node.toml:2:", "absolute"),
+            ("[attach]\ngroup = \"staff\"\n", "node.toml:2:", "attach.socket"),
             ("[node]\ndrain = \"soon\"\n", "node.toml:2:", "drain"),
             ("[links]\nlisten = \"192.0.2.1:7400\"\n", "node.toml:1:", "identity"),
             ("[[peer]]\nname = \"synod\"\naddress = \"127.0.0.1:1\"\n", "node.toml:2:", "own name"),

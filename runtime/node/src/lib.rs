@@ -2,6 +2,7 @@
 //!
 //! [`Node`] starts, serves, drains and stops; it also runs in the simulator. The binary's commands stand in [`cli`].
 
+pub mod attach;
 #[cfg(not(madsim))]
 pub mod cli;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod node;
 pub mod selftest;
 pub mod supervise;
 
+pub use attach::AttachConfig;
 pub use config::{NodeConfig, Settings};
 pub use http::HttpConfig;
 pub use node::{Drained, Node, Placement, StartNodeError};

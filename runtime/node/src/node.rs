@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use synod_agents::external::External;
 use synod_agents::{Phase, Post, PostError, Role};
 use synod_edge::pulse;
+use synod_fabric::attach::{Host, HostConfig, HostError};
 use synod_fabric::link::{LinkError, Links};
 use synod_fabric::{AttachError, Context, Fabric, FabricConfig};
 use synod_platform::net::Address;
@@ -21,6 +22,7 @@ use synod_platform::watch;
 use synod_probe::{event, reach};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::attach::Desk;
 use crate::config::{Affinity, NodeConfig, PostConfig};
 use crate::supervise::{Intensity, Notice, Roster, Supervisor};
 
@@ -50,6 +52,9 @@ pub enum StartNodeError {
     /// The links could not be set up.
     #[error("the links cannot be set up: {0}")]
     Links(#[from] LinkError),
+    /// No process can attach.
+    #[error("processes cannot attach: {0}; name another place (attach.socket), or say `attach.on = false`")]
+    Host(#[from] HostError),
 }
 
 /// Which agent runs in which context.
@@ -83,6 +88,7 @@ pub struct Node {
     links: Option<Links>,
     roster: Roster,
     teller: Option<Teller>,
+    desk: Option<Desk>,
     notices: mpsc::Receiver<Notice>,
 }
 
@@ -133,6 +139,7 @@ impl Node {
             links: None,
             roster: Roster::default(),
             teller: None,
+            desk: None,
             notices: told,
         };
         let mut names: Vec<String> = Vec::new();
@@ -173,6 +180,18 @@ impl Node {
         }
         event!("node.ready", node = config.name.as_str(), agents = node.placements.len());
         Ok(node)
+    }
+
+    /// Admits processes of this machine from now on, until the node ends.
+    pub async fn admit(&mut self, config: HostConfig) -> Result<(), StartNodeError> {
+        let host = Host::start(&self.home, config).await?;
+        self.desk = Some(Desk::open(&self.home, host).await?);
+        Ok(())
+    }
+
+    /// Where processes attach, if they may.
+    pub fn host(&self) -> Option<&Host> {
+        self.desk.as_ref().map(|desk| &*desk.host)
     }
 
     /// The node's fabric, to enter further contexts or look at it.
@@ -236,6 +255,7 @@ impl Node {
             ended = time::timeout(LET_GO, &mut ends).await.ok();
         }
         self.teller = None;
+        self.desk = None;
         if let Some(links) = self.links.take() {
             links.stop().await;
         }

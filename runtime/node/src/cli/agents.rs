@@ -1,33 +1,31 @@
 //! `synod agents`: how the agents of a running node stand; without one, who is on board as the configuration says it.
 
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use synod_agents::Role;
-use synod_edge::shell::client::Client;
+use synod_edge::shell::client::{Client, ClientError};
 use synod_fabric::Priority;
 use synod_platform::task;
-use synod_platform::time::Duration;
 
 use super::arguments::AgentsOptions;
 use super::{Exit, Problem, client, configuration, text};
+use crate::attach::{Process, attached_subject};
 use crate::node::{placements, standing_subject};
 use crate::{NodeConfig, Standing};
 
-/// How long a node may take to tell.
-const WITHIN: Duration = Duration::from_secs(5);
-
 pub fn main(options: &AgentsOptions) -> Result<Exit, Problem> {
-    let (node, agents) = task::block_on(async {
+    let (node, agents, processes) = task::block_on(async {
         if options.config.is_none()
             && let Some(client) = client::if_running(&options.node).await?
         {
-            let (node, agents) = running(&client).await?;
-            return Ok((Some(node), agents));
+            let (node, agents, processes) = running(&client).await?;
+            return Ok((Some(node), agents, processes));
         }
         let config = configuration::read(options.config.as_deref()).await?;
-        Ok::<_, Problem>((None, on_board(&config)))
+        Ok::<_, Problem>((None, on_board(&config), Vec::new()))
     })?;
     if options.json {
-        return text::print_json(&json!({ "running": node, "agents": agents }));
+        return text::print_json(&json!({ "running": node, "agents": agents, "processes": processes }));
     }
     let mut out = match &node {
         Some(node) => format!("node {node} is running\n"),
@@ -36,17 +34,29 @@ pub fn main(options: &AgentsOptions) -> Result<Exit, Problem> {
     for agent in &agents {
         out.push_str(&line(agent, node.is_some()));
     }
+    for Process { name, pid, uid, agents } in &processes {
+        let agents = if agents.is_empty() { "no agent".into() } else { agents.join(", ") };
+        out.push_str(&format!("attached: {name} (process {pid} of user {uid}) with {agents}\n"));
+    }
     text::print(&out)
 }
 
-/// The node's name, and what it tells of its agents.
-async fn running(client: &Client) -> Result<(String, Vec<Standing>), Problem> {
-    let node = client.socket().file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let answer = client.request(&standing_subject(&node), Priority::High, Vec::new(), WITHIN).await;
-    let answer = answer.map_err(client::problem)?;
-    let agents = serde_json::from_slice(&answer)
-        .map_err(|error| Problem::failed(format!("{node} tells its agents in another form: {error}")))?;
-    Ok((node, agents))
+/// The node's name, what it tells of its agents, and who is attached.
+async fn running(client: &Client) -> Result<(String, Vec<Standing>, Vec<Process>), Problem> {
+    let node = client::name(client);
+    let agents = told(client, &standing_subject(&node)).await?;
+    let processes = told(client, &attached_subject(&node)).await?;
+    Ok((node, agents, processes))
+}
+
+/// What a node tells on a subject; nothing if it does not serve that.
+async fn told<T: DeserializeOwned + Default>(client: &Client, subject: &str) -> Result<T, Problem> {
+    match client.request(subject, Priority::High, Vec::new(), client::WITHIN).await {
+        Err(ClientError::Said(said)) if said.status == 404 => Ok(T::default()),
+        Err(error) => Err(client::problem(error)),
+        Ok(answer) => serde_json::from_slice(&answer)
+            .map_err(|error| Problem::failed(format!("the node tells {subject} in another form: {error}"))),
+    }
 }
 
 /// The agents of a node that has not been started.

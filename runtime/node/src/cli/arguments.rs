@@ -63,9 +63,12 @@ pub enum Command {
     Selftest(OutputOptions),
     /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools
     Doctor(OutputOptions),
-    /// List the agents: what each does, where it runs, its restarts and last crash, whose program does its work
+    /// List the agents: what each does, where it runs, its restarts and last crash, whose program does its work; and attached processes
     #[command(after_help = AGENTS_EXAMPLES)]
     Agents(AgentsOptions),
+    /// Print a token that admits one process to a running node whose configuration says `attach.tokens = true`
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Token(TokenOptions),
     /// Publish standard input to a subject of a running node
     #[command(after_help = MESSAGES_EXAMPLES)]
     Pub(MessageOptions),
@@ -407,6 +410,18 @@ Examples:
   synod agents                         how the agents of the running node stand; without one, those on board
   synod agents --config node.toml      who would be on board, where, and whose program does the work
   synod agents --json | jq '.agents[] | select(.restarts > 0) | .crashes[-1]'";
+
+const TOKEN_EXAMPLES: &str = "\
+Example:
+  SYNOD_TOKEN=$(synod token) my-program     a program that attaches with synod-client shows it by itself";
+
+/// Options of `token`.
+#[derive(Debug, Args)]
+pub struct TokenOptions {
+    /// The node that gives it
+    #[command(flatten)]
+    pub node: NodeOptions,
+}
 
 /// Options of `agents`.
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod review;
 mod runs;
 mod selftest;
 mod text;
+mod token;
 mod up;
 
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
         Command::Selftest(options) => selftest::main(&options),
         Command::Doctor(options) => doctor::main(&options),
         Command::Agents(options) => agents::main(&options),
+        Command::Token(options) => token::main(&options),
         Command::Pub(options) => pubsub::publish(&options),
         Command::Sub(options) => pubsub::subscribe(&options),
         Command::Req(options) => pubsub::request(&options),

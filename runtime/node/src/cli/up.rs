@@ -5,8 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use synod_edge::shell::systemd::{self, Tell};
-use synod_edge::shell::{Bind, Bound, folder};
+use synod_edge::shell::{Bind, Bound};
 use synod_edge::{Door, DoorConfig, door};
+use synod_fabric::attach::HostConfig;
+use synod_platform::local::Access;
+use synod_platform::local::folder::{self, Purpose};
 use synod_platform::signals::Signals;
 use synod_platform::task;
 use synod_platform::time::{self, Duration};
@@ -16,7 +19,7 @@ use tokio::sync::mpsc;
 use super::arguments::UpOptions;
 use super::{Exit, Problem, configuration, place, text};
 use crate::config::{self, NodeConfig};
-use crate::{Drained, Node, Notice};
+use crate::{AttachConfig, Drained, Node, Notice};
 
 /// The unit file, as it is printed.
 const UNIT: &str = include_str!("../synod.service");
@@ -28,6 +31,8 @@ const CALLS: usize = 256;
 const TOKEN_MIN: usize = 16;
 /// Largest token file, in bytes.
 const TOKEN_MAX: u64 = 4096;
+/// Largest list of groups, in bytes.
+const GROUPS_MAX: u64 = 16 << 20;
 
 pub fn main(options: &UpOptions) -> Result<Exit, Problem> {
     if options.example_config {
@@ -77,6 +82,43 @@ async fn token(path: &Path) -> Result<String, Problem> {
     Ok(token)
 }
 
+/// How processes attach, if they may.
+async fn host(node: &str, config: &AttachConfig) -> Result<Option<HostConfig>, Problem> {
+    if !config.on {
+        return Ok(None);
+    }
+    let path = match &config.socket {
+        Some(socket) => socket.clone(),
+        None => {
+            folder::to_serve(node, Purpose::Attach).map_err(|error| Problem::failed(error.to_string()))?
+        }
+    };
+    let access = match &config.group {
+        None => Access::Owner,
+        Some(group) => Access::Group(number(group).await?),
+    };
+    Ok(Some(HostConfig { access, tokens: config.tokens, fence: config.fence, ..HostConfig::at(path) }))
+}
+
+/// The number of a group.
+async fn number(group: &str) -> Result<u32, Problem> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = files::read(Path::new("/etc/group"), GROUPS_MAX).await.unwrap_or_default();
+    let groups = String::from_utf8_lossy(&groups);
+    let number = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() == Some(group) { fields.nth(1)?.parse().ok() } else { None }
+    });
+    number.ok_or_else(|| {
+        Problem::usage(
+            format!("/etc/group has no group `{group}`"),
+            "attach.group may be a group's number, too",
+        )
+    })
+}
+
 async fn serve(config: NodeConfig, say: Say) -> Result<Exit, Problem> {
     let drain = config.drain;
     let failed = |error: String| Problem::failed(error);
@@ -84,13 +126,16 @@ async fn serve(config: NodeConfig, say: Say) -> Result<Exit, Problem> {
     let mut signals = Signals::listen().map_err(|error| failed(error.to_string()))?;
     let socket = match &http.socket {
         Some(socket) => process::absolute(socket),
-        None => folder::to_serve(&config.name).map_err(|error| failed(error.to_string()))?,
+        None => {
+            folder::to_serve(&config.name, Purpose::Commands).map_err(|error| failed(error.to_string()))?
+        }
     };
     let token = match &http.token {
         Some(path) => Some(token(path).await?),
         None => None,
     };
     let runs = place::runs(http.runs.as_deref())?;
+    let host = host(&config.name, &config.attach).await?;
     let bound = Bound::open(&Bind { tcp: http.listen, socket: Some(socket) })
         .map_err(|error| failed(error.to_string()))?;
     let (address, socket) = (bound.address(), bound.socket().map(Path::to_path_buf));
@@ -103,6 +148,9 @@ async fn serve(config: NodeConfig, say: Say) -> Result<Exit, Problem> {
         task::spawn(async move { door.serve(taken).await })
     };
     let mut node = Node::start(config).await.map_err(|error| failed(error.to_string()))?;
+    if let Some(host) = host {
+        node.admit(host).await.map_err(|error| failed(error.to_string()))?;
+    }
     let aboard = node.placements().iter().map(|at| (at.agent.name().to_string(), at.context.clone()));
     door.open(node.context(), aboard).map_err(|error| failed(error.to_string()))?;
 
@@ -229,6 +277,10 @@ fn ready(node: &Node, http: Option<SocketAddr>, socket: Option<&Path>, say: Say)
     if let Some(socket) = socket {
         out.push_str(&format!("answers HTTP and commands at {}\n", socket.display()));
     }
+    match node.host() {
+        Some(host) => out.push_str(&format!("processes attach at {}\n", host.path().display())),
+        None => out.push_str("processes cannot attach (attach.on is false)\n"),
+    }
     out.push_str("ends with SIGINT or SIGTERM");
     let agents: Vec<_> = node
         .placements()
@@ -242,6 +294,7 @@ fn ready(node: &Node, http: Option<SocketAddr>, socket: Option<&Path>, say: Say)
         "links": node.address().map(ToString::to_string),
         "http": http.map(|address| address.to_string()),
         "socket": socket,
+        "attach": node.host().map(|host| host.path().to_path_buf()),
     });
     say.say(&out, &event)
 }
