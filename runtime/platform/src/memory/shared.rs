@@ -89,8 +89,8 @@ pub fn check(handle: &Handle, len: usize) -> Result<(), MemoryError> {
     sealed::check(handle.0.memory()?, len)
 }
 
-// SAFETY: the mapping is page-aligned and has `len` initialised bytes that stay mapped, for size and seals were checked. It is not writable: a ring
-// that takes the other side's memory only reads it, and a store would end this process, not corrupt it.
+// SAFETY: the mapping is page-aligned and has `len` initialised bytes that stay mapped, for size and seals were checked. It says that it is not
+// writable, and that another process writes it.
 unsafe impl Region for ForeignRegion {
     fn base(&self) -> NonNull<u8> {
         self.mapping.base()
@@ -98,5 +98,9 @@ unsafe impl Region for ForeignRegion {
 
     fn len(&self) -> usize {
         self.len
+    }
+
+    fn writable(&self) -> bool {
+        false
     }
 }
