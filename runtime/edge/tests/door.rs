@@ -16,7 +16,7 @@ use synod_edge::runs::order::{State, Told};
 use synod_edge::stream::{Events, Header, Messages};
 use synod_edge::{Answer, Body, Call, Door, DoorConfig, Method, Phase, Request, Via, pulse};
 use synod_fabric::{Context, Fabric, FabricConfig, Priority};
-use synod_platform::{files, process, random, task, testing, time, watch};
+use synod_platform::{files, process, random, task, testing, watch};
 use tokio::sync::{mpsc, oneshot};
 
 async fn folder() -> PathBuf {
@@ -71,10 +71,7 @@ async fn director(context: &Context, does: Does) -> watch::Sender<PostPhase> {
     let post = Post::open_with(context, "director", move |desk| async move {
         desk.progress(0.5, "thinking");
         if does == Does::Hang {
-            loop {
-                time::sleep(Duration::from_millis(100)).await;
-                desk.breathe().await?;
-            }
+            return Err(desk.given_up().await);
         }
         let (mut journal, _) = Journal::open(Path::new(&desk.task().folder)).await.expect("nobody has it");
         for (step, event) in [("lint", Happened::Started), ("lint", Happened::Done), ("", Happened::Ended)] {
@@ -434,7 +431,7 @@ fn a_reader_that_goes_ends_its_subscription_and_gives_its_place_back() {
             parts.recv().await.expect("the sign that it stands");
             drop(parts);
             while context.fabric().snapshot().subscriptions.iter().any(|held| held.pattern == "a") {
-                time::sleep(Duration::from_millis(1)).await;
+                task::yield_now().await;
             }
         }
         files::remove_tree(&base).await.expect("our own folder");
