@@ -33,7 +33,6 @@ impl Watched {
     }
 
     /// Takes the summary: which words have bits.
-    #[inline(always)]
     pub fn take_summary(&mut self) -> u64 {
         std::mem::take(&mut self.summary)
     }
@@ -61,7 +60,8 @@ impl Watched {
 impl<M: Memory> Mailbox<M> {
     /// Takes in a lane of `class` whose sender is another process: `own` is this side's region of it, `peer` the sender's,
     /// which is only read. `space` wakes the sender when it waits for space. The sender makes its end with
-    /// [`Producer::into_mailbox`](crate::Producer::into_mailbox), and may have published before this.
+    /// [`Producer::into_mailbox`](crate::Producer::into_mailbox), and may have published before this: a mailbox that was said
+    /// to sleep is awake again, and its waiter woken.
     pub fn admit_foreign(
         &mut self,
         class: Class,
@@ -83,6 +83,8 @@ impl<M: Memory> Mailbox<M> {
     }
 
     /// Looks at the tails of all foreign lanes; true if one has something, which then has its turn.
+    #[cold]
+    #[inline(never)]
     pub(super) fn look_at_tails(&mut self) -> bool {
         let mut found = false;
         if self.foreign == 0 {

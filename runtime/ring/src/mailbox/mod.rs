@@ -95,6 +95,35 @@ struct Lane<M: Memory> {
     orphan: bool,
 }
 
+/// What a lane handed out in a turn.
+struct Handed {
+    records: usize,
+    paused: bool,
+    drained: Result<usize, Violation>,
+}
+
+impl<M: Memory> Lane<M> {
+    /// Hands out up to `quota` records. Which of its two forms `deliver` gives a record is decided before, once a turn.
+    #[inline(always)]
+    fn hand_out<F>(&mut self, quota: usize, mut deliver: F) -> Handed
+    where
+        F: for<'a> FnMut(&Record<'a, M>) -> Flow,
+    {
+        let (mut records, mut paused) = (0, false);
+        let drained = self.consumer.drain(quota, |record| match deliver(record) {
+            Flow::Next => {
+                records += 1;
+                Taken::Yes
+            }
+            Flow::Pause => {
+                paused = true;
+                Taken::No
+            }
+        });
+        Handed { records, paused, drained }
+    }
+}
+
 /// One class: its lanes, and the readiness bits taken and not yet served.
 struct Rank<M: Memory> {
     lanes: Vec<Option<Lane<M>>>,
@@ -214,21 +243,10 @@ impl<M: Memory> Mailbox<M> {
         }
         let id = LaneId { class: Class(class as u8), place: place as u16, generation: lane.generation };
         let quota = budget.min(QUOTA);
-        let (mut records, mut paused) = (0, false);
-        let mut took = |flow| match flow {
-            Flow::Next => {
-                records += 1;
-                Taken::Yes
-            }
-            Flow::Pause => {
-                paused = true;
-                Taken::No
-            }
-        };
-        let drained = if lane.foreign {
-            lane.consumer.drain(quota, |record| took(deliver(id, Delivery::Foreign(record.foreign()))))
+        let Handed { records, paused, drained } = if lane.foreign {
+            lane.hand_out(quota, |record| deliver(id, Delivery::Foreign(record.foreign())))
         } else {
-            lane.consumer.drain(quota, |record| took(deliver(id, Delivery::Record(record))))
+            lane.hand_out(quota, |record| deliver(id, Delivery::Record(record)))
         };
         if paused {
             reach!("ring.lane_paused");
@@ -309,7 +327,9 @@ impl<M: Memory> Mailbox<M> {
             }
             let control = &self.shared.control;
             if rank.summary == 0 {
-                rank.summary = rank.watched.take_summary();
+                if rank.watched.any() {
+                    rank.summary = rank.watched.take_summary();
+                }
                 if rank.summary == 0 || self.shared.summary(class) != 0 {
                     // SAFETY: the class exists, so its summary lies inside the control memory.
                     rank.summary |= unsafe { control.swap(summary_at(class), 0, AcqRel) };

@@ -69,7 +69,7 @@ pub enum ClaimError {
 
 impl<M: Memory> Producer<M> {
     /// The writing end over its `own` region (tail and data) and the `peer`'s (head), which it only reads. `waiter` is the
-    /// consumer's. The own control words are zeroed, so the consumer gets the region after this.
+    /// consumer's. The own control words are zeroed: they are already, if the consumer looked at them before.
     pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
         let capacity = layout::capacity(own.len(), peer.len())?;
         layout::writable(&own)?;
