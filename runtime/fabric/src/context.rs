@@ -274,6 +274,11 @@ impl Inner {
         self.drain_lanes() || self.station.home().has_notes() || !self.intake.borrow_mut().fall_asleep()
     }
 
+    /// Whether all that was accepted here is on its lane.
+    pub fn is_flushed(&self) -> bool {
+        self.outgoing.borrow().values().all(|lane| lane.borrow().is_flushed())
+    }
+
     /// Takes records off the lanes; true if there may be more.
     fn drain_lanes(&self) -> bool {
         let mut intake = self.intake.borrow_mut();

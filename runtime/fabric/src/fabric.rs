@@ -3,8 +3,9 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use synod_platform::watch;
+use synod_platform::{time, watch};
 
 use crate::agent::{Agent, names};
 use crate::attach::control::{Member, NODE};
@@ -16,6 +17,9 @@ use crate::intake::Intake;
 use crate::registry::{Doorbell, Shared};
 use crate::route::Route;
 use crate::subject::Subject;
+
+/// How often one who waits for a flush looks.
+const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
 /// One node's fabric. Cheap to clone; any thread may hold it.
 #[derive(Clone, Debug)]
@@ -139,6 +143,18 @@ impl Context {
     /// Makes an agent. Its name is one token or more, unique in the node as long as any handle to it lives.
     pub fn agent(&self, name: &str) -> Result<Agent, AttachError> {
         Agent::new(self, name)
+    }
+
+    /// Waits up to `within` until all that was accepted here is on its lane: who leaves then takes nothing of it along. False if it is not.
+    pub async fn flush(&self, within: Duration) -> bool {
+        let until = time::now() + within;
+        while !self.inner.is_flushed() {
+            if time::now() >= until {
+                return false;
+            }
+            time::sleep(FLUSH_LOOK).await;
+        }
+        true
     }
 
     /// The fabric.

@@ -450,6 +450,11 @@ impl OutLane {
         }
         look_again
     }
+
+    /// Whether nothing is held back.
+    pub fn is_flushed(&self) -> bool {
+        self.early.is_empty() && self.rings.iter().flatten().all(|ring| ring.held.is_empty())
+    }
 }
 
 /// What a grant says to the node.

@@ -156,6 +156,23 @@ fn what_came_before_a_process_left_is_delivered_and_what_is_asked_of_it_afterwar
 }
 
 #[test]
+fn answers_that_wait_for_a_lane_are_on_it_once_their_context_is_flushed() {
+    testing::run(1, || async {
+        let node = node("flush").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut sums = ben.agent.serve("sum", 4).await.unwrap();
+        let leaving = async {
+            time::timeout(SOON, sums.recv()).await.unwrap().unwrap().reply("6").unwrap();
+            assert!(ben.agent.context().flush(SOON).await);
+            drop((sums, ben));
+        };
+        let asking = ada.agent.request("sum", Priority::Normal, "123", SOON);
+        let (answer, ()) = futures_util::join!(asking, leaving);
+        assert_eq!(&**answer.unwrap().payload(), b"6");
+    });
+}
+
+#[test]
 fn a_full_receiver_holds_its_sender_up_and_lets_it_go_on_when_it_takes_something() {
     testing::run(1, || async {
         let node = node("full").await;
@@ -183,7 +200,7 @@ fn a_full_receiver_holds_its_sender_up_and_lets_it_go_on_when_it_takes_something
 fn a_process_finds_its_node_again_after_a_restart_with_all_it_had() {
     testing::run(1, || async {
         let first = node("restart").await;
-        let mut ben = process(&first, "ben").await;
+        let ben = process(&first, "ben").await;
         let mut news = ben.agent.subscribe("news", 4).await.unwrap();
         drop(first);
         ben.attachment.changed_to(false).await;

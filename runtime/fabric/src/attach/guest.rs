@@ -93,9 +93,10 @@ impl Attachment {
     }
 
     /// Waits until the process is attached, or is not.
-    pub async fn changed_to(&mut self, attached: bool) {
-        while self.state.borrow().is_none() != attached {
-            if self.state.changed().await.is_err() {
+    pub async fn changed_to(&self, attached: bool) {
+        let mut state = self.state.clone();
+        while state.borrow_and_update().is_none() != attached {
+            if state.changed().await.is_err() {
                 // Its task has ended: nothing will ever change.
                 std::future::pending().await
             }
