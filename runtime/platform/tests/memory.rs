@@ -128,7 +128,7 @@ fn memory_of_another_length_or_kind_than_announced_is_refused_by_name() {
         let bell = Bell::new().unwrap().handle().unwrap();
         assert_eq!(memory::check(&bell, 1), Err(MemoryError::NotMemory { found: "a socket".into() }));
         let refused = memory::ringer(own.handle().unwrap()).unwrap_err();
-        assert_eq!(refused, MemoryError::NotABell { found: "a file".into() });
+        assert_eq!(refused, MemoryError::NotABell { found: "memory".into() });
     });
 }
 

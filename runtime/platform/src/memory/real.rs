@@ -3,14 +3,18 @@
 //! A bell is a pair of connected sockets, not an eventfd: whether a write to an eventfd blocks is decided by a flag that every holder can
 //! clear, so a hostile owner could fill its counter and stop whoever rings. A send that must not block says so itself.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{LazyLock, mpsc};
 use std::task::{Context, Poll, ready};
 
+use rustix::fs::fcntl_get_seals;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, getpeername, getsockname,
     recv, send, socketpair, sockopt,
 };
+use synod_probe::reach;
 use synod_ring::region::RegionError;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -43,11 +47,11 @@ impl Shared {
 
 /// A descriptor of whatever another process sent.
 #[derive(Debug)]
-pub(crate) struct Handle(OwnedFd);
+pub(crate) struct Handle(ManuallyDrop<OwnedFd>);
 
 impl From<OwnedFd> for Handle {
     fn from(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
+        Self(ManuallyDrop::new(descriptor))
     }
 }
 
@@ -57,9 +61,44 @@ impl AsFd for Handle {
     }
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the last use of the field.
+        let descriptor = unsafe { ManuallyDrop::take(&mut self.0) };
+        if !closes_at_once(descriptor.as_fd()) {
+            close_elsewhere(descriptor);
+        }
+    }
+}
+
+/// Whether closing it waits for nobody: memory and Unix sockets do not; a file of the peer's own file system may, and a socket that lingers.
+fn closes_at_once(descriptor: BorrowedFd<'_>) -> bool {
+    fcntl_get_seals(descriptor).is_ok() || sockopt::socket_domain(descriptor) == Ok(AddressFamily::UNIX)
+}
+
+/// Closes what no honest peer sends in a thread that does nothing else, so that only who sent it waits.
+fn close_elsewhere(descriptor: OwnedFd) {
+    static CLOSER: LazyLock<Option<mpsc::Sender<OwnedFd>>> = LazyLock::new(|| {
+        let (sender, receiver) = mpsc::channel();
+        let close = move || receiver.into_iter().for_each(drop);
+        std::thread::Builder::new().name("closes".to_owned()).spawn(close).ok().map(|_| sender)
+    });
+    reach!("memory.alien_descriptor");
+    if let Some(closer) = &*CLOSER {
+        // It comes back, and is closed here, when that thread is gone.
+        let _ = closer.send(descriptor);
+    }
+}
+
 impl Handle {
+    fn into_descriptor(self) -> OwnedFd {
+        let mut handle = ManuallyDrop::new(self);
+        // SAFETY: the handle is not dropped, so this is the last use of the field.
+        unsafe { ManuallyDrop::take(&mut handle.0) }
+    }
+
     pub(super) fn try_clone(&self) -> Result<Self, MemoryError> {
-        self.0.try_clone().map(Self).map_err(|error| MemoryError::system("copying a descriptor", error))
+        self.0.try_clone().map(Self::from).map_err(|error| MemoryError::system("copying a descriptor", error))
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "a simulated handle can be a bell")]
@@ -80,7 +119,7 @@ impl Bell {
         // SAFETY: the owned descriptor moves in, stays open and the same until the AsyncFd is dropped.
         let hears = unsafe { AsyncFd::register_with_interest(hears, Interest::READABLE) }
             .map_err(|error| MemoryError::system("watching a bell", error))?;
-        Ok((Self(hears), Handle(rings)))
+        Ok((Self(hears), Handle::from(rings)))
     }
 
     pub(super) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -106,7 +145,7 @@ pub(super) struct Ringer(OwnedFd);
 impl Ringer {
     pub(super) fn new(handle: Handle) -> Result<Self, MemoryError> {
         if is_bell(handle.as_fd()).unwrap_or(false) {
-            Ok(Self(handle.0))
+            Ok(Self(handle.into_descriptor()))
         } else {
             Err(MemoryError::NotABell { found: kind(handle.as_fd()) })
         }
@@ -137,6 +176,8 @@ mod tests {
     use rustix::fs::{OFlags, fcntl_setfl};
     use rustix::net::{Shutdown, shutdown};
     use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::time::Duration;
     use synod_ring::Waiter;
 
     #[test]
@@ -157,7 +198,7 @@ mod tests {
     fn a_bell_that_its_ringer_spoils_is_silent_instead_of_ringing_forever() {
         run(1, || async {
             let bell = Sleeper::new().unwrap();
-            let Passed(Handle(rings)) = bell.handle().unwrap();
+            let rings = bell.handle().unwrap().0;
             shutdown(&rings, Shutdown::Both).unwrap();
             for _ in 0..10 {
                 crate::task::yield_now().await;
@@ -176,7 +217,7 @@ mod tests {
                 ringer.wake();
             }
             let mut heard = 0;
-            while crate::time::timeout(std::time::Duration::from_millis(3), bell.rung()).await.is_ok() {
+            while crate::time::timeout(Duration::from_millis(3), bell.rung()).await.is_ok() {
                 heard += 1;
             }
             assert!((1..10_000).contains(&heard), "{heard}");
@@ -215,10 +256,31 @@ mod tests {
         let directory = std::fs::File::open("/").unwrap();
         let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
         let alien: [(OwnedFd, &str); 3] =
-            [(socket.into(), "a socket"), (directory.into(), "a directory"), (file.into(), "a file")];
+            [(socket.into(), "a socket"), (directory.into(), "a file"), (file.into(), "a file")];
         for (descriptor, found) in alien {
             let refused = memory::check(&Passed(descriptor.into()), 4096);
             assert_eq!(refused, Err(MemoryError::NotMemory { found: found.into() }));
         }
+    }
+
+    #[test]
+    fn a_descriptor_that_takes_its_time_to_close_holds_up_nobody() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_never_reads, _) = listener.accept().unwrap();
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 1 << 16]).is_ok() {}
+        sockopt::set_socket_linger(&client, Some(Duration::from_secs(5))).unwrap();
+        let handle = Passed(OwnedFd::from(client).into());
+        let begun = std::time::Instant::now();
+        drop(handle);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn whatever_was_passed_is_closed_in_the_end() {
+        let (mut read, write) = std::io::pipe().unwrap();
+        drop(Passed(OwnedFd::from(write).into()));
+        assert_eq!(read.read(&mut [0]).unwrap(), 0, "nobody is left to write");
     }
 }

@@ -4,12 +4,10 @@
 //! change under a reader (which would be a SIGBUS), and nobody but its owner writes it, whoever re-opens the descriptor.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
 
-use rustix::fs::{
-    FileType, MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate,
-};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -122,15 +120,15 @@ pub(super) fn view(file: BorrowedFd<'_>, len: usize) -> Result<Mapping, MemoryEr
         .map_err(|error| MemoryError::system("mapping shared memory", error))
 }
 
-/// What a descriptor is, in words.
+/// What a descriptor is, in words. Its file is not asked: that may lie in a file system of the peer's own making, which never answers.
 pub(super) fn kind(file: BorrowedFd<'_>) -> String {
-    let known = fstat(file).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    match known {
-        Ok(FileType::RegularFile) => "a file",
-        Ok(FileType::Directory) => "a directory",
-        Ok(FileType::Socket) => "a socket",
-        Ok(FileType::Fifo) => "a pipe",
-        Ok(FileType::CharacterDevice | FileType::BlockDevice) => "a device",
+    let link = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
+    let name = link.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match name.split_once(':') {
+        Some(("socket", _)) => "a socket",
+        Some(("pipe", _)) => "a pipe",
+        Some(("/memfd", _)) => "memory",
+        _ if name.starts_with('/') => "a file",
         _ => "something else",
     }
     .to_owned()
@@ -144,7 +142,6 @@ fn page_rounded(len: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use rustix::fs::{FallocateFlags, OFlags, fallocate, open};
-    use std::os::fd::AsRawFd;
 
     /// The kernel facts on which all trust in shared memory stands.
     #[test]
