@@ -49,6 +49,7 @@ impl Published {
             synod_fabric::Refusal::QueueFull => "queue-full",
             synod_fabric::Refusal::LaneFull => "lane-full",
             synod_fabric::Refusal::Opening => "opening",
+            synod_fabric::Refusal::MemoryFull => "memory-full",
             synod_fabric::Refusal::Gone => "gone",
             synod_fabric::Refusal::Unreachable => "unreachable",
         };

@@ -13,8 +13,10 @@ use std::time::Duration;
 use synod_platform::task;
 use synod_platform::time::{self, Mono};
 use synod_probe::{event, plant, reach};
+use synod_ring::pool::Loan;
 use synod_wire::body::Reason;
 
+use crate::attach::NoSlot;
 use crate::attach::control::Ask;
 use crate::context::{Answer, Cancel, Envelope, Inner, Queue};
 use crate::error::{AttachError, PublishError, ReplyError, RequestError};
@@ -151,6 +153,11 @@ impl Agent {
         }
         routes.insert(subject.into(), route.clone());
         Ok(route)
+    }
+
+    /// Memory for a long payload that other processes can read in place: fill it, then send it as any payload; nothing is copied on its way.
+    pub fn loan(&self, len: usize) -> Result<Loan, NoSlot> {
+        self.inner().loan(len)
     }
 
     /// Sends to everybody who subscribes to `subject`; answers at once. `Ok` when somebody took it or nobody subscribes: the receipt tells.

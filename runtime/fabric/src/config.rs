@@ -13,6 +13,8 @@ pub struct FabricConfig {
     pub lane_bytes: usize,
     /// The largest capacity that a subscription may ask for: messages for each priority and sending context.
     pub capacity_max: usize,
+    /// The most bytes of memory that each context has for long payloads to other processes.
+    pub payload_bytes: usize,
     /// When an instance of a service is given a rest.
     pub breaker: breaker::Settings,
 }
@@ -24,6 +26,7 @@ impl FabricConfig {
             node: node.into(),
             lane_bytes: 16 << 10,
             capacity_max: 65_536,
+            payload_bytes: 256 << 20,
             breaker: breaker::Settings::default(),
         }
     }

@@ -18,11 +18,13 @@ use synod_platform::{task, time};
 use synod_probe::{event, loss, plant, reach};
 use synod_resilience::breaker::Breaker;
 use synod_ring::Waiter;
+use synod_ring::pool::Loan;
 use synod_wire::body::{Reason, Refusal as Said};
 use synod_wire::{Kind, Priority};
 
-use crate::attach::LaneNote;
 use crate::attach::control::{Ask, LaneNumber};
+use crate::attach::payloads::Store;
+use crate::attach::{LaneNote, NoSlot};
 use crate::edge::{Edge, Fate};
 use crate::intake::Intake;
 use crate::lane::{Grant, OutLane, Passage, Violation};
@@ -172,6 +174,8 @@ pub(crate) struct Inner {
     pub edges: RefCell<BTreeMap<SubId, Arc<Edge>>>,
     pub outgoing: RefCell<BTreeMap<ContextId, Rc<RefCell<OutLane>>>>,
     intake: RefCell<Intake>,
+    /// Memory for long payloads that other processes may read.
+    pub store: Rc<RefCell<Store>>,
     pub routes: RefCell<BTreeMap<RouteKey, Weak<Route>>>,
     pub pending: RefCell<BTreeMap<u64, Pending>>,
     correlations: Cell<u64>,
@@ -190,6 +194,7 @@ impl fmt::Debug for Inner {
 impl Inner {
     /// A context on the current executor, with its drain task started.
     pub fn start(shared: Arc<Shared>, station: Arc<Station>, intake: Intake) -> Rc<Self> {
+        let store = Rc::new(RefCell::new(Store::new(shared.config.payload_bytes)));
         let inner = Rc::new(Self {
             shared,
             station: station.clone(),
@@ -197,6 +202,7 @@ impl Inner {
             edges: RefCell::default(),
             outgoing: RefCell::default(),
             intake: RefCell::new(intake),
+            store,
             routes: RefCell::default(),
             pending: RefCell::default(),
             correlations: Cell::new(0),
@@ -223,9 +229,20 @@ impl Inner {
         let mut outgoing = self.outgoing.borrow_mut();
         let lane = outgoing.entry(station.id).or_insert_with(|| {
             let (from, to) = (self.station.clone(), station.clone());
-            Rc::new(RefCell::new(OutLane::new(from, to, self.shared.clone())))
+            let (shared, store) = (self.shared.clone(), self.store.clone());
+            Rc::new(RefCell::new(OutLane::new(from, to, shared, store)))
         });
         lane.clone()
+    }
+
+    /// A slot for a long payload, after a look at what receivers gave back if it must be.
+    pub fn loan(&self, len: usize) -> Result<Loan, NoSlot> {
+        let taken = self.store.borrow_mut().take(len);
+        if !matches!(taken, Err(NoSlot::Full { .. })) {
+            return taken;
+        }
+        self.outgoing.borrow().values().for_each(|lane| lane.borrow_mut().collect());
+        self.store.borrow_mut().take(len)
     }
 
     /// The credits towards a subscription.
@@ -265,8 +282,12 @@ impl Inner {
         for note in self.station.home().take_notes() {
             self.heed(note);
         }
+        let given_back = self.store.borrow_mut().take_given_back();
         let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
         for lane in lanes {
+            if !given_back.is_empty() {
+                lane.borrow_mut().unmap(&given_back);
+            }
             if lane.borrow_mut().flush() {
                 self.station.tell_room();
             }
@@ -346,6 +367,29 @@ impl Inner {
                     Ok(()) => self.say(Ask::Known { lane, index }, Vec::new()),
                     Err(why) => self.cut(&mut intake, lane, &why),
                 }
+            }
+            LaneNote::Region { lane, region, bytes, slot, handles } => {
+                let mut intake = self.intake.borrow_mut();
+                let Some(incoming) = intake.foreign(lane) else { return };
+                match incoming.map(region, bytes, slot, handles) {
+                    Ok(()) => self.say(Ask::Mapped { lane, region }, Vec::new()),
+                    Err(why) => {
+                        event!("attach.declined", at = &*self.station.name, why = &why.to_string());
+                        intake.cut_foreign(lane);
+                        self.say(Ask::Close { lane, broke: None }, Vec::new());
+                    }
+                }
+            }
+            LaneNote::Unmap { lane, region } => {
+                if let Some(incoming) = self.intake.borrow_mut().foreign(lane) {
+                    incoming.unmap(region);
+                }
+            }
+            LaneNote::Mapped { lane, region } => {
+                if let Some(lane) = outgoing(lane) {
+                    lane.borrow_mut().mapped(region);
+                }
+                self.station.tell_room();
             }
             LaneNote::Closed { lane } => {
                 if let Some(lane) = outgoing(lane) {

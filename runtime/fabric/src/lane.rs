@@ -4,7 +4,9 @@
 //! that means nothing there is a violation and the ring is cut. A payload above an eighth of the ring goes beside it, in the
 //! same order, and the record carries its descriptor. A ring grows nowhere yet: [`OutLane::ring`] is where a larger one takes over.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
@@ -20,7 +22,8 @@ use synod_ring::{ClaimError, Hardware, LaneId, Producer, Record, RegionError, la
 use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 
 use crate::attach::control::{LaneNumber, Means};
-use crate::attach::outbound::Outbound;
+use crate::attach::outbound::{NotPassed, Outbound};
+use crate::attach::payloads::{Name, Store};
 use crate::attach::shape::place;
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
@@ -103,6 +106,21 @@ impl Body<'_> {
     }
 
     #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Body::Slice(bytes) => bytes.len(),
+            Body::Shared(payload) => payload.len(),
+        }
+    }
+
+    pub fn copy_to(&self, into: &mut [u8]) {
+        match self {
+            Body::Slice(bytes) => into.copy_from_slice(bytes),
+            Body::Shared(payload) => payload.copy_to(0..payload.len(), into),
+        }
+    }
+
+    #[inline]
     pub fn to_payload(self) -> Payload {
         match self {
             Body::Slice(bytes) => Payload::copy_from(bytes),
@@ -148,6 +166,8 @@ pub(crate) struct OutLane {
     rings: [Option<OutRing>; 2],
     answers: Vec<(SubId, [Option<u16>; 2])>,
     away: Away,
+    /// The context's memory for long payloads.
+    store: Rc<RefCell<Store>>,
     /// Answers that wait for a lane to another process, or for its grant.
     early: VecDeque<Early>,
 }
@@ -189,9 +209,9 @@ fn connect(to: &Station, class: Class, bytes: usize, from: &Station) -> Result<(
 }
 
 impl OutLane {
-    pub fn new(from: Arc<Station>, to: Arc<Station>, shared: Arc<Shared>) -> Self {
+    pub fn new(from: Arc<Station>, to: Arc<Station>, shared: Arc<Shared>, store: Rc<RefCell<Store>>) -> Self {
         let (rings, answers, early) = ([None, None], Vec::new(), VecDeque::new());
-        Self { from, to, shared, rings, answers, away: Away::No, early }
+        Self { from, to, shared, rings, answers, away: Away::No, store, early }
     }
 
     /// The ring of a class, made now if this is its first use.
@@ -351,7 +371,111 @@ impl OutLane {
         if !ring.held.is_empty() {
             return Err(Refusal::LaneFull);
         }
-        ring.put(record)
+        if ring.near.is_none() && record.body.len() > ring.inline_max {
+            return self.send_long(record);
+        }
+        ring.put(record, None)
+    }
+
+    /// Passes a long payload to another process by name.
+    #[cold]
+    fn send_long(&mut self, record: &Outgoing<'_>) -> Result<(), Refusal> {
+        match self.pass(record) {
+            Ok(()) => Ok(()),
+            Err(NotPassed::Refused(why)) => Err(why),
+            Err(NotPassed::Memory(why)) => {
+                self.tell_refused(&why.to_string());
+                Err(Refusal::MemoryFull)
+            }
+            Err(NotPassed::Violation(why)) => {
+                reach!("attach.violation");
+                loss!("fabric.lane", "a process broke a rule and its lane was cut");
+                event!(
+                    "fabric.violation",
+                    from = &*self.to.name,
+                    to = &*self.from.name,
+                    why = &why.to_string()
+                );
+                self.end();
+                Err(Refusal::Gone)
+            }
+        }
+    }
+
+    fn pass(&mut self, record: &Outgoing<'_>) -> Result<(), NotPassed> {
+        let mut store = self.store.borrow_mut();
+        let (Away::Yes(outbound), Some(ring)) =
+            (&mut self.away, &mut self.rings[place(record.priority.class())])
+        else {
+            return Err(NotPassed::Refused(Refusal::Gone));
+        };
+        // A copy is for nothing unless the record has a place.
+        let room = Extension::LEN + Descriptor::LEN;
+        ring.producer.claim(room).map(drop).map_err(|error| NotPassed::Refused(refusal(&error)))?;
+        let shared = match record.body {
+            Body::Shared(payload) => payload.slot().and_then(|slot| Some((slot.clone(), store.name(slot)?))),
+            Body::Slice(_) => None,
+        };
+        let (slice, name) = match shared {
+            Some((slice, name)) => {
+                outbound.may_pass(name.region, &store)?;
+                (slice, name)
+            }
+            None => {
+                outbound.collect()?;
+                let len = record.body.len();
+                let mut loan = store.take(len).map_err(|_| NotPassed::Refused(Refusal::MemoryFull))?;
+                outbound.may_pass(store.region_of(&loan), &store)?;
+                record.body.copy_to(&mut loan);
+                let slice = loan.seal();
+                let name = store.name(&slice).ok_or(NotPassed::Refused(Refusal::MemoryFull))?;
+                (slice, name)
+            }
+        };
+        let len = slice.len() as u32;
+        let Name { region, slot, generation } = name;
+        let descriptor = Descriptor { region: region.into(), slot: slot.into(), generation, len };
+        ring.put(record, Some(descriptor)).map_err(NotPassed::Refused)?;
+        outbound.hold_slot(name, slice);
+        Ok(())
+    }
+
+    /// A payload in memory that other processes may read, if this lane leads to one and the payload is too long for a ring.
+    pub fn share(&self, bytes: &[u8]) -> Option<Payload> {
+        self.to.away()?;
+        let mut loan = self.store.borrow_mut().take(bytes.len()).ok()?;
+        loan.copy_from_slice(bytes);
+        Some(loan.into())
+    }
+
+    /// The other process has mapped memory for long payloads.
+    pub fn mapped(&mut self, region: u16) {
+        if let Away::Yes(outbound) = &mut self.away {
+            outbound.mapped(region);
+        }
+    }
+
+    /// The context gave memory for long payloads back.
+    pub fn unmap(&mut self, regions: &[u16]) {
+        if let Away::Yes(outbound) = &mut self.away {
+            outbound.unmap(regions);
+        }
+    }
+
+    /// Looks what the other process gave back. A rule broken here is told by the next send.
+    pub fn collect(&mut self) {
+        if let Away::Yes(outbound) = &mut self.away {
+            let _seen_again = outbound.collect();
+        }
+    }
+
+    /// Somebody waits for memory for long payloads. False: some came back, look again.
+    pub fn want_memory(&mut self) -> bool {
+        let Away::Yes(outbound) = &mut self.away else { return true };
+        let before = outbound.held();
+        outbound.want_back();
+        // A rule broken here is told by the next send.
+        outbound.collect().is_ok() && outbound.held() == before
     }
 
     /// Sends an answer, or holds it until there is room. Only a receiver that is gone refuses.
@@ -397,16 +521,27 @@ impl OutLane {
                 grant
             }
         };
-        let ring = self.ring(class)?;
         let record =
             Outgoing { kind, priority, grant, correlation, deadline: 0, body: Body::Shared(&payload) };
-        if ring.held.is_empty() {
-            match ring.put(&record) {
-                Err(Refusal::LaneFull) => {}
-                done => return done,
+        match self.send(&record) {
+            Err(why) if why.may_pass() && self.to.away().is_some() => {
+                let wait = match why {
+                    Refusal::LaneFull => self.want_room(class, payload.len()),
+                    _ => self.want_memory(),
+                };
+                let source = source.clone();
+                self.early.push_back(Early { from, source, kind, priority, correlation, payload });
+                if !wait {
+                    // There is room after all: the drain that follows finds it.
+                    self.from.home().doorbell.0.wake();
+                }
+                return Ok(());
             }
+            Err(Refusal::LaneFull) => {}
+            done => return done,
         }
         reach!("fabric.answer_held");
+        let ring = self.ring(class)?;
         let len = payload.len();
         ring.held.push_back(Held { kind, priority, grant, correlation, payload });
         ring.wake_for(len);
@@ -457,6 +592,14 @@ impl OutLane {
     }
 }
 
+/// What a full or broken ring means to whoever sends.
+fn refusal(error: &ClaimError) -> Refusal {
+    match error {
+        ClaimError::Full | ClaimError::TooLarge { .. } => Refusal::LaneFull,
+        ClaimError::Closed | ClaimError::Violation(_) => Refusal::Gone,
+    }
+}
+
 /// What a grant says to the node.
 fn means_of(grant: &Grant, lane: &Outbound) -> Result<Means, Refusal> {
     match grant {
@@ -481,21 +624,18 @@ impl OutRing {
     }
 
     #[inline]
-    fn put(&mut self, record: &Outgoing<'_>) -> Result<(), Refusal> {
-        let bytes = record.body.bytes();
+    fn put(&mut self, record: &Outgoing<'_>, passed: Option<Descriptor>) -> Result<(), Refusal> {
         let mut tag = Tag::new(record.kind, record.priority, record.grant);
         let extended = record.correlation != 0 || record.deadline != 0;
         if extended {
             tag = tag.extended();
         }
-        let by_descriptor = bytes.len() > self.inline_max;
-        let payload_len = if by_descriptor { Descriptor::LEN } else { bytes.len() };
+        let len = record.body.len();
+        let by_descriptor = len > self.inline_max;
+        let payload_len = if by_descriptor { Descriptor::LEN } else { len };
         let skip = tag.extension_len();
         let number = self.producer.next_sequence();
-        let mut claim = self.producer.claim(skip + payload_len).map_err(|error| match error {
-            ClaimError::Full | ClaimError::TooLarge { .. } => Refusal::LaneFull,
-            ClaimError::Closed | ClaimError::Violation(_) => Refusal::Gone,
-        })?;
+        let mut claim = self.producer.claim(skip + payload_len).map_err(|error| refusal(&error))?;
         let room = claim.payload();
         if extended {
             let extension = Extension { correlation: record.correlation, deadline: record.deadline };
@@ -504,16 +644,17 @@ impl OutRing {
         if by_descriptor {
             reach!("fabric.by_descriptor");
             tag = tag.by_descriptor();
-            let descriptor =
-                Descriptor { region: 0, slot: 0, generation: number as u32, len: bytes.len() as u32 };
-            room[skip..].copy_from_slice(&descriptor.encode());
-            // As many places as the ring has records: it cannot be full when the claim succeeded.
-            let near = self.near.as_ref().ok_or(Refusal::LaneFull)?;
-            if near.beside.push(record.body.to_payload().into_bytes()).is_err() {
-                return Err(Refusal::LaneFull);
+            let beside = Descriptor { region: 0, slot: 0, generation: number as u32, len: len as u32 };
+            room[skip..].copy_from_slice(&passed.unwrap_or(beside).encode());
+            if passed.is_none() {
+                // As many places as the ring has records: it cannot be full when the claim succeeded.
+                let near = self.near.as_ref().ok_or(Refusal::LaneFull)?;
+                if near.beside.push(record.body.to_payload().into_bytes()).is_err() {
+                    return Err(Refusal::LaneFull);
+                }
             }
         } else {
-            room[skip..].copy_from_slice(bytes);
+            room[skip..].copy_from_slice(record.body.bytes());
         }
         claim.commit(tag.encode());
         self.producer.publish();
@@ -530,7 +671,7 @@ impl OutRing {
                 deadline: 0,
                 body: Body::Shared(&held.payload),
             };
-            match self.put(&record) {
+            match self.put(&record, None) {
                 Ok(()) => {}
                 Err(Refusal::LaneFull) => {
                     let len = held.payload.len();
@@ -590,6 +731,8 @@ pub(crate) enum Violation {
     Descriptor,
     #[error("the counters at place {0} are another receiver's, or outside of the lane")]
     Place(u16),
+    #[error("the slot {0:#x} was given back, and was not held")]
+    NotHeld(u64),
 }
 
 impl InLane {

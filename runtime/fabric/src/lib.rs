@@ -61,4 +61,5 @@ pub use mailbox::{PATIENCE, WAIT_MAX};
 pub use message::{INLINE_MAX, Payload, Receipt, Refusal};
 pub use request::RequestOptions;
 pub use subject::{Pattern, Subject, SubjectError};
+pub use synod_ring::pool::Loan;
 pub use synod_wire::{PAYLOAD_MAX, Priority};

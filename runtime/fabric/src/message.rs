@@ -2,13 +2,15 @@
 //!
 //! A receipt says *accepted*: the message has a place in that receiver's queue, or on the lane to it. It does not say delivered. Payloads up to
 //! [`INLINE_MAX`] bytes are kept in place, those up to 1 KiB in a buffer that is used again, both without an allocation; longer ones
-//! are shared, never copied again for another local receiver.
+//! are shared, never copied again for another local receiver. A long one from another process stays in that process's memory.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use synod_ring::pool::{Loan, Slice};
 
+use crate::attach::payloads::Lent;
 use crate::block::Block;
 
 /// The longest payload kept in place, bytes.
@@ -23,9 +25,48 @@ enum Repr {
     Inline(u8, [u8; INLINE_MAX]),
     Block(Block),
     Shared(Bytes),
+    /// In memory of this context that other processes may read.
+    Slot(Slice),
+    /// In another process's memory.
+    Lent(Lent),
 }
 
 impl Payload {
+    /// One in another process's memory.
+    pub(crate) fn lent(lent: Lent) -> Self {
+        Self(Repr::Lent(lent))
+    }
+
+    /// The slot it lies in, if other processes could read it there.
+    pub(crate) fn slot(&self) -> Option<&Slice> {
+        match &self.0 {
+            Repr::Slot(slice) => Some(slice),
+            _ => None,
+        }
+    }
+
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Lent(lent) => lent.len(),
+            _ => (**self).len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the bytes of `range` to `into`, which is as long. Of a long payload from another process nothing else is copied, where
+    /// looking at it as a slice would copy it whole, once.
+    pub fn copy_to(&self, range: std::ops::Range<usize>, into: &mut [u8]) {
+        match &self.0 {
+            Repr::Lent(lent) => lent.copy_to(range, into),
+            _ => into.copy_from_slice(&self[range]),
+        }
+    }
+
     /// A payload of its own with these bytes.
     #[inline]
     pub fn copy_from(bytes: &[u8]) -> Self {
@@ -47,7 +88,15 @@ impl Payload {
             Repr::Inline(len, place) => Bytes::copy_from_slice(&place[..usize::from(len)]),
             Repr::Block(block) => Bytes::copy_from_slice(block.bytes()),
             Repr::Shared(bytes) => bytes,
+            Repr::Slot(slice) => Bytes::copy_from_slice(&slice),
+            Repr::Lent(lent) => Bytes::copy_from_slice(lent.bytes()),
         }
+    }
+}
+
+impl From<Loan> for Payload {
+    fn from(loan: Loan) -> Self {
+        Self(Repr::Slot(loan.seal()))
     }
 }
 
@@ -60,6 +109,8 @@ impl std::ops::Deref for Payload {
             Repr::Inline(len, place) => &place[..usize::from(*len)],
             Repr::Block(block) => block.bytes(),
             Repr::Shared(bytes) => bytes,
+            Repr::Slot(slice) => slice,
+            Repr::Lent(lent) => lent.bytes(),
         }
     }
 }
@@ -129,6 +180,8 @@ pub enum Refusal {
     LaneFull,
     /// It is in another process, and the lane to it, or its leave to say this, is being made.
     Opening,
+    /// It is in another process, and as much memory for long payloads is held by receivers as may be.
+    MemoryFull,
     /// It ended meanwhile.
     Gone,
     /// It is on a node whose link is down.
@@ -138,7 +191,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether waiting may help.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::QueueFull | Self::LaneFull | Self::Opening)
+        matches!(self, Self::QueueFull | Self::LaneFull | Self::Opening | Self::MemoryFull)
     }
 }
 

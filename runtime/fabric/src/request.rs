@@ -128,7 +128,7 @@ async fn ask_instances(
             }
             reach!("fabric.instance_refuses");
             last = Some(match why {
-                Refusal::QueueFull | Refusal::LaneFull | Refusal::Opening => {
+                Refusal::QueueFull | Refusal::LaneFull | Refusal::Opening | Refusal::MemoryFull => {
                     RequestError::WouldBlock(subject())
                 }
                 Refusal::Unreachable => RequestError::Unreachable(subject()),

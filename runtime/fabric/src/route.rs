@@ -50,6 +50,9 @@ pub(crate) struct Target {
     way: Way,
 }
 
+/// Payloads of more bytes are written once for all receivers in other processes: no ring is so large as to take them itself.
+const LONG: usize = 4 << 10;
+
 enum Way {
     Here(Rc<Queue>),
     Lane { lane: Rc<RefCell<OutLane>>, grants: [Cell<Option<u16>>; 2] },
@@ -202,7 +205,9 @@ impl Resolved {
             Body::Slice(bytes)
                 if bytes.len() > INLINE_MAX && self.events.len() > usize::from(self.here.is_empty()) =>
             {
-                shared = Payload::copy_from(bytes);
+                let long = |hop: &Hop| hop.lane.borrow().share(bytes);
+                let slot = (bytes.len() > LONG).then(|| self.hops.iter().find_map(long)).flatten();
+                shared = slot.unwrap_or_else(|| Payload::copy_from(bytes));
                 Sending { body: Body::Shared(&shared), ..sending }
             }
             _ => sending,
@@ -274,6 +279,7 @@ impl Resolved {
                 }
                 // Whoever waits is woken when the node has answered.
                 (_, Refusal::Opening) => true,
+                (Way::Lane { lane, .. }, Refusal::MemoryFull) => lane.borrow_mut().want_memory(),
                 _ => {
                     target.edge.ask_for_room();
                     target.refusal(sending.priority) == Some(Refusal::QueueFull)

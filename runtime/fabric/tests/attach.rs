@@ -227,3 +227,122 @@ fn a_token_is_good_once_and_without_one_nobody_is_admitted() {
         assert!(matches!(attach(options).await, Err(DetachReason::Rejected(_))), "the same token again");
     });
 }
+
+/// Bytes that show where they came from.
+fn pattern(len: usize, salt: usize) -> Vec<u8> {
+    (0..len).map(|at| (at.wrapping_mul(31) ^ at >> 8 ^ salt) as u8).collect()
+}
+
+#[test]
+fn long_payloads_come_whole_at_every_size_to_one_and_to_many() {
+    testing::run(1, || async {
+        let node = node("long").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let cleo = node.context.agent("cleo").unwrap();
+        let mut receivers = Vec::new();
+        for agent in [&ada.agent, &ben.agent, &cleo] {
+            receivers.push(agent.subscribe("blob", 4).await.unwrap());
+        }
+        for (salt, len) in [2000, 2033, 4096, 4097, 70_000, 1 << 20].into_iter().enumerate() {
+            let sent = pattern(len, salt);
+            let receipt = ada.agent.publish_wait("blob", Priority::Normal, sent.clone(), SOON).await.unwrap();
+            assert_eq!(receipt.accepted_count(), 3);
+            for receiver in &mut receivers {
+                let message = time::timeout(SOON, receiver.recv()).await.unwrap().unwrap();
+                assert_eq!(message.payload().len(), len);
+                let mut middle = vec![0; 100];
+                message.payload().copy_to(len / 2..len / 2 + 100, &mut middle);
+                assert_eq!(middle, sent[len / 2..len / 2 + 100]);
+                assert_eq!(**message.payload(), sent[..], "{len} bytes to {:?}", receiver.agent());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_loan_is_filled_in_place_and_its_memory_comes_back_when_every_receiver_let_go() {
+    testing::run(1, || async {
+        let node = node("loan").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news", 64).await.unwrap();
+        // The memory is enough for sixteen of this size: so it has to come back.
+        const LEN: usize = 16 << 20;
+        let mut held = Vec::new();
+        for round in 0..24u8 {
+            let mut loan = loop {
+                match ada.agent.loan(LEN) {
+                    Ok(loan) => break loan,
+                    Err(_) => {
+                        held.clear();
+                        // Now there is memory for other sizes, too.
+                        publish(&ada.agent, "news", &"x".repeat(3000)).await;
+                        let small = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+                        assert_eq!(small.payload().len(), 3000);
+                    }
+                }
+            };
+            loan[0] = round;
+            loan[LEN - 1] = round;
+            let receipt = ada.agent.publish_wait("news", Priority::Batch, loan, SOON).await.unwrap();
+            assert_eq!(receipt.accepted_count(), 1);
+            let message = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+            let mut ends = [255; 1];
+            message.payload().copy_to(LEN - 1..LEN, &mut ends);
+            assert_eq!(ends, [round]);
+            held.push(message);
+        }
+        assert!(held.len() <= 16, "the memory of more at once is not there");
+    });
+}
+
+#[test]
+fn a_sender_without_memory_waits_until_a_receiver_lets_go() {
+    testing::run(1, || async {
+        let node = node("memory").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news", 1024).await.unwrap();
+        let sending = async {
+            for n in 0..24u8 {
+                let payload = vec![n; 15 << 20];
+                let receipt = ada.agent.publish_wait("news", Priority::Low, payload, SOON).await.unwrap();
+                assert_eq!(receipt.accepted_count(), 1);
+            }
+        };
+        let taking = async {
+            let mut held = Vec::new();
+            for n in 0..24u8 {
+                let message = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+                let mut first = [0; 8];
+                message.payload().copy_to(0..8, &mut first);
+                assert_eq!(first, [n; 8]);
+                held.push(message);
+                if held.len() > 10 {
+                    time::sleep(Duration::from_millis(2)).await;
+                    held.clear();
+                }
+            }
+        };
+        futures_util::join!(sending, taking);
+    });
+}
+
+#[test]
+fn a_long_answer_comes_back_whole() {
+    testing::run(1, || async {
+        let node = node("answer").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut echo = ben.agent.serve("echo", 4).await.unwrap();
+        let serving = task::spawn(async move {
+            while let Some(mut message) = echo.recv().await {
+                let payload = message.take_payload();
+                message.reply(payload).unwrap();
+            }
+        });
+        for (salt, len) in [10, 3000, 100_000, 1 << 20].into_iter().enumerate() {
+            let sent = pattern(len, salt);
+            let answer = ada.agent.request("echo", Priority::High, sent.clone(), SOON).await.unwrap();
+            assert_eq!(**answer.payload(), sent[..]);
+        }
+        serving.abort();
+    });
+}

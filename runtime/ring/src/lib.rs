@@ -3,6 +3,7 @@
 //! - [`spsc`]: one producer, one consumer, records written and read in place, published in batches.
 //! - [`mailbox`]: one receiver over many rings, in classes of priority, fair inside a class.
 //! - [`doorbell`]: a sender wakes a receiver only if it sleeps, and a receiver a sender that waits for space.
+//! - [`pool`] and [`returns`]: long payloads, written once, passed by name, and given back.
 //! - [`Cells`]: counters with one writer that the other side reads.
 //! - [`sync`]: the one door to shared memory, with its hardware, loom and journal arms.
 //!
@@ -11,10 +12,13 @@
 //! a [`Violation`].
 
 mod cells;
+mod copy;
 pub mod doorbell;
 pub mod layout;
 pub mod mailbox;
+pub mod pool;
 pub mod region;
+pub mod returns;
 pub mod spsc;
 pub mod sync;
 mod violation;

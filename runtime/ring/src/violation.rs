@@ -59,4 +59,12 @@ pub enum Violation {
         /// Published byte position, which a head cannot pass.
         tail: u64,
     },
+    /// The count of slots given back went backwards, or by more than there are places for.
+    #[error("the count of returned slots moved from {known} to {found}: cut the lane")]
+    Returns {
+        /// Count known before.
+        known: u64,
+        /// Count found.
+        found: u64,
+    },
 }

@@ -277,6 +277,25 @@ impl<H: Clone> Broker<H> {
                 let from = known.from;
                 self.tell(member_of_context(from), Tell::Granted { lane, from, index });
             }
+            Ask::Region { lane, region, bytes, slot } => {
+                let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.from) == member)?;
+                let to = known.to;
+                let tell = Tell::Region { lane, to, region, bytes, slot };
+                self.pass(member_of_context(to), tell, handles.collect());
+            }
+            Ask::Mapped { lane, region } => {
+                let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.to) == member)?;
+                let from = known.from;
+                self.tell(member_of_context(from), Tell::Mapped { lane, from, region });
+            }
+            Ask::Unmap { lane, region } => {
+                let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.from) == member)?;
+                let to = known.to;
+                self.tell(member_of_context(to), Tell::Unmap { lane, to, region });
+            }
             Ask::Cancel { from, to, correlation } => {
                 its("a context", member_of_context(from) == member)?;
                 if self.contexts.contains_key(&to) {

@@ -99,6 +99,12 @@ pub(crate) enum Ask {
     Grant { lane: LaneNumber, index: u16, means: Means },
     /// The receiver knows the index.
     Known { lane: LaneNumber, index: u16 },
+    /// Memory for long payloads on a lane, in slots; with the region.
+    Region { lane: LaneNumber, region: u16, bytes: u32, slot: u32 },
+    /// The receiver has mapped it.
+    Mapped { lane: LaneNumber, region: u16 },
+    /// There is nothing any more in such a region.
+    Unmap { lane: LaneNumber, region: u16 },
     /// A requester gave up.
     Cancel { from: ContextId, to: ContextId, correlation: u64 },
     /// What was told up to that change is done.
@@ -139,6 +145,12 @@ pub(crate) enum Tell {
     Grant { lane: LaneNumber, to: ContextId, index: u16, means: Means },
     /// An index may be used.
     Granted { lane: LaneNumber, from: ContextId, index: u16 },
+    /// The sender of a lane that ends here has memory for long payloads; with the region.
+    Region { lane: LaneNumber, to: ContextId, region: u16, bytes: u32, slot: u32 },
+    /// Slots of a region may be passed.
+    Mapped { lane: LaneNumber, from: ContextId, region: u16 },
+    /// There is nothing any more in such a region.
+    Unmap { lane: LaneNumber, to: ContextId, region: u16 },
     /// A requester gave up.
     Cancel { from: ContextId, to: ContextId, correlation: u64 },
     /// The node takes nothing new.
@@ -218,6 +230,7 @@ impl Ask {
         match self {
             Self::Context { .. } => vec![Wanted::Region(crate::intake::CONTROL_LEN)],
             Self::Open { shape, .. } => vec![Wanted::Region(shape.sender_len()), Wanted::Bell],
+            Self::Region { bytes, .. } => vec![Wanted::Region(*bytes as usize)],
             // The length is the offer's: the node knows it by the lane.
             Self::Ready { .. } => vec![Wanted::Region(0), Wanted::Bell],
             _ => Vec::new(),

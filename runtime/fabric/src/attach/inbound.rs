@@ -1,18 +1,21 @@
 //! The receiving end of lanes from other processes: what came is copied, then read, and means what the node said it may.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use synod_platform::memory::{self, Bell, Handle};
 use synod_platform::task;
 use synod_probe::{event, reach};
 use synod_ring::mailbox::ConnectError;
-use synod_ring::{Cells, Class as Rank, Hardware, LaneId, LayoutError, Mailbox, Waiter};
-use synod_wire::{Class, Compact};
+use synod_ring::pool::View;
+use synod_ring::returns::Returns;
+use synod_ring::{Cells, Class as Rank, Hardware, LaneId, LayoutError, Mailbox, Region, Waiter};
+use synod_wire::{Class, Compact, Descriptor};
 
 use super::control::{LaneNumber, Means};
 use super::outbound::{NoLane, exactly};
-use super::shape::{Cell, Shape, place};
+use super::payloads::{GiveBack, Lent, Name};
+use super::shape::{Cell, HOLDS, Shape, place};
 use crate::edge::Edge;
 use crate::lane::{Grant, Incoming as Record, Passage, Violation};
 use crate::message::Payload;
@@ -49,8 +52,9 @@ pub(crate) struct Inbound {
     shape: Shape,
     own: Hardware,
     peer: Hardware,
-    wish: Cells,
-    bell: Arc<dyn Waiter>,
+    back: Arc<GiveBack>,
+    /// The sender's memory for long payloads, each with the size of its slots.
+    regions: BTreeMap<u16, (Arc<dyn Region>, usize)>,
     known: Vec<Option<Arc<Grant>>>,
     /// By place: whose counters lie there, for good.
     edges: BTreeMap<u16, (SubId, Arc<Edge>)>,
@@ -97,9 +101,10 @@ impl Inbound {
         reach!("attach.accepted");
         event!("attach.accepted", from = &*from.name, to = &*to.name);
         let watch = task::spawn(watch(bell, to.clone()));
-        let known = Vec::new();
-        let (rings, edges) = ([urgent, bulk], BTreeMap::new());
-        Ok((Self { number, from, rings, shape, own, peer, wish, bell: ringer, known, edges, watch }, answer))
+        let returns = Mutex::new(Returns::new(own.clone(), shape.returns(), HOLDS)?);
+        let back = Arc::new(GiveBack { returns, wish, bell: ringer });
+        let (rings, regions, known, edges) = ([urgent, bulk], BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Ok((Self { number, from, rings, shape, own, peer, back, regions, known, edges, watch }, answer))
     }
 
     /// An index has a meaning from now on. Receivers among it that have ended are left out: what is for them is lost as
@@ -154,12 +159,42 @@ impl Inbound {
         let own = Cells::own(self.own.clone(), at, words).map_err(|_| Violation::Place(place))?;
         let (at, words) = self.shape.sender_edge(place);
         let peer = Cells::peer(self.peer.clone(), at, words).map_err(|_| Violation::Place(place))?;
-        let edge =
-            Edge::incoming(self.from.clone(), entry, shared, peer, own, self.wish.clone(), self.bell.clone());
+        let edge = Edge::incoming(
+            self.from.clone(),
+            entry,
+            shared,
+            peer,
+            own,
+            self.back.wish.clone(),
+            self.back.bell.clone(),
+        );
         let edge = Arc::new(edge);
         shared.hold(&edge);
         self.edges.insert(place, (sub, edge.clone()));
         Ok(Some(edge))
+    }
+
+    /// Maps memory for long payloads that the sender has.
+    pub fn map(&mut self, region: u16, bytes: u32, slot: u32, handles: Vec<Handle>) -> Result<(), NotTaken> {
+        let [handle] = exactly(handles)?;
+        let memory: Arc<dyn Region> = Arc::new(memory::open(handle, bytes as usize)?);
+        self.regions.insert(region, (memory, slot as usize));
+        Ok(())
+    }
+
+    /// Lets go of such memory; what is still held of it stays readable.
+    pub fn unmap(&mut self, region: u16) {
+        self.regions.remove(&region);
+    }
+
+    /// The payload that a descriptor names.
+    fn lent(&self, named: Descriptor) -> Option<Payload> {
+        let (region, slot) = (u16::try_from(named.region).ok()?, u16::try_from(named.slot).ok()?);
+        let (memory, slot_len) = self.regions.get(&region)?;
+        let len = usize::try_from(named.len).ok().filter(|len| len <= slot_len)?;
+        let view = View::new(memory.clone(), usize::from(slot).checked_mul(*slot_len)?, len)?;
+        let name = Name { region, slot, generation: named.generation };
+        Some(Payload::lent(Lent::new(view, name, self.back.clone())))
     }
 
     /// What a copied record says.
@@ -168,9 +203,10 @@ impl Inbound {
         let index = compact.tag.grant;
         let grant = self.known.get(usize::from(index)).and_then(Option::as_ref);
         let grant = grant.ok_or(Violation::Grant(index))?.clone();
-        if compact.tag.descriptor {
-            return Err(Violation::Descriptor);
-        }
+        let payload = match compact.tag.descriptor {
+            true => self.lent(Descriptor::decode(compact.payload)?).ok_or(Violation::Descriptor)?,
+            false => Payload::copy_from(compact.payload),
+        };
         let extension = compact.extension.unwrap_or_default();
         Ok(Record {
             kind: compact.tag.kind,
@@ -178,7 +214,7 @@ impl Inbound {
             correlation: extension.correlation,
             deadline: extension.deadline,
             grant,
-            payload: Payload::copy_from(compact.payload),
+            payload,
         })
     }
 }

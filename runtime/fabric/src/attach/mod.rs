@@ -15,12 +15,14 @@ mod guest;
 mod host;
 pub(crate) mod inbound;
 pub(crate) mod outbound;
+pub(crate) mod payloads;
 mod replica;
 pub(crate) mod shape;
 pub(crate) mod uplink;
 
 pub use guest::{AttachOptions, Attachment, DetachReason, attach};
 pub use host::{Attached, Host, HostConfig, HostError};
+pub use payloads::NoSlot;
 
 use control::{LaneNumber, Means};
 use shape::Shape;
@@ -40,4 +42,10 @@ pub(crate) enum LaneNote {
     Grant { lane: LaneNumber, index: u16, means: Means },
     /// An index of one from here may be used.
     Granted { lane: LaneNumber, index: u16 },
+    /// The sender of one that ends here has memory for long payloads.
+    Region { lane: LaneNumber, region: u16, bytes: u32, slot: u32, handles: Vec<Handle> },
+    /// Slots of a region may be passed on one from here.
+    Mapped { lane: LaneNumber, region: u16 },
+    /// There is nothing any more in a region of one that ends here.
+    Unmap { lane: LaneNumber, region: u16 },
 }

@@ -9,14 +9,18 @@ use std::sync::Arc;
 use synod_platform::memory::{self, Bell, Handle, MemoryError};
 use synod_platform::task;
 use synod_probe::{event, reach};
+use synod_ring::pool::Slice;
+use synod_ring::returns::Returned;
 use synod_ring::{Cells, Hardware, LayoutError, Producer, RegionError, Waiter};
 use synod_wire::Class;
 
 use super::control::{Ask, LaneNumber, Means};
-use super::shape::{Cell, Shape};
+use super::payloads::{Name, Offered, Store};
+use super::shape::{Cell, HOLDS, Shape};
 use super::uplink::Uplink;
 use crate::edge::Edge;
 use crate::intake::CONTROL_LEN;
+use crate::lane::Violation;
 use crate::message::Refusal;
 use crate::registry::{Station, SubId};
 
@@ -38,6 +42,17 @@ pub(crate) fn exactly<const N: usize>(handles: Vec<Handle>) -> Result<[Handle; N
     handles.try_into().map_err(|handles: Vec<_>| NoLane::Handles { found: handles.len(), wanted: N })
 }
 
+/// Why a slot is not passed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotPassed {
+    #[error("not now")]
+    Refused(Refusal),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
 /// A meaning, and whether the receiver knows it by now.
 #[derive(Clone, Copy)]
 struct Index {
@@ -57,6 +72,12 @@ pub(crate) struct Outbound {
     edges: BTreeMap<SubId, (u16, Arc<Edge>)>,
     given: BTreeMap<Arc<Means>, Index>,
     by_index: Vec<Arc<Means>>,
+    /// Regions of long payloads that the receiver was told of, and whether it has mapped them.
+    regions: BTreeMap<u16, bool>,
+    /// What the receiver holds: for each slot how often it was passed, and a clone that keeps it.
+    holds: BTreeMap<u64, (Slice, u32)>,
+    out: usize,
+    returned: Option<Returned>,
     watch: task::JoinHandle<()>,
 }
 
@@ -95,6 +116,10 @@ impl Outbound {
             edges: BTreeMap::new(),
             given: BTreeMap::new(),
             by_index: Vec::new(),
+            regions: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            out: 0,
+            returned: None,
             watch,
         })
     }
@@ -135,6 +160,7 @@ impl Outbound {
         for (place, edge) in self.edges.values() {
             edge.meet(receiver_cells(self.shape, &peer, *place));
         }
+        self.returned = Some(Returned::new(peer.clone(), self.shape.returns(), HOLDS)?);
         self.peer = Some(peer);
         reach!("attach.opened");
         Ok(rings)
@@ -161,6 +187,80 @@ impl Outbound {
         {
             known.known = true;
         }
+    }
+
+    /// Whether slots of a region may be passed; the receiver is told of it if it was not. Also looks what it gave back.
+    pub fn may_pass(&mut self, region: u16, store: &Store) -> Result<(), NotPassed> {
+        match self.regions.get(&region) {
+            Some(true) => {}
+            Some(false) => return Err(NotPassed::Refused(Refusal::Opening)),
+            None => {
+                let Offered { handle, bytes, slot_len } = store.offer(region)?;
+                let (bytes, slot) = (bytes as u32, slot_len as u32);
+                self.uplink.say(Ask::Region { lane: self.number, region, bytes, slot }, vec![handle]);
+                self.regions.insert(region, false);
+                return Err(NotPassed::Refused(Refusal::Opening));
+            }
+        }
+        self.collect()?;
+        if self.out >= HOLDS {
+            reach!("attach.holds_full");
+            return Err(NotPassed::Refused(Refusal::MemoryFull));
+        }
+        Ok(())
+    }
+
+    /// The receiver has mapped a region.
+    pub fn mapped(&mut self, region: u16) {
+        if let Some(mapped) = self.regions.get_mut(&region) {
+            *mapped = true;
+        }
+    }
+
+    /// Regions were given back: the receiver lets go of those it knows.
+    pub fn unmap(&mut self, regions: &[u16]) {
+        for region in regions {
+            if self.regions.remove(region).is_some() {
+                self.uplink.say(Ask::Unmap { lane: self.number, region: *region }, Vec::new());
+            }
+        }
+    }
+
+    /// A slot is passed: held until the receiver gives it back, or is gone.
+    pub fn hold_slot(&mut self, name: Name, slice: Slice) {
+        self.holds.entry(name.word()).or_insert((slice, 0)).1 += 1;
+        self.out += 1;
+    }
+
+    /// Looks what the receiver gave back. It can give back what it holds, and that often: anything else is a rule broken.
+    pub fn collect(&mut self) -> Result<(), Violation> {
+        let Self { returned: Some(returned), holds, out, .. } = self else { return Ok(()) };
+        let mut forged = None;
+        returned.collect(|name| match holds.get_mut(&name) {
+            Some((_, count)) => {
+                *count -= 1;
+                *out -= 1;
+                if *count == 0 {
+                    holds.remove(&name);
+                }
+            }
+            None => forged = Some(name),
+        })?;
+        match forged {
+            Some(name) => Err(Violation::NotHeld(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// How many slots the receiver holds.
+    pub fn held(&self) -> usize {
+        self.out
+    }
+
+    /// Wants its bell rung when the receiver gives something back. Look again after this.
+    pub fn want_back(&self) {
+        self.wish.store(0, 1, std::sync::atomic::Ordering::SeqCst);
+        self.wish.fence();
     }
 
     /// The place in which the receiver counts for a subscription.

@@ -54,6 +54,11 @@ pub(crate) fn apply(shared: &Arc<Shared>, uplink: &Arc<Uplink>, tell: Tell, hand
         Tell::Closed { lane, at } => note(shared, at, LaneNote::Closed { lane }),
         Tell::Grant { lane, to, index, means } => note(shared, to, LaneNote::Grant { lane, index, means }),
         Tell::Granted { lane, from, index } => note(shared, from, LaneNote::Granted { lane, index }),
+        Tell::Region { lane, to, region, bytes, slot } => {
+            note(shared, to, LaneNote::Region { lane, region, bytes, slot, handles });
+        }
+        Tell::Mapped { lane, from, region } => note(shared, from, LaneNote::Mapped { lane, region }),
+        Tell::Unmap { lane, to, region } => note(shared, to, LaneNote::Unmap { lane, region }),
         Tell::Cancel { from, to, correlation } => {
             let station = shared.registry().stations.get(&to).cloned();
             if let Some(here) = station.as_ref().and_then(|station| station.at_home()) {

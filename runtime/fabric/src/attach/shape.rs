@@ -1,10 +1,12 @@
 //! Where things lie in a lane between processes: two regions, one of each side, with both rings and every pair's counters.
 //!
 //! The sender's: a line for its wish for room, a line of counters for each receiver of this lane, the urgent ring, the bulk ring. The
-//! receiver's: the control words of both rings, then two lines of counters for each receiver. Each word has one writer.
+//! receiver's: the control words of both rings, the slots it gives back, then two lines of counters for each receiver. Each word has one
+//! writer.
 
 use serde::{Deserialize, Serialize};
 use synod_ring::layout::{RECEIVER_LEN, sender_len};
+use synod_ring::returns::returns_len;
 use synod_ring::{Cells, Hardware, LayoutError};
 use synod_wire::Class;
 
@@ -14,8 +16,16 @@ pub(crate) const SENDER_WORDS: usize = 8;
 /// Words that the receiver writes for it: what frees room on one line, the rest on another.
 pub(crate) const RECEIVER_WORDS: usize = 16;
 
+/// The most slots of long payloads that one lane's receiver may hold.
+pub(crate) const HOLDS: usize = 504;
+
 /// Bytes of the sender's first words.
 const HEAD: usize = 128;
+
+/// Where the receiver's counters begin: behind both rings' control words, and what it gives back.
+const EDGES: usize = 2 * RECEIVER_LEN + returns_len(HOLDS);
+
+const _: () = assert!(EDGES.is_multiple_of(128), "the receiver's counters share lines");
 
 /// The sizes of a lane between processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +57,7 @@ impl Shape {
 
     /// Bytes of the receiver's region.
     pub fn receiver_len(self) -> usize {
-        2 * RECEIVER_LEN + usize::from(self.edges) * RECEIVER_WORDS * 8
+        EDGES + usize::from(self.edges) * RECEIVER_WORDS * 8
     }
 
     /// The sender's part of the ring of a class.
@@ -68,7 +78,12 @@ impl Shape {
 
     /// Where the receiver's begin.
     pub fn receiver_edge(self, edge: u16) -> (usize, usize) {
-        (2 * RECEIVER_LEN + usize::from(edge) * RECEIVER_WORDS * 8, RECEIVER_WORDS)
+        (EDGES + usize::from(edge) * RECEIVER_WORDS * 8, RECEIVER_WORDS)
+    }
+
+    /// Where the receiver gives slots back.
+    pub fn returns(self) -> usize {
+        2 * RECEIVER_LEN
     }
 
     /// The word in which the sender says that it waits for a place at some receiver: written rarely.

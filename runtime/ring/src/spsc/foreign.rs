@@ -2,6 +2,7 @@
 //! copy is parsed. There is no `&[u8]` over bytes that somebody else may change.
 
 use super::consumer::{Consumer, Header, Peeked};
+use crate::copy::copy_changing;
 use crate::doorbell::Waiter;
 use crate::layout::{LayoutError, Tag};
 use crate::sync::{Bytes, Hardware, Memory};
@@ -104,22 +105,14 @@ impl<'a, M: Memory> ForeignRecord<'a, M> {
         unsafe { self.copy(into.as_mut_ptr()) };
     }
 
-    /// Copies the payload, a word at a time; the payload starts at one.
+    /// Copies the payload.
     ///
     /// # Safety
     /// `len` bytes at `to` may be written.
     #[inline(always)]
     unsafe fn copy(&self, to: *mut u8) {
         let (from, len) = (self.bytes.pointer(), self.len());
-        let words = len & !7;
-        for at in (0..words).step_by(8) {
-            // SAFETY: inside both ranges; records are aligned to 64 and the payload starts at 16. Volatile, because another
-            // process may be writing.
-            unsafe { to.add(at).cast::<u64>().write_unaligned(from.add(at).cast::<u64>().read_volatile()) };
-        }
-        for at in words..len {
-            // SAFETY: as above.
-            unsafe { to.add(at).write(from.add(at).read_volatile()) };
-        }
+        // SAFETY: inside the borrowed range, and by the caller's promise.
+        unsafe { copy_changing(from, to, len) };
     }
 }
