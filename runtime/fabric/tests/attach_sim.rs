@@ -1,0 +1,218 @@
+//! Processes and their node that die at any moment, over and over: whoever lives goes on, and what was accepted for one that lives arrives once.
+#![cfg(madsim)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use synod_fabric::attach::{AttachOptions, Attachment, Host, HostConfig, attach};
+use synod_fabric::{Agent, Fabric, FabricConfig, Priority};
+use synod_platform::simulation::{self, Node};
+use synod_platform::{random, task, time};
+
+const SOCKET: &str = "/run/synod/attach.sock";
+
+/// Seeds of a run in CI; each is a world of its own.
+const SEEDS: u64 = 6;
+
+/// The names of the writers and readers.
+const WRITERS: [&str; 2] = ["w1", "w2"];
+const READERS: [&str; 2] = ["r1", "r2"];
+
+/// What the readers got: by writer's life and reader's life, the numbers in order, each with the node's life.
+#[derive(Default)]
+struct Ledger {
+    lives: BTreeMap<&'static str, u64>,
+    got: BTreeMap<(u64, u64), Vec<(u64, u64)>>,
+    /// The life of each reader that everybody knows of.
+    known: BTreeMap<&'static str, u64>,
+    /// What was accepted for a reader in a life that was known: writer's life, reader's, node's, number.
+    accepted: Vec<(u64, u64, u64, u64)>,
+}
+
+type Shared = Rc<RefCell<Ledger>>;
+
+impl Ledger {
+    /// A number for a life that begins.
+    fn begin(&mut self, name: &'static str) -> u64 {
+        let all: u64 = self.lives.values().sum();
+        *self.lives.entry(name).or_default() += 1;
+        all + 1
+    }
+
+    /// The node's present life.
+    fn hub(&self) -> u64 {
+        self.lives.get("hub").copied().unwrap_or(0)
+    }
+
+    /// How many messages arrived.
+    fn arrived(&self) -> usize {
+        self.got.values().map(Vec::len).sum()
+    }
+
+    /// What was accepted for the lives that are the last ones has arrived, also from writers that died since.
+    fn check_accepted(&self) {
+        for (writer, reader, hub, number) in &self.accepted {
+            if *hub == self.hub() && self.known.values().any(|last| last == reader) {
+                let got = self.got.get(&(*writer, *reader)).is_some_and(|got| got.contains(&(*number, *hub)));
+                assert!(
+                    got,
+                    "{number} from life {writer} was accepted for life {reader}, and did not arrive"
+                );
+            }
+        }
+    }
+
+    /// Between two lives the numbers grow, none comes twice, and none is missing as long as the node lived.
+    fn check(&self) {
+        for ((writer, reader), numbers) in &self.got {
+            for pair in numbers.windows(2) {
+                let ((first, hub), (second, later)) = (pair[0], pair[1]);
+                let right = if hub == later { second == first + 1 } else { second > first };
+                assert!(
+                    right,
+                    "from life {writer} to life {reader}: {second} after {first}, in node {hub} and {later}"
+                );
+            }
+        }
+    }
+}
+
+fn ip(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+async fn come_in(name: &str) -> (Attachment, Agent) {
+    loop {
+        if let Ok(attachment) = attach(AttachOptions::new(SOCKET, name)).await {
+            let context = attachment.fabric().enter("main").unwrap();
+            if let Ok(agent) = context.join(name).await {
+                return (attachment, agent);
+            }
+        }
+        time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Sends numbers to every reader; a number is used up when it was accepted.
+async fn write(name: &'static str, ledger: Shared) {
+    let life = ledger.borrow_mut().begin(name);
+    let (_attachment, agent) = come_in(name).await;
+    let mut numbers = [0u64; READERS.len()];
+    loop {
+        for (number, reader) in numbers.iter_mut().zip(READERS) {
+            let mut payload = [life.to_le_bytes(), number.to_le_bytes()].concat();
+            // Some go in the ring, some beside it.
+            payload.resize(if *number % 5 == 4 { 5000 } else { 16 }, 7);
+            let priority = Priority::Normal;
+            let within = Duration::from_millis(200);
+            let sent = agent.publish_wait(&format!("to.{reader}"), priority, payload, within).await;
+            if sent.is_ok_and(|receipt| receipt.accepted_count() == 1) {
+                let mut ledger = ledger.borrow_mut();
+                if let Some(&known) = ledger.known.get(reader) {
+                    let hub = ledger.hub();
+                    ledger.accepted.push((life, known, hub, *number));
+                }
+                *number += 1;
+            }
+        }
+        time::sleep(Duration::from_micros(random::below(2000))).await;
+    }
+}
+
+/// Writes down what comes.
+async fn read(name: &'static str, ledger: Shared) {
+    let life = ledger.borrow_mut().begin(name);
+    ledger.borrow_mut().known.remove(name);
+    let (_attachment, agent) = come_in(name).await;
+    let mut news = loop {
+        match agent.subscribe(&format!("to.{name}"), 8).await {
+            Ok(news) => break news,
+            Err(_) => time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    ledger.borrow_mut().known.insert(name, life);
+    while let Some(message) = news.recv().await {
+        let payload = message.payload();
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            payload.copy_to(at..at + 8, &mut bytes);
+            u64::from_le_bytes(bytes)
+        };
+        assert!(payload.len() == 16 || payload[4999] == 7, "a long one is whole");
+        let (writer, number) = (word(0), word(8));
+        let mut ledger = ledger.borrow_mut();
+        let hub = ledger.hub();
+        ledger.got.entry((writer, life)).or_default().push((number, hub));
+        drop(ledger);
+        if random::chance(0.1) {
+            time::sleep(Duration::from_micros(random::below(5000))).await;
+        }
+    }
+}
+
+async fn host(ledger: Shared) {
+    ledger.borrow_mut().begin("hub");
+    let context = Fabric::new(FabricConfig::named("hub")).enter("main").unwrap();
+    let _host = loop {
+        match Host::start(&context, HostConfig::at(SOCKET)).await {
+            Ok(host) => break host,
+            Err(_) => time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    std::future::pending::<()>().await;
+}
+
+fn storm(seed: u64) {
+    let done = simulation::run(seed, Duration::from_secs(600), || async {
+        let ledger = Shared::default();
+        let mut processes = Vec::new();
+        let hub = ledger.clone();
+        processes.push(Node::create("hub", ip(1), move || host(hub.clone())));
+        for (at, name) in WRITERS.into_iter().enumerate() {
+            let ledger = ledger.clone();
+            processes.push(Node::create(name, ip(10 + at as u8), move || write(name, ledger.clone())));
+        }
+        for (at, name) in READERS.into_iter().enumerate() {
+            let ledger = ledger.clone();
+            processes.push(Node::create(name, ip(20 + at as u8), move || read(name, ledger.clone())));
+        }
+        for _ in 0..25 {
+            time::sleep(Duration::from_millis(20 + random::below(300))).await;
+            // The node dies now and then, the others more often.
+            let at = if random::chance(0.1) { 0 } else { 1 + random::below(4) as usize };
+            let process = processes[at];
+            process.kill();
+            time::sleep(Duration::from_millis(random::below(100))).await;
+            process.restart();
+            task::yield_now().await;
+        }
+        // All live: everybody hears from everybody within a few seconds. What is under way at the end is not looked for.
+        time::sleep(Duration::from_secs(5)).await;
+        let under_way = ledger.borrow().accepted.len();
+        let before = ledger.borrow().got.values().map(Vec::len).collect::<Vec<_>>();
+        time::sleep(Duration::from_secs(2)).await;
+        let mut ledger = ledger.borrow_mut();
+        ledger.check();
+        ledger.accepted.truncate(under_way);
+        ledger.check_accepted();
+        let after = ledger.got.values().map(Vec::len).collect::<Vec<_>>();
+        let growing = before.iter().zip(&after).filter(|(before, after)| after > before).count();
+        assert_eq!(
+            growing,
+            WRITERS.len() * READERS.len(),
+            "each pair of the last lives goes on: {before:?} {after:?}"
+        );
+        assert!(ledger.arrived() > 1000, "{}", ledger.arrived());
+    });
+    done.unwrap();
+}
+
+#[test]
+fn processes_and_their_node_die_and_come_back_and_nobody_else_is_harmed() {
+    for seed in 1..=SEEDS {
+        storm(seed);
+    }
+}
