@@ -177,6 +177,14 @@ pub enum PlanError {
         /// The nearest name of an agent, if one is near.
         nearest: Option<String>,
     },
+    /// A step that writes a tree which is somewhere else for each who reads the plan.
+    #[error("step `{step}` writes `{tree}`, which is no absolute path; begin it with `/`")]
+    RelativeTree {
+        /// The step.
+        step: String,
+        /// The tree that it names.
+        tree: String,
+    },
     /// No step at all.
     #[error("the plan has no step")]
     Empty,
@@ -201,6 +209,7 @@ impl PlanError {
             PlanError::Doubled(step) | PlanError::Name(step) => Some((step, "id")),
             PlanError::UnknownAgent { step, .. } => Some((step, "agent")),
             PlanError::NoTime(step) => Some((step, "within")),
+            PlanError::RelativeTree { step, .. } => Some((step, "writes")),
             PlanError::Empty | PlanError::NoRoom => None,
         }
     }
@@ -306,6 +315,9 @@ impl Plan {
             }
             if step.within.get().is_zero() {
                 return Err(PlanError::NoTime(step.id.clone()));
+            }
+            if let Some(tree) = step.writes.as_deref().filter(|tree| !tree.starts_with('/')) {
+                return Err(PlanError::RelativeTree { step: step.id.clone(), tree: tree.into() });
             }
             known(step, &step.agent)?;
             if let Some(undo) = &step.compensate {
@@ -561,6 +573,9 @@ mod tests {
             "step `a` is for the agent `lintre`, which nobody is (did you mean `linter`?); `synod agents` lists them all"
         );
         assert_eq!(refused(vec![step("a", &[]).within(time::Duration::ZERO)]), PlanError::NoTime("a".into()));
+        let writes = Step { writes: Some("src".into()), ..step("a", &[]) };
+        let (step, tree) = ("a".into(), "src".into());
+        assert_eq!(refused(vec![writes]), PlanError::RelativeTree { step, tree });
     }
 
     #[test]
