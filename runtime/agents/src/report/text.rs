@@ -185,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_was_done_under_a_veto_is_told_as_vetoed_and_not_as_undone() {
+        let mut vetoed = built(example());
+        let step = vetoed.steps.iter_mut().find(|step| step.was_done()).expect("one was done");
+        (step.state, step.why) = (StepState::Vetoed, Some("SECURITY: a secret in it".into()));
+        let told = format!("\nvetoed: {}: SECURITY: a secret in it\n", step.id);
+        let text = result(&vetoed, Path::new("/runs/r"), false);
+        assert!(text.contains(&told), "{text}");
+    }
+
+    #[test]
     fn a_file_name_cannot_steer_the_terminal() {
         let mut parts = example();
         parts.verdict = None;
