@@ -17,6 +17,7 @@ use synod_platform::net::{Address, Credentials};
 
 use crate::attach::{AttachConfig, AttachTable};
 use crate::http::{HttpConfig, HttpTable};
+use crate::placement::{self, PlacementConfig, PlacementTable};
 use crate::supervise::Intensity;
 
 /// The documented example, as `synod up --example-config` prints it. It is what a node does without any file.
@@ -29,8 +30,10 @@ pub struct NodeConfig {
     pub name: String,
     /// How many executor threads carry the agents; at least 1.
     pub contexts: usize,
-    /// Whether each of them is pinned to a core of its own.
+    /// Whether each of them is given its place among the processors.
     pub pin: bool,
+    /// Where they go on the machine's processors.
+    pub placement: PlacementConfig,
     /// The agents on board.
     pub agents: Vec<Role>,
     /// How often an agent may crash and be restarted.
@@ -54,6 +57,7 @@ impl NodeConfig {
             name: name.into(),
             contexts: 2,
             pin: false,
+            placement: PlacementConfig::default(),
             agents: Role::ALL.to_vec(),
             restarts: Intensity::default(),
             posts: BTreeMap::new(),
@@ -113,6 +117,7 @@ pub struct Identity {
 #[serde(deny_unknown_fields, default)]
 struct File {
     node: NodeTable,
+    placement: PlacementTable,
     agents: AgentsTable,
     links: LinksTable,
     http: HttpTable,
@@ -379,21 +384,25 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, ConfigError> {
     }
     let http = read.http.read().map_err(|(key, problem)| refuse(&format!("http.{key}"), &problem))?;
     let attach = read.attach.read().map_err(|(key, problem)| refuse(&format!("attach.{key}"), &problem))?;
-    Ok(Settings {
-        node: NodeConfig {
-            name: read.node.name,
-            contexts: read.node.contexts,
-            pin: read.node.pin,
-            agents,
-            restarts: Intensity { max: read.agents.restarts, within: read.agents.within.get() },
-            posts,
-            drain: read.node.drain.get(),
-            links: wants_links.then_some(links),
-            http,
-            attach,
-        },
-        identity: read.links.identity,
-    })
+    let placement =
+        read.placement.read().map_err(|(key, problem)| refuse(&format!("placement.{key}"), &problem))?;
+    let node = NodeConfig {
+        name: read.node.name,
+        contexts: read.node.contexts,
+        pin: read.node.pin,
+        placement,
+        agents,
+        restarts: Intensity { max: read.agents.restarts, within: read.agents.within.get() },
+        posts,
+        drain: read.node.drain.get(),
+        links: wants_links.then_some(links),
+        http,
+        attach,
+    };
+    if let Some(name) = placement::unknown_pin(&node) {
+        return Err(refuse(&format!("placement.processors.{name}"), "names no context of this node"));
+    }
+    Ok(Settings { node, identity: read.links.identity })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod config;
 pub mod doctor;
 pub mod http;
 pub mod node;
+pub mod placement;
 pub mod selftest;
 pub mod supervise;
 
@@ -16,4 +17,5 @@ pub use attach::AttachConfig;
 pub use config::{NodeConfig, Settings};
 pub use http::HttpConfig;
 pub use node::{Drained, Node, Placement, StartNodeError};
+pub use placement::PlacementConfig;
 pub use supervise::{Crash, Intensity, Notice, Roster, Standing};

@@ -17,13 +17,14 @@ use synod_fabric::{AttachError, Context, Fabric, FabricConfig};
 use synod_platform::net::Address;
 use synod_platform::task::{self, ContextHandle, JoinError, JoinHandle, StartError};
 use synod_platform::time;
-use synod_platform::topology::{Topology, TopologyError};
+use synod_platform::topology::{PlaceError, Seat, Topology, TopologyError};
 use synod_platform::watch;
 use synod_probe::{event, reach};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::attach::Desk;
 use crate::config::{Affinity, NodeConfig, PostConfig};
+use crate::placement;
 use crate::supervise::{Intensity, Notice, Roster, Supervisor};
 
 /// Notices that wait to be read.
@@ -49,6 +50,9 @@ pub enum StartNodeError {
     /// Contexts are to be pinned, but to what is not known.
     #[error("contexts cannot be pinned: {0}; say `pin = false`")]
     Topology(#[from] TopologyError),
+    /// A context is pinned to what it cannot have.
+    #[error("contexts cannot be placed: {0}; see [placement] of the configuration")]
+    Place(#[from] PlaceError),
     /// The links could not be set up.
     #[error("the links cannot be set up: {0}")]
     Links(#[from] LinkError),
@@ -83,6 +87,7 @@ pub struct Node {
     fabric: Fabric,
     home: Context,
     placements: Vec<Placement>,
+    seats: Vec<Seat>,
     phase: watch::Sender<Phase>,
     contexts: Vec<ContextHandle<()>>,
     links: Option<Links>,
@@ -134,6 +139,7 @@ impl Node {
             fabric: fabric.clone(),
             home,
             placements: placements(&config),
+            seats: seats(&config)?,
             phase,
             contexts: Vec::new(),
             links: None,
@@ -142,15 +148,11 @@ impl Node {
             desk: None,
             notices: told,
         };
-        let mut names: Vec<String> = Vec::new();
-        for placement in &node.placements {
-            if !names.contains(&placement.context) {
-                names.push(placement.context.clone());
-            }
-        }
-        let cores = if config.pin { Topology::detect()?.place(names.len()) } else { vec![None; names.len()] };
+        let names: Vec<String> =
+            placement::contexts(&node.placements).into_iter().map(str::to_owned).collect();
         let mut waiting = Vec::new();
-        for (name, core) in names.into_iter().zip(cores) {
+        for name in names {
+            let core = node.seats.iter().find(|seat| seat.name == name).and_then(|seat| seat.processor);
             let of = node.placements.iter().filter(|placement| placement.context == name);
             let posts = of
                 .map(|placement| {
@@ -207,6 +209,11 @@ impl Node {
     /// Which agent runs where.
     pub fn placements(&self) -> &[Placement] {
         &self.placements
+    }
+
+    /// Where the contexts that were given a place are on the machine's processors, and why there.
+    pub fn seats(&self) -> &[Seat] {
+        &self.seats
     }
 
     /// How the agents stand, to be looked at for as long as anyone likes.
@@ -270,6 +277,19 @@ impl Node {
             None => Drained::Clean,
         }
     }
+}
+
+/// A place for each context that shall have one. The machine is looked at only then.
+fn seats(config: &NodeConfig) -> Result<Vec<Seat>, StartNodeError> {
+    if !config.pin && config.placement.processors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let seats = placement::plan(config, &Topology::detect()?)?;
+    for seat in &seats {
+        let processor = seat.processor.map_or("any".to_owned(), |processor| processor.to_string());
+        event!("node.placed", context = &seat.name, processor = &processor, reason = &seat.reason);
+    }
+    Ok(seats)
 }
 
 /// Which agent goes where: as its configuration asks, else by turns into the contexts `work-0`, `work-1` and so on.

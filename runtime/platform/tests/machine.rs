@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use synod_platform::topology::Topology;
+use synod_platform::topology::{Party, Topology, Waits};
 use synod_platform::{machine, testing};
 
 #[test]
@@ -19,8 +19,11 @@ fn a_topology_is_consistent_with_itself() {
         for cache in &found.caches {
             assert!(cache.level >= 1 && !cache.processors.is_empty());
         }
-        let placed: BTreeSet<_> = found.place(all.len()).into_iter().map(Option::unwrap).collect();
-        assert_eq!(placed, all);
+        let one = |n: usize| Party { name: n.to_string(), load: 100, waits: Waits::Awake, pin: None };
+        let parties: Vec<Party> = (0..all.len()).map(one).collect();
+        let seats = found.place(&parties, &[], 100).unwrap();
+        let placed: BTreeSet<_> = seats.iter().filter_map(|seat| seat.processor).collect();
+        assert_eq!(placed, all, "there is a processor for each");
     });
 }
 
@@ -40,6 +43,7 @@ fn a_machine_tells_what_it_is() {
 #[cfg(not(madsim))]
 mod real {
     use super::*;
+    use synod_platform::task::Context;
 
     #[test]
     fn a_described_machine_is_read_as_described() {
@@ -56,6 +60,27 @@ mod real {
     fn a_description_that_is_none_is_an_error() {
         let error = Topology::synthetic("three cows").unwrap_err();
         assert!(error.to_string().starts_with("cannot find the machine's topology"), "{error}");
+    }
+
+    #[test]
+    fn a_context_is_where_its_seat_says_and_the_kernel_agrees() {
+        testing::run(3, || async {
+            let machine = Topology::detect().unwrap();
+            let last = machine.cores.iter().flat_map(|core| core.processors.clone()).max();
+            let pinned = Party { name: "a".into(), load: 50, waits: Waits::Asleep, pin: last };
+            let seat = machine.place(&[pinned], &[], 100).unwrap().remove(0);
+            let look = || async {
+                let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+                let listed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+                (Topology::allowed().unwrap(), listed.trim().to_owned())
+            };
+            let (allowed, listed) =
+                Context::start("seated", seat.processor, look).unwrap().join().await.unwrap();
+            assert_eq!(allowed, [last.unwrap()]);
+            assert_eq!(listed, last.unwrap().to_string());
+            let free = Context::start("free", None, look).unwrap().join().await.unwrap();
+            assert_eq!(free.0, Topology::allowed().unwrap(), "who has no seat may run anywhere");
+        });
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! The machine's shape: cores, NUMA nodes, caches; and where to put contexts on it.
+//! The machine's shape: cores, NUMA nodes, caches; and where to put contexts on it ([`Topology::place`]).
 //!
 //! Real: what hwloc finds, restricted to what this process may use. Simulated: a plain machine of four cores. Memory sizes are not
 //! taken from here: containers report the host's.
 
+mod place;
 #[cfg(not(madsim))]
 mod real;
+
+pub use place::{Party, PlaceError, Seat, Talk, Waits};
 
 /// One core and its hardware threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct Core {
     pub processors: Vec<usize>,
     /// The NUMA node that it belongs to, as an index into [`Topology::numa_nodes`].
     pub numa_node: usize,
+    /// What each of them can do, as the kernel tells: the machine's fastest can do 1024.
+    pub capacity: u32,
 }
 
 /// One NUMA node.
@@ -62,6 +67,14 @@ impl Topology {
         Ok(Self::uniform(1, 4, 1))
     }
 
+    /// The logical processors that the kernel lets the calling thread use, ascending; asked anew.
+    pub fn allowed() -> Result<Vec<usize>, TopologyError> {
+        #[cfg(not(madsim))]
+        return real::allowed();
+        #[cfg(madsim)]
+        Ok((0..4).collect())
+    }
+
     /// The machine of a hwloc description, as in `NUMANode:2 Core:8 PU:1`.
     #[cfg(not(madsim))]
     pub fn synthetic(description: &str) -> Result<Self, TopologyError> {
@@ -73,7 +86,7 @@ impl Topology {
         let processors = |core: usize| (core * threads..(core + 1) * threads).collect::<Vec<_>>();
         Self {
             cores: (0..numa_nodes * cores)
-                .map(|core| Core { processors: processors(core), numa_node: core / cores })
+                .map(|core| Core { processors: processors(core), numa_node: core / cores, capacity: 1024 })
                 .collect(),
             numa_nodes: (0..numa_nodes)
                 .map(|number| NumaNode {
@@ -88,32 +101,5 @@ impl Topology {
     /// How many logical processors there are.
     pub fn processors(&self) -> usize {
         self.cores.iter().map(|core| core.processors.len()).sum()
-    }
-
-    /// A logical processor for each of `contexts` contexts, for `Context::start`: first one for each core, so that contexts do not share
-    /// one while another idles, and NUMA node by NUMA node, so that the first ones are neighbours; then the cores' other threads.
-    /// Contexts beyond the number of processors get none.
-    pub fn place(&self, contexts: usize) -> Vec<Option<usize>> {
-        let threads = self.cores.iter().map(|core| core.processors.len()).max().unwrap_or(0);
-        let by_thread = (0..threads).flat_map(|thread| {
-            self.cores.iter().filter_map(move |core| core.processors.get(thread).copied())
-        });
-        by_thread.map(Some).chain(std::iter::repeat(None)).take(contexts).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Topology;
-
-    #[test]
-    fn contexts_fill_cores_before_threads_and_one_numa_node_before_the_next() {
-        let machine = Topology::uniform(2, 2, 2);
-        assert_eq!(machine.processors(), 8);
-        let placed = machine.place(10);
-        let expected = [0, 2, 4, 6, 1, 3, 5, 7].map(Some);
-        assert_eq!(placed[..8], expected);
-        assert_eq!(placed[8..], [None, None]);
-        assert_eq!(machine.place(0), []);
     }
 }

@@ -5,6 +5,7 @@ use hwlocality::object::TopologyObject;
 use hwlocality::object::attributes::ObjectAttributes;
 use hwlocality::object::types::ObjectType;
 use hwlocality::topology::builder::TopologyBuilder;
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use super::{Cache, Core, NumaNode, Topology, TopologyError};
 
@@ -16,7 +17,22 @@ fn told(error: impl std::fmt::Display) -> TopologyError {
 }
 
 pub(super) fn detect() -> Result<Topology, TopologyError> {
-    shape(&Found::new().map_err(told)?)
+    let mut machine = shape(&Found::new().map_err(told)?)?;
+    for core in &mut machine.cores {
+        core.capacity = core.processors.first().and_then(|first| capacity(*first)).unwrap_or(core.capacity);
+    }
+    Ok(machine)
+}
+
+pub(super) fn allowed() -> Result<Vec<usize>, TopologyError> {
+    let set = sched_getaffinity(None).map_err(told)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect())
+}
+
+/// Kernels that know cores of one speed alone may not tell.
+fn capacity(processor: usize) -> Option<u32> {
+    let path = format!("/sys/devices/system/cpu/cpu{processor}/cpu_capacity");
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 pub(super) fn synthetic(description: &str) -> Result<Topology, TopologyError> {
@@ -40,13 +56,21 @@ fn shape(found: &Found) -> Result<Topology, TopologyError> {
         .objects_with_type(ObjectType::Core)
         .map(processors)
         .filter(|processors| !processors.is_empty())
-        .map(|processors| Core { numa_node: numa_node_of(&processors).unwrap_or(0), processors })
+        .map(|processors| Core {
+            numa_node: numa_node_of(&processors).unwrap_or(0),
+            processors,
+            capacity: 1024,
+        })
         .collect();
     if cores.is_empty() {
         // Some virtual machines tell of processors, and of no cores.
         let alone = found.objects_with_type(ObjectType::PU).map(processors);
         cores = alone
-            .map(|processors| Core { numa_node: numa_node_of(&processors).unwrap_or(0), processors })
+            .map(|processors| Core {
+                numa_node: numa_node_of(&processors).unwrap_or(0),
+                processors,
+                capacity: 1024,
+            })
             .collect();
     }
     if cores.is_empty() || numa_nodes.is_empty() {
