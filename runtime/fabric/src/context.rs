@@ -415,6 +415,8 @@ impl Inner {
                     lane.borrow_mut().end();
                     self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
                 }
+                // Whoever waits for its room, or for a lane to it, waits in vain: let it see that.
+                self.station.tell_room();
                 let asked: Vec<u64> = self
                     .pending
                     .borrow()

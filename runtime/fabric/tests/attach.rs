@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
-use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, RequestError};
+use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, PublishError, RequestError};
 use synod_platform::{task, testing, time};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -169,6 +169,24 @@ fn answers_that_wait_for_a_lane_are_on_it_once_their_context_is_flushed() {
         let asking = ada.agent.request("sum", Priority::Normal, "123", SOON);
         let (answer, ()) = futures_util::join!(asking, leaving);
         assert_eq!(&**answer.unwrap().payload(), b"6");
+    });
+}
+
+#[test]
+fn who_waits_for_a_lane_to_a_process_that_died_goes_on_at_once() {
+    testing::run(1, || async {
+        let node = node("died").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let news = ben.agent.subscribe("news", 4).await.unwrap();
+        let publishing = ada.agent.publish_wait("news", Priority::Normal, "x", SOON * 2);
+        let dying = async {
+            drop(ben.attachment);
+            time::timeout(SOON, std::future::pending::<()>()).await.unwrap_err();
+        };
+        let published = futures_util::future::select(Box::pin(publishing), Box::pin(dying)).await;
+        let futures_util::future::Either::Left((published, _)) = published else { panic!("it waits still") };
+        assert!(matches!(published, Err(PublishError::Unreachable(_))), "{published:?}");
+        drop((news, ben.agent));
     });
 }
 
