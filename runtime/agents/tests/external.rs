@@ -363,6 +363,15 @@ fn a_program_that_hands_in_after_its_lease_went_to_another_writes_nothing_and_is
     });
 }
 
+/// A bug is chosen for a thread, and the simulator runs on a thread of its own: so here alone.
+#[cfg(not(madsim))]
+#[test]
+fn a_guard_that_lets_a_stale_token_pass_is_caught() {
+    let scenario = a_program_that_hands_in_after_its_lease_went_to_another_writes_nothing_and_is_told;
+    let end = std::panic::catch_unwind(|| synod_probe::plant::with("workflow.stale-lease", scenario));
+    assert!(end.is_err(), "it was not caught");
+}
+
 /// What `program.py` does, for the simulator.
 #[cfg(madsim)]
 mod simulated {
