@@ -3,10 +3,13 @@
 //! Inside a process: [`region`] gives zeroed heap memory for rings, [`TaskWaiter`] is the doorbell of a context: a ring's other side wakes the
 //! task that waits here. Between processes: [`shared`] gives memory that its owner alone writes, for good; another process gets a
 //! [`Handle`] to it over [`local`](crate::local) and may [`open`] it for reading, after its seals and its size were checked. [`Bell`] and
-//! [`Ringer`] are the doorbell that goes with it. Memory can be refused, and in simulation the fault plan refuses it.
+//! [`Ringer`] are the doorbell that goes with it. Memory can be refused, and in simulation the fault plan refuses it. [`pages`] says where it
+//! lies, [`dma`] gives memory that devices can reach.
 
 mod bell;
+pub mod dma;
 mod error;
+pub mod pages;
 #[cfg(not(madsim))]
 mod real;
 mod sealed;

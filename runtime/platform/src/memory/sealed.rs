@@ -28,7 +28,7 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    fn new(file: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> rustix::io::Result<Self> {
+    pub(super) fn new(file: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> rustix::io::Result<Self> {
         // SAFETY: a mapping at an address of the kernel's choice touches no other memory.
         let base = unsafe { mmap(null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
         let base = NonNull::new(base.cast()).ok_or(Errno::NOMEM)?;
