@@ -45,7 +45,10 @@ const ADDRESSES: [(&str, &str); 14] = [
     ("GET /runs/ID/", "the report of a run, or how far it is, as a page"),
     ("GET /runs/ID/PATH", "a file of its folder"),
     ("GET /api/runs", "the runs"),
-    ("POST /api/runs", "starts a run, or goes on with one: {workflow, path, out, plan, run, fail_on, within, tests}; 202 with its id"),
+    (
+        "POST /api/runs",
+        "starts a run, or goes on with one: {workflow, path, out, plan, run, fail_on, within, tests}; 202 with its id",
+    ),
     ("GET /api/runs/ID", "one run, with what it gave"),
     ("GET /api/runs/ID/events", "its progress and its end as server-sent events"),
     ("DELETE /api/runs/ID", "cancels it"),
