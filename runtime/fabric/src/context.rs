@@ -12,6 +12,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::{Context as Poller, Poll, Waker};
+use std::time::Duration;
 
 use synod_platform::memory::Handle;
 use synod_platform::{task, time};
@@ -35,6 +36,9 @@ use crate::route::Route;
 
 /// Records taken off the lanes before other tasks of the context have their turn.
 const BUDGET: usize = 512;
+
+/// How long a lane is kept whose sender may live without its node and has not closed it.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// A message on its way to a handler.
 pub(crate) struct Envelope {
@@ -168,6 +172,7 @@ pub(crate) struct Cancel {
 pub(crate) type RouteKey = (Arc<str>, crate::Subject, bool);
 
 pub(crate) struct Inner {
+    me: Weak<Inner>,
     pub shared: Arc<Shared>,
     pub station: Arc<Station>,
     pub queues: RefCell<BTreeMap<SubId, Rc<Queue>>>,
@@ -195,7 +200,8 @@ impl Inner {
     /// A context on the current executor, with its drain task started.
     pub fn start(shared: Arc<Shared>, station: Arc<Station>, intake: Intake) -> Rc<Self> {
         let store = Rc::new(RefCell::new(Store::new(shared.config.payload_bytes)));
-        let inner = Rc::new(Self {
+        let inner = Rc::new_cyclic(|me| Self {
+            me: me.clone(),
             shared,
             station: station.clone(),
             queues: RefCell::default(),
@@ -337,6 +343,9 @@ impl Inner {
             LaneNote::Offer { lane, from, shape, handles } => {
                 let station = self.shared.registry().stations.get(&from).cloned();
                 let Some(station) = station else { return };
+                // One from before the node was lost has been closed there: what is on it comes first.
+                while self.drain_lanes() {}
+                self.intake.borrow_mut().cut_from(from);
                 let accepted = self.intake.borrow_mut().accept(lane, shape, station, &self.station, handles);
                 match accepted {
                     Ok(answer) => self.say(Ask::Ready { lane }, answer),
@@ -410,24 +419,11 @@ impl Inner {
                 // What it said before it ended counts.
                 while self.drain_lanes() {}
                 self.intake.borrow_mut().cut_from(context);
-                let lane = self.outgoing.borrow_mut().remove(&context);
-                if let Some(lane) = lane.filter(|lane| lane.borrow().number().is_some()) {
-                    lane.borrow_mut().end();
-                    self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
-                }
-                // Whoever waits for its room, or for a lane to it, waits in vain: let it see that.
-                self.station.tell_room();
-                let asked: Vec<u64> = self
-                    .pending
-                    .borrow()
-                    .iter()
-                    .filter(|(_, pending)| pending.station.id == context && pending.answer.is_none())
-                    .map(|(correlation, _)| *correlation)
-                    .collect();
-                for correlation in asked {
-                    reach!("fabric.context_lost_request");
-                    self.complete(correlation, None, Answer::Lost);
-                }
+                self.part_from(context);
+            }
+            Note::Lost(context) => {
+                self.part_from(context);
+                self.linger(context);
             }
             Note::Cancel { from, correlation } => self.cancelled(from, correlation),
             Note::Lane(note) => self.heed_lane(note),
@@ -440,6 +436,50 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Nothing more goes to a context, and nobody here waits for it.
+    fn part_from(&self, context: ContextId) {
+        let lane = self.outgoing.borrow_mut().remove(&context);
+        if let Some(lane) = lane.filter(|lane| lane.borrow().number().is_some()) {
+            lane.borrow_mut().end();
+            self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
+        }
+        // Whoever waits for its room, or for a lane to it, waits in vain: let it see that.
+        self.station.tell_room();
+        let asked: Vec<u64> = self
+            .pending
+            .borrow()
+            .iter()
+            .filter(|(_, pending)| pending.station.id == context && pending.answer.is_none())
+            .map(|(correlation, _)| *correlation)
+            .collect();
+        for correlation in asked {
+            reach!("fabric.context_lost_request");
+            self.complete(correlation, None, Answer::Lost);
+        }
+    }
+
+    /// Lanes from a context that may live without its node end when it closes them: it hears of the node's end at a time of its own,
+    /// and what it sent until then counts. If it has died, too, they are taken back after a while.
+    fn linger(&self, context: ContextId) {
+        let numbers = self.intake.borrow().foreign_from(context);
+        if numbers.is_empty() || self.me.strong_count() == 0 {
+            return;
+        }
+        let me = self.me.clone();
+        task::spawn(async move {
+            time::sleep(LINGER).await;
+            if let Some(inner) = me.upgrade() {
+                while inner.drain_lanes() {}
+                let mut intake = inner.intake.borrow_mut();
+                let left = numbers.into_iter().filter(|number| intake.cut_foreign(*number)).count();
+                if left > 0 {
+                    reach!("attach.lingered");
+                }
+            }
+        })
+        .detach();
     }
 
     /// A record came over a lane.

@@ -82,11 +82,14 @@ impl Intake {
 
     /// Ends all lanes from a context.
     pub fn cut_from(&mut self, context: ContextId) {
-        let numbers: Vec<_> =
-            self.foreign.values().filter(|lane| lane.from.id == context).map(|lane| lane.number).collect();
-        for number in numbers {
+        for number in self.foreign_from(context) {
             self.cut_foreign(number);
         }
+    }
+
+    /// All lanes from a context of another process.
+    pub fn foreign_from(&self, context: ContextId) -> Vec<LaneNumber> {
+        self.foreign.values().filter(|lane| lane.from.id == context).map(|lane| lane.number).collect()
     }
 
     /// The door through which other contexts make lanes to this one.

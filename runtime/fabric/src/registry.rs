@@ -104,6 +104,8 @@ impl fmt::Debug for Station {
 pub(crate) enum Note {
     /// A context ended: nothing will come from it.
     Ended(ContextId),
+    /// The node is lost, and with it the way to a context, which may live: what it sent before it heard of that still comes.
+    Lost(ContextId),
     /// A requester gave up.
     Cancel { from: ContextId, correlation: u64 },
     /// Take nothing new.
@@ -338,8 +340,12 @@ impl Shared {
         self.registry().stations.insert(id, Arc::new(station));
     }
 
-    /// Takes a context away and tells the others.
+    /// Takes a context away, which has ended, and tells the others.
     pub fn remove_station(&self, id: ContextId) {
+        self.take_station(id, Note::Ended);
+    }
+
+    fn take_station(&self, id: ContextId, note: fn(ContextId) -> Note) {
         let mut registry = self.registry();
         let Some(station) = registry.stations.remove(&id) else { return };
         let others: Vec<_> = registry.stations.values().cloned().collect();
@@ -354,7 +360,7 @@ impl Shared {
             }
         }
         for station in others {
-            station.tell(Note::Ended(id));
+            station.tell(note(id));
         }
     }
 
@@ -401,7 +407,7 @@ impl Shared {
         let away = registry.stations.values().filter(|station| station.away().is_some());
         let ids: Vec<_> = away.map(|station| station.id).collect();
         drop(registry);
-        ids.into_iter().for_each(|id| self.remove_station(id));
+        ids.into_iter().for_each(|id| self.take_station(id, Note::Lost));
         self.tell_room();
     }
 
