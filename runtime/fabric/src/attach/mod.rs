@@ -11,6 +11,8 @@
 
 mod broker;
 pub(crate) mod control;
+#[doc(hidden)]
+pub mod foreign;
 mod guest;
 mod host;
 pub(crate) mod inbound;
