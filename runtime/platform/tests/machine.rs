@@ -40,6 +40,19 @@ fn a_machine_tells_what_it_is() {
     });
 }
 
+#[test]
+fn what_the_kernel_offers_for_transports_is_told_or_why_it_offers_nothing() {
+    testing::run(4, || async {
+        match machine::io_uring() {
+            Ok(operations) => assert!(operations.iter().any(|(name, there)| *name == "read" && *there)),
+            Err(why) => assert!(why.contains("io_uring"), "{why}"),
+        }
+        if let Err(why) = machine::futex() {
+            assert!(!why.is_empty());
+        }
+    });
+}
+
 #[cfg(not(madsim))]
 mod real {
     use super::*;

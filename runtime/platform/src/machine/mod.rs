@@ -64,6 +64,16 @@ pub struct Machine {
     pub huge_pages: Vec<HugePages>,
 }
 
+/// Whether the kernel's io_uring has each operation that a transport would use, or why there is none. Makes a ring to ask.
+pub fn io_uring() -> Result<Vec<(&'static str, bool)>, String> {
+    arm::io_uring()
+}
+
+/// Whether the kernel lets a thread sleep on a word of memory that processes share, or why not.
+pub fn futex() -> Result<(), String> {
+    arm::futex()
+}
+
 /// Looks at this machine, now.
 pub fn look() -> Machine {
     arm::look()

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
 
+use io_uring::{IoUring, Probe, opcode};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use rustix::system::uname;
+use rustix::thread::futex;
 
 use super::{CpuFeature, HugePages, Limit, Machine};
 
@@ -21,6 +25,35 @@ pub(super) fn look() -> Machine {
         open_files: limit(Resource::Nofile),
         transparent_huge_pages: transparent(),
         huge_pages: huge_pages(),
+    }
+}
+
+pub(super) fn io_uring() -> Result<Vec<(&'static str, bool)>, String> {
+    let told = |error: std::io::Error| format!("io_uring cannot be set up: {error}");
+    let ring = IoUring::new(2).map_err(told)?;
+    let mut known = Probe::new();
+    ring.submitter().register_probe(&mut known).map_err(told)?;
+    let operations = [
+        ("read", opcode::Read::CODE),
+        ("write", opcode::Write::CODE),
+        ("fixed buffers", opcode::WriteFixed::CODE),
+        ("fsync", opcode::Fsync::CODE),
+        ("fallocate", opcode::Fallocate::CODE),
+        ("receive", opcode::Recv::CODE),
+        ("send", opcode::Send::CODE),
+        ("send without copying", opcode::SendZc::CODE),
+        ("message to a ring", opcode::MsgRingData::CODE),
+        ("futex wait", opcode::FutexWait::CODE),
+    ];
+    Ok(operations.map(|(name, code)| (name, known.is_supported(code))).into())
+}
+
+pub(super) fn futex() -> Result<(), String> {
+    let word = AtomicU32::new(1);
+    // It is not 0: who may wait at all is told so at once.
+    match futex::wait(&word, futex::Flags::empty(), 0, None) {
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

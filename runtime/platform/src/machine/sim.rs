@@ -2,6 +2,14 @@
 
 use super::{CpuFeature, Limit, Machine};
 
+pub(super) fn io_uring() -> Result<Vec<(&'static str, bool)>, String> {
+    Err("the simulated machine has no io_uring".to_owned())
+}
+
+pub(super) fn futex() -> Result<(), String> {
+    Err("the simulated machine wakes tasks by itself".to_owned())
+}
+
 pub(super) fn look() -> Machine {
     const LIMIT: Limit = Limit { soft: Some(65_536), hard: Some(65_536) };
     Machine {

@@ -31,6 +31,7 @@ pub use shared::{ForeignRegion, Handle, SHARED_MAX, SharedRegion, check, open, s
 use sim as arm;
 #[cfg(madsim)]
 pub use sim::control;
+pub use synod_ring::Waiter;
 pub use waiter::TaskWaiter;
 
 /// Zeroed memory for a ring, given back when dropped; made by [`region`].

@@ -9,7 +9,7 @@ use rustix::fs::{
     MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create, open,
 };
 use rustix::io::Errno;
-use rustix::mm::{Advice, ProtFlags, madvise, mlock};
+use rustix::mm::{ProtFlags, mlock};
 use rustix::param::page_size;
 use synod_ring::region::{Region, RegionError};
 
@@ -36,7 +36,7 @@ struct Registered(IoUring);
 
 impl std::fmt::Debug for Registered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Registered")
+        f.debug_tuple("Registered").field(&self.0.as_raw_fd()).finish()
     }
 }
 
@@ -75,23 +75,24 @@ pub(super) fn climb(len: usize, numa_node: Option<usize>) -> Result<(Memory, Vec
         Some(node) => pages::bind(&memory, node).map_err(|error| error.to_string()),
         None => Err("to be told the NUMA node".to_owned()),
     };
-    let locked = lock(&memory);
+    let [locked, ring, exported, gpu] = match pages::populate(&memory) {
+        Ok(()) => {
+            let locked = lock(&memory);
+            for (n, byte) in memory.bytes().iter_mut().enumerate() {
+                *byte = (n % 251) as u8 + 1;
+            }
+            let proved = [locked, ring(&mut memory), export(&mut memory), gpu(&mut memory)];
+            memory.bytes().fill(0);
+            proved
+        }
+        // Then no byte is touched here: it could be the end of the process.
+        Err(error) => [(); 4].map(|()| Err(format!("all its pages: {error}"))),
+    };
     let bound = bound.and_then(|()| {
         let nodes = pages::located(&memory).map_err(|error| error.to_string())?;
         let told = nodes.iter().map(|(node, pages)| format!("{pages} pages on node {node}"));
         Ok(told.collect::<Vec<_>>().join(", "))
     });
-    for (n, byte) in memory.bytes().iter_mut().enumerate() {
-        *byte = (n % 251) as u8 + 1;
-    }
-    let ring = ring(&mut memory);
-    let exported = export(&mut memory);
-    // SAFETY: the mapping stands until the registration, which lies above it, is dropped; this thread alone has it.
-    let gpu = unsafe { cuda::register(memory.base(), memory.len) }.map(|(registration, how)| {
-        memory.gpu = Some(registration);
-        how
-    });
-    memory.bytes().fill(0);
     // Not before: who exports a memfd is refused when it can never be written again.
     let sealed = fcntl_add_seals(&memory.file, SealFlags::FUTURE_WRITE | SealFlags::SEAL)
         .map(|()| {
@@ -116,17 +117,13 @@ fn make(len: usize, kind: MemfdFlags) -> rustix::io::Result<(Memory, usize)> {
     Ok((Memory { gpu: None, exported: None, ring: None, mapping, len, file }, page))
 }
 
-/// Gives every page its memory, and keeps it there.
+/// Keeps all pages in memory.
 fn lock(memory: &Memory) -> Result<String, String> {
-    let (base, len) = (memory.base().as_ptr().cast(), memory.len);
-    // SAFETY: the mapping's own range; the advice changes no byte.
-    unsafe { madvise(base, len, Advice::LinuxPopulateWrite) }
-        .map_err(|error| format!("memory for all its pages (Linux 5.14): {error}"))?;
-    // SAFETY: as above.
-    unsafe { mlock(base, len) }.map_err(|error| {
-        format!("the limit on locked memory to be {} KiB (ulimit -l): {error}", len.div_ceil(1024))
+    // SAFETY: the mapping's own range; no byte changes.
+    unsafe { mlock(memory.base().as_ptr().cast(), memory.len) }.map_err(|error| {
+        format!("the limit on locked memory to be {} KiB (ulimit -l): {error}", memory.len.div_ceil(1024))
     })?;
-    Ok(format!("{} KiB stay in memory", len >> 10))
+    Ok(format!("{} KiB stay in memory", memory.len >> 10))
 }
 
 /// Registers the memory as a buffer, writes its beginning to a file, and reads that back to behind it.
@@ -198,6 +195,14 @@ fn export(memory: &mut Memory) -> Result<String, String> {
     }
     memory.exported = Some(exported);
     Ok(format!("of {} KiB, all bytes equal", memory.len >> 10))
+}
+
+/// Lets a GPU at the memory.
+fn gpu(memory: &mut Memory) -> Result<String, String> {
+    // SAFETY: the mapping stands until the registration is dropped, which comes first; this thread alone has it.
+    let (registration, how) = unsafe { cuda::register(memory.base(), memory.len) }?;
+    memory.gpu = Some(registration);
+    Ok(how)
 }
 
 #[cfg(test)]

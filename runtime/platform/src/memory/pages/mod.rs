@@ -23,6 +23,12 @@ pub fn bind(region: &impl Region, numa_node: usize) -> Result<(), MemoryError> {
     arm::bind(region.base(), region.len(), numa_node)
 }
 
+/// Gives every page its memory, so that no touch can fail or wait.
+pub fn populate(region: &impl Region) -> Result<(), MemoryError> {
+    assert!(region.writable(), "memory of another process is populated by its owner");
+    arm::populate(region.base(), region.len())
+}
+
 /// How many of the region's pages lie on which node, by the operating system's numbers. Pages that nobody touched lie nowhere.
 pub fn located(region: &impl Region) -> Result<BTreeMap<usize, u64>, MemoryError> {
     arm::located(region.base(), region.len())
@@ -42,8 +48,7 @@ mod tests {
             assert!(error.to_string().contains("node 0: "), "{error}");
             return;
         }
-        // SAFETY: the region's own bytes, which nothing else touches.
-        unsafe { region.base().as_ptr().write_bytes(1, region.len()) };
+        populate(&region).unwrap();
         assert_eq!(located(&region).unwrap(), BTreeMap::from([(0, 16)]));
         let address = format!("{:x} bind:0 ", region.base().as_ptr() as usize);
         let maps = std::fs::read_to_string("/proc/self/numa_maps").unwrap();

@@ -13,6 +13,10 @@ pub(super) fn bind(_base: NonNull<u8>, _len: usize, _numa_node: usize) -> Result
     Err(none("binding memory to a NUMA node"))
 }
 
+pub(super) fn populate(_base: NonNull<u8>, _len: usize) -> Result<(), MemoryError> {
+    Ok(())
+}
+
 pub(super) fn located(_base: NonNull<u8>, _len: usize) -> Result<BTreeMap<usize, u64>, MemoryError> {
     Err(none("asking where memory lies"))
 }
