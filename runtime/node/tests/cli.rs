@@ -193,6 +193,63 @@ fn the_doctor_names_the_kernel_in_use_and_obeys_the_switch() {
 }
 
 #[test]
+fn the_doctor_tells_of_each_transport_whether_it_is_used_and_why() {
+    let folder = tree(&[("closed.toml", "[attach]\non = false\n")]);
+    let file = folder.path().join("closed.toml").to_string_lossy().into_owned();
+    let states = |more: &[&str]| {
+        let output = synod(&[&["doctor", "--transports", "--json"], more].concat());
+        let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        let all = told["transports"].as_array().expect("transports").clone();
+        for one in &all {
+            assert!(one["why"].as_str().is_some_and(|why| !why.is_empty()), "{one}");
+        }
+        move |name: &str| {
+            let one = all.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+            (one["state"].as_str().expect("a state").to_owned(), one["why"].as_str().expect("why").to_owned())
+        }
+    };
+    let of = states(&["--simd", "scalar"]);
+    for used in ["shared-memory rings", "doorbells: socket pairs", "Unix sockets", "SIMD: copy"] {
+        assert_eq!(of(used).0, "in-use", "{used}");
+    }
+    assert!(of("SIMD: copy").1.starts_with("scalar"));
+    assert_eq!(of("DMA: sealed memory").0, "ready");
+    let (state, why) = of("DMA: registered with CUDA");
+    assert!(state == "ready" || why.starts_with("needs "), "{why}");
+    let closed = states(&["--config", &file]);
+    assert_eq!(closed("shared-memory rings").0, "ready", "who admits nobody shares no memory");
+    let told = stdout(&synod(&["doctor", "--transports"]));
+    assert!(told.contains("io_uring: files") && told.contains("DMA: huge pages"), "{told}");
+}
+
+#[test]
+fn the_doctor_shows_where_contexts_go_and_that_the_kernel_agrees() {
+    let folder = tree(&[
+        ("node.toml", "[placement]\nload = 10\nprocessors = { work-1 = 0 }\n"),
+        ("far.toml", "[placement]\nprocessors = { work-1 = 9999 }\n"),
+    ]);
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let output = synod(&["doctor", "--placement", "--json", "--config", &file("node.toml")]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    let contexts = told["placement"]["contexts"].as_array().expect("contexts");
+    assert_eq!(contexts.len(), 2, "{told}");
+    for context in contexts {
+        assert_eq!(context["agrees"], true, "{context}");
+        assert_eq!(context["processor"], 0, "both sleep, talk, and need little: {context}");
+        assert_eq!(context["allowed"], serde_json::json!([0]));
+    }
+    assert_eq!(contexts[1]["reason"], "the configuration pins it there");
+    let told = stdout(&synod(&["doctor", "--placement", "--config", &file("node.toml")]));
+    assert!(told.contains("agrees: runs on 0") && told.contains("both sleep"), "{told}");
+    let refused = synod(&["doctor", "--placement", "--config", &file("far.toml")]);
+    let told = words(&stderr(&refused));
+    assert!(
+        !refused.status.success() && told.contains("processor 9999, which this process cannot use"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_wrong_configuration_names_line_key_and_the_nearest_key() {
     let folder = tree(&[
         ("node.toml", "[node]\nname = \"a\"\ncontxts = 3\n"),

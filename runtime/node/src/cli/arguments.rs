@@ -28,7 +28,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "synod", version, after_help = EXITS, after_long_help = format!("{EXAMPLES}\n\n{EXITS}"))]
 pub struct Arguments {
-    /// Which kernels compute checksums: the best this processor has, or the scalar ones
+    /// Which kernels compute checksums, copy, scan and intersect: the best this processor has, or the scalar ones
     #[arg(long, global = true, value_enum, default_value_t = Simd::Auto)]
     pub simd: Simd,
     /// What to do
@@ -61,8 +61,8 @@ pub enum Command {
     Up(UpOptions),
     /// Check that messages arrive: two agents, six priorities, payloads up to 16 MiB
     Selftest(OutputOptions),
-    /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools
-    Doctor(OutputOptions),
+    /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools; how bytes travel; who runs where
+    Doctor(DoctorOptions),
     /// List the agents: what each does, where it runs, its restarts and last crash, whose program does its work; and attached processes
     #[command(after_help = AGENTS_EXAMPLES)]
     Agents(AgentsOptions),
@@ -432,6 +432,23 @@ pub struct AgentsOptions {
     /// The node that is asked if one runs
     #[command(flatten)]
     pub node: NodeOptions,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is looked at instead of the machine as a whole.
+#[derive(Debug, Args)]
+pub struct DoctorOptions {
+    /// Try every way that bytes can take: rings, doorbells, io_uring, sockets, links, kernels, memory for devices
+    #[arg(long)]
+    pub transports: bool,
+    /// Show which processor and NUMA node each context would get, why, and whether the kernel does so
+    #[arg(long)]
+    pub placement: bool,
+    /// The node's configuration, in TOML, that transports and placement are shown for
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,16 +1,84 @@
-//! `synod doctor`: the machine as Synod sees it.
+//! `synod doctor`: the machine as Synod sees it; how bytes travel on it, and who runs where.
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
 use synod_platform::task;
 
-use super::arguments::OutputOptions;
-use super::{Exit, Problem, text};
+use super::arguments::DoctorOptions;
+use super::{Exit, Problem, configuration, text};
+use crate::doctor::placement::{self, Report};
+use crate::doctor::transports::{self, Transport};
 use crate::doctor::{self, Diagnosis, Fact};
 
-pub fn main(options: &OutputOptions) -> Result<Exit, Problem> {
-    let diagnosis = task::block_on(doctor::examine());
-    if options.json { text::print_json(&diagnosis) } else { text::print(&told(&diagnosis)) }
+pub fn main(options: &DoctorOptions) -> Result<Exit, Problem> {
+    task::block_on(examine(options))
+}
+
+/// What was asked for, beside or instead of the whole.
+#[derive(Serialize)]
+struct Asked {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transports: Option<Vec<Transport>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    placement: Option<Report>,
+}
+
+async fn examine(options: &DoctorOptions) -> Result<Exit, Problem> {
+    let config = configuration::read(options.config.as_deref()).await?;
+    if !options.transports && !options.placement {
+        let diagnosis = doctor::examine().await;
+        return if options.json { text::print_json(&diagnosis) } else { text::print(&told(&diagnosis)) };
+    }
+    let mut asked = Asked { transports: None, placement: None };
+    if options.transports {
+        asked.transports = Some(transports::examine(&config).await);
+    }
+    if options.placement {
+        let report = placement::examine(&config).await;
+        asked.placement = Some(report.map_err(|error| Problem::failed(error.to_string()))?);
+    }
+    if options.json {
+        return text::print_json(&asked);
+    }
+    let mut out = String::new();
+    for transport in asked.transports.iter().flatten() {
+        let _ = writeln!(out, "{:<30}{}", transport.name, transport.state.name());
+        let _ = writeln!(out, "    {}", transport.why);
+    }
+    if let Some(report) = &asked.placement {
+        if options.transports {
+            out.push('\n');
+        }
+        placed(&mut out, report);
+    }
+    text::print(&out)
+}
+
+fn placed(out: &mut String, report: &Report) {
+    let pins = if report.pins { "a node does so" } else { "a node does so with `node.pin = true`" };
+    let _ = writeln!(out, "Where contexts go ({pins})");
+    for context in &report.contexts {
+        let seat = match (context.processor, context.numa_node) {
+            (Some(processor), Some(node)) => format!("processor {processor}, NUMA node {node}"),
+            _ => "anywhere".to_owned(),
+        };
+        let _ = writeln!(out, "  {:<24}{seat}", context.context);
+        let _ = writeln!(out, "    agents    {}", context.agents.join(" "));
+        let _ = writeln!(out, "    why       {}", context.reason);
+        let allowed: Vec<String> = context.allowed.iter().map(ToString::to_string).collect();
+        let pages = match (&context.pages, &context.unbound) {
+            (Some(pages), _) => {
+                let told =
+                    pages.iter().map(|(node, pages)| format!("; {pages} pages bound, on NUMA node {node}"));
+                told.collect()
+            }
+            (None, Some(why)) => format!("; {why}"),
+            (None, None) => String::new(),
+        };
+        let verdict = if context.agrees { "agrees" } else { "DIFFERS" };
+        let _ = writeln!(out, "    kernel    {verdict}: runs on {}{pages}", allowed.join(" "));
+    }
 }
 
 fn told(diagnosis: &Diagnosis) -> String {

@@ -2,6 +2,9 @@
 //!
 //! Read only. The speed of the checksum kernels is a short measurement of this moment, good for comparing them with each other.
 
+pub mod placement;
+pub mod transports;
+
 use std::time::Duration;
 
 use serde::Serialize;

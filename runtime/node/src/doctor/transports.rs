@@ -1,0 +1,215 @@
+//! The ways that bytes can take on this machine: which of them a node uses, for what and why, and what the others would need.
+//!
+//! Each is tried here and now: memory is sealed and passed over a Unix socket, a bell is rung, the kernel is asked for its operations.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use synod_platform::local::{self, Access, Listener};
+use synod_platform::memory::{self, Bell, Waiter, dma};
+use synod_platform::topology::Topology;
+use synod_platform::{disk, files, machine, time};
+use synod_wire::simd;
+
+use crate::config::NodeConfig;
+
+/// How long what is tried may take.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of a region that is passed on for proof.
+const REGION: usize = 64 << 10;
+/// Bytes of memory for devices; within what may be locked nearly everywhere.
+const DMA: usize = 2 << 20;
+
+/// One way for bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Transport {
+    /// Its name.
+    pub name: String,
+    /// Whether it is used.
+    pub state: State,
+    /// For what it is used and why, or why it is not.
+    pub why: String,
+}
+
+/// Whether a transport is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// A node here uses it.
+    InUse,
+    /// It works here, but a node uses another, or was not told to use it.
+    Ready,
+    /// It does not work here.
+    Unavailable,
+}
+
+impl State {
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::InUse => "in use",
+            State::Ready => "ready",
+            State::Unavailable => "unavailable",
+        }
+    }
+}
+
+fn transport(name: impl Into<String>, state: State, why: impl Into<String>) -> Transport {
+    Transport { name: name.into(), state, why: why.into() }
+}
+
+/// In use for this reason if it works, unavailable for that if not.
+fn tried(name: &str, tried: Result<(), String>, why: &str) -> Transport {
+    match tried {
+        Ok(()) => transport(name, State::InUse, why),
+        Err(refused) => transport(name, State::Unavailable, refused),
+    }
+}
+
+/// Tries every way that bytes could take for a node of this configuration.
+pub async fn examine(config: &NodeConfig) -> Vec<Transport> {
+    let (sockets, regions) = between_processes().await;
+    let attach = |name, tried: Result<(), String>, why: &str| match tried {
+        Ok(()) if !config.attach.on => {
+            transport(name, State::Ready, "no process may attach: attach.on = false")
+        }
+        tried => self::tried(name, tried, why),
+    };
+    let mut all = vec![
+        attach(
+            "shared-memory rings",
+            regions,
+            "messages between processes of this machine, without a system call: each side writes only sealed memory of its own; \
+             long payloads stay where they were written",
+        ),
+        attach(
+            "doorbells: socket pairs",
+            rung().await,
+            "wake a process that sleeps: who rings never blocks, which whoever holds an eventfd can spoil",
+        ),
+        match machine::futex() {
+            Ok(()) => transport(
+                "doorbells: futex",
+                State::Ready,
+                "not used: an executor sleeps on descriptors and timers at once, on a futex on that alone",
+            ),
+            Err(why) => transport("doorbells: futex", State::Unavailable, why),
+        },
+    ];
+    all.extend(io_uring());
+    all.push(tried(
+        "Unix sockets",
+        sockets,
+        "commands, and attaching processes with the handles of their memory: the kernel tells who is there",
+    ));
+    all.push(transport(
+        "memory-mapped queues",
+        State::Unavailable,
+        "this build has none: BACKGROUND goes by the lanes, as all priorities do",
+    ));
+    all.push(links(config));
+    all.extend(simd::kernels().into_iter().map(|(job, kernel)| {
+        let why =
+            format!("{kernel}: the widest that measured faster, and that this processor and --simd allow");
+        transport(format!("SIMD: {job}"), State::InUse, why)
+    }));
+    all.extend(ladder());
+    all
+}
+
+fn io_uring() -> Vec<Transport> {
+    let files = match disk::backend() {
+        disk::Backend::ThreadPool { reason } => transport("io_uring: files", State::Unavailable, reason),
+        backend => transport(
+            "io_uring: files",
+            State::InUse,
+            format!("{backend}: what a context has to read and write goes to the kernel in one call"),
+        ),
+    };
+    let sockets = match machine::io_uring() {
+        Err(why) => transport("io_uring: sockets", State::Unavailable, why),
+        Ok(operations) => {
+            let of = |there| {
+                let names =
+                    operations.iter().filter(|operation| operation.1 == there).map(|operation| operation.0);
+                names.collect::<Vec<_>>().join(", ")
+            };
+            let lacks = if of(false).is_empty() { "nothing".to_owned() } else { of(false) };
+            let why = format!(
+                "not used: links go by the executor's epoll; the kernel has {}, and lacks {lacks}",
+                of(true)
+            );
+            transport("io_uring: sockets", State::Ready, why)
+        }
+    };
+    vec![files, sockets]
+}
+
+fn links(config: &NodeConfig) -> Transport {
+    const NAME: &str = "links: TCP, TLS 1.3";
+    let Some(links) = &config.links else {
+        let why = "no other node is configured; beyond this machine links are encrypted, and both sides prove who they are";
+        return transport(NAME, State::Ready, why);
+    };
+    let sealed = if links.credentials.authenticates() {
+        "encrypted, both sides with certificates"
+    } else {
+        "plain, for they do not leave this machine"
+    };
+    let why = format!("messages between nodes: {} peers configured, {sealed}", links.peers.len());
+    transport(NAME, State::InUse, why)
+}
+
+/// The rungs of memory for devices; a node has no device yet that it would give such memory to.
+fn ladder() -> Vec<Transport> {
+    let near = Topology::detect().ok().and_then(|machine| Some(machine.numa_nodes.first()?.number));
+    match dma::region(DMA, near) {
+        Ok(region) => region
+            .rungs()
+            .iter()
+            .map(|rung| {
+                let (state, why) = match &rung.state {
+                    dma::State::Held(how) => (State::Ready, how.clone()),
+                    dma::State::Unavailable(needs) => (State::Unavailable, format!("needs {needs}")),
+                };
+                transport(format!("DMA: {}", rung.name), state, why)
+            })
+            .collect(),
+        Err(error) => vec![transport("DMA", State::Unavailable, error.to_string())],
+    }
+}
+
+/// A sealed region passed over a Unix socket: whether the socket did it, and whether the region can be used.
+async fn between_processes() -> (Result<(), String>, Result<(), String>) {
+    let passed = async {
+        let scratch = files::scratch(Path::new("/tmp")).await.map_err(|error| error.to_string())?;
+        let path = scratch.path().join("s");
+        let mut listener = Listener::bind(&path, Access::Owner).await.map_err(|error| error.to_string())?;
+        let (near, far) = futures_util::join!(local::connect(&path), listener.accept());
+        let (mut near, _) = near.map_err(|error| error.to_string())?.split();
+        let (_, mut far) = far.map_err(|error| error.to_string())?.split();
+        let region = memory::shared(REGION).map_err(|error| error.to_string())?;
+        let handle = region.handle().map_err(|error| error.to_string())?;
+        near.send(b"region", vec![handle]).await.map_err(|error| error.to_string())?;
+        let received = far.recv().await.map_err(|error| error.to_string())?;
+        received
+            .and_then(|(_, mut handles)| handles.pop())
+            .ok_or_else(|| "the handle did not arrive".to_owned())
+    };
+    match time::timeout(WITHIN, passed).await {
+        Ok(Ok(handle)) => (Ok(()), memory::open(handle, REGION).map(drop).map_err(|error| error.to_string())),
+        Ok(Err(error)) => (Err(error.clone()), Err(error)),
+        Err(_) => {
+            (Err("a frame did not arrive in time".into()), Err("a region did not arrive in time".into()))
+        }
+    }
+}
+
+async fn rung() -> Result<(), String> {
+    let bell = Bell::new().map_err(|error| error.to_string())?;
+    let handle = bell.handle().map_err(|error| error.to_string())?;
+    let ringer = memory::ringer(handle).map_err(|error| error.to_string())?;
+    ringer.wake();
+    time::timeout(WITHIN, bell.rung()).await.map_err(|_| "a bell was rung and not heard".to_owned())
+}
