@@ -11,7 +11,7 @@ use synod_platform::{task, testing, time};
 const SOON: Duration = Duration::from_secs(5);
 
 fn socket(test: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("synod-client-{}-{test}.attach", std::process::id()))
+    std::env::temp_dir().join(format!("synod-client-{}-{test}.attach", synod_platform::process::pid()))
 }
 
 async fn node(test: &str) -> (Host, Context) {

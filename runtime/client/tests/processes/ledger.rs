@@ -1,0 +1,89 @@
+//! What writers say was accepted and readers say was received, and whether the two go together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+/// A ledger that is written: a line a call, which the system has when it returns.
+pub struct Ledger(File);
+
+impl Ledger {
+    pub fn open(folder: &Path, name: &str) -> Self {
+        let path = folder.join(format!("{name}.ledger"));
+        Self(OpenOptions::new().create(true).append(true).open(path).expect("a ledger"))
+    }
+
+    pub fn line(&mut self, line: &str) {
+        self.0.write_all(line.as_bytes()).expect("a line");
+    }
+}
+
+/// Numbers by reader and writer.
+type Numbers = BTreeMap<(String, String), Vec<u64>>;
+
+/// All ledgers of a test.
+pub struct Books {
+    accepted: Numbers,
+    received: Numbers,
+}
+
+impl Books {
+    /// Reads those of a folder. The last line of one who was killed may be cut short, and then counts for nothing.
+    pub fn read(folder: &Path) -> Self {
+        let (mut accepted, mut received) = (Numbers::new(), Numbers::new());
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "ledger") {
+                continue;
+            }
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).expect("a ledger");
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            for line in whole.lines() {
+                let mut words = line.split(' ');
+                let number = words.next().and_then(|word| word.parse().ok()).expect("a number first");
+                for other in words {
+                    if name.starts_with('w') {
+                        accepted.entry((other.to_owned(), name.clone())).or_default().push(number);
+                    } else {
+                        received.entry((name.clone(), other.to_owned())).or_default().push(number);
+                    }
+                }
+            }
+        }
+        Self { accepted, received }
+    }
+
+    /// Nothing came twice or out of order, and all that was accepted came: to the living all, to the killed all up to the last that came.
+    pub fn check(&self, living: &[&str]) -> String {
+        for ((reader, writer), numbers) in &self.received {
+            for pair in numbers.windows(2) {
+                assert!(pair[0] < pair[1], "{reader} received {} after {} of {writer}", pair[1], pair[0]);
+            }
+        }
+        let (mut whole, mut lost_with_reader) = (0, 0);
+        for ((reader, writer), accepted) in &self.accepted {
+            let received = self.received.get(&(reader.clone(), writer.clone()));
+            let received: BTreeSet<u64> = received.into_iter().flatten().copied().collect();
+            let last = received.last().copied().unwrap_or(0);
+            for number in accepted {
+                if received.contains(number) {
+                    whole += 1;
+                } else if !living.contains(&reader.as_str()) && *number > last {
+                    lost_with_reader += 1;
+                } else {
+                    let (before, after) =
+                        (received.range(..number).next_back(), received.range(number..).next());
+                    panic!(
+                        "{reader} never received {number} of {writer}, which was accepted; it received {before:?} and then {after:?}"
+                    );
+                }
+            }
+        }
+        assert!(whole > 0, "somebody received something");
+        format!(
+            "{whole} accepted messages received once and in order, {lost_with_reader} lost with their killed readers"
+        )
+    }
+}
