@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// A socket's path of its own for each test.
 fn socket(test: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("synod-{}-{test}.sock", std::process::id()))
+    std::env::temp_dir().join(format!("synod-{}-{test}.sock", synod_platform::process::pid()))
 }
 
 struct Node {
