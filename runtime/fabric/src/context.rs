@@ -25,6 +25,7 @@ use synod_wire::{Kind, Priority};
 
 use crate::attach::control::{Ask, LaneNumber};
 use crate::attach::payloads::Store;
+use crate::attach::shape::place;
 use crate::attach::{LaneNote, NoSlot};
 use crate::edge::{Edge, Fate};
 use crate::intake::Intake;
@@ -173,6 +174,8 @@ pub(crate) type RouteKey = (Arc<str>, crate::Subject, bool);
 
 pub(crate) struct Inner {
     me: Weak<Inner>,
+    /// A task takes idle lanes back.
+    tidying: Cell<bool>,
     pub shared: Arc<Shared>,
     pub station: Arc<Station>,
     pub queues: RefCell<BTreeMap<SubId, Rc<Queue>>>,
@@ -200,8 +203,9 @@ impl Inner {
     /// A context on the current executor, with its drain task started.
     pub fn start(shared: Arc<Shared>, station: Arc<Station>, intake: Intake) -> Rc<Self> {
         let store = Rc::new(RefCell::new(Store::new(shared.config.payload_bytes)));
-        let inner = Rc::new_cyclic(|me| Self {
+        let inner = Rc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
+            tidying: Cell::new(false),
             shared,
             station: station.clone(),
             queues: RefCell::default(),
@@ -238,7 +242,36 @@ impl Inner {
             let (shared, store) = (self.shared.clone(), self.store.clone());
             Rc::new(RefCell::new(OutLane::new(from, to, shared, store)))
         });
-        lane.clone()
+        let lane = lane.clone();
+        drop(outgoing);
+        if station.away().is_some() && !self.tidying.replace(true) {
+            task::spawn(take_back(self.me.clone())).detach();
+        }
+        lane
+    }
+
+    /// Takes lanes to other processes back over which nothing went since the last call; false if none is left.
+    fn take_back_idle(&self) -> bool {
+        let mut outgoing = self.outgoing.borrow_mut();
+        let idle: Vec<_> = outgoing
+            .iter()
+            .filter(|(_, lane)| lane.borrow_mut().is_idle())
+            .map(|(context, _)| *context)
+            .collect();
+        for context in &idle {
+            if let Some(lane) = outgoing.remove(context) {
+                reach!("attach.taken_back");
+                lane.borrow_mut().end();
+            }
+        }
+        let more = outgoing.values().any(|lane| lane.borrow().number().is_some());
+        drop(outgoing);
+        if !idle.is_empty() {
+            // Routes that know such a lane look anew, and make another.
+            self.edges.borrow_mut().retain(|_, edge| !idle.contains(&edge.to.station.id));
+            self.shared.look_anew();
+        }
+        more
     }
 
     /// A slot for a long payload, after a look at what receivers gave back if it must be.
@@ -388,6 +421,24 @@ impl Inner {
                         self.say(Ask::Close { lane, broke: None }, Vec::new());
                     }
                 }
+            }
+            LaneNote::Grow { lane, class, bytes, handles } => {
+                let taken = self.intake.borrow_mut().grow(lane, class, bytes, handles);
+                match taken {
+                    Ok(true) => self.say(Ask::Grown { lane, class: place(class) as u8 }, Vec::new()),
+                    Ok(false) => {}
+                    // The sender goes on with the ring it has.
+                    Err(why) => {
+                        reach!("attach.not_grown");
+                        event!("attach.not_grown", at = &*self.station.name, why = &why.to_string());
+                    }
+                }
+            }
+            LaneNote::Grown { lane, class } => {
+                if let Some(lane) = outgoing(lane) {
+                    lane.borrow_mut().grown(class);
+                }
+                self.station.tell_room();
             }
             LaneNote::Unmap { lane, region } => {
                 if let Some(incoming) = self.intake.borrow_mut().foreign(lane) {
@@ -693,6 +744,21 @@ impl Drop for Inner {
 /// Whether a refusal means that the receiver has ended.
 pub(crate) fn gone(entry: &Entry) -> Refusal {
     if entry.is_link { Refusal::Unreachable } else { Refusal::Gone }
+}
+
+/// How long nothing must go over a lane to another process before it is taken back; at most twice that.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Takes idle lanes back as long as there are any.
+async fn take_back(inner: Weak<Inner>) {
+    loop {
+        time::sleep(IDLE).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if !inner.take_back_idle() {
+            inner.tidying.set(false);
+            return;
+        }
+    }
 }
 
 /// The task that drains a context's lanes; it ends with the context.

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use crossbeam_utils::CachePadded;
 use synod_probe::{loss, reach};
-use synod_ring::{Cells, Hardware, Waiter};
+use synod_ring::{Cells, Hardware, Waiter, wish};
 use synod_wire::Priority;
 
 use crate::attach::shape::{RECEIVER_WORDS, SENDER_WORDS};
@@ -43,9 +43,9 @@ enum Wish {
     /// Inside one process; a line of its own, written rarely.
     Near(CachePadded<AtomicBool>),
     /// To a receiver in another process: in the lane's memory.
-    Mine(Cells),
+    Mine(wish::Wish),
     /// From a sender in another process.
-    Theirs { word: Cells, bell: Arc<dyn Waiter> },
+    Theirs { wished: wish::Wished, bell: Arc<dyn Waiter> },
 }
 
 impl fmt::Debug for Edge {
@@ -121,7 +121,7 @@ impl Edge {
         to: Arc<Entry>,
         shared: &Arc<Shared>,
         sender: Cells,
-        wish: Cells,
+        wish: wish::Wish,
     ) -> Self {
         let (receiver, wish) = (OnceLock::new(), Wish::Mine(wish));
         let shared = Arc::downgrade(shared);
@@ -135,10 +135,10 @@ impl Edge {
         shared: &Arc<Shared>,
         sender: Cells,
         receiver: Cells,
-        word: Cells,
+        wished: wish::Wished,
         bell: Arc<dyn Waiter>,
     ) -> Self {
-        let (receiver, wish) = (OnceLock::from(receiver), Wish::Theirs { word, bell });
+        let (receiver, wish) = (OnceLock::from(receiver), Wish::Theirs { wished, bell });
         let shared = Arc::downgrade(shared);
         Self { from, to, shared, sender, receiver, known_freed: Default::default(), wish }
     }
@@ -185,11 +185,13 @@ impl Edge {
     /// Sender: wants its station's `space` rung when the receiver frees a place. Look again after this.
     pub fn ask_for_room(&self) {
         match &self.wish {
-            Wish::Near(waiting) => waiting.store(true, SeqCst),
-            Wish::Mine(word) => word.store(0, 1, SeqCst),
+            Wish::Near(waiting) => {
+                waiting.store(true, SeqCst);
+                fence(SeqCst);
+            }
+            Wish::Mine(wish) => wish.say(),
             Wish::Theirs { .. } => {}
         }
-        fence(SeqCst);
     }
 
     /// Receiver: a message left the queue.
@@ -211,16 +213,16 @@ impl Edge {
     /// Wakes a sender that waits for room, or for the news that there never will be.
     #[inline]
     pub fn tell_sender(&self) {
-        fence(SeqCst);
         match &self.wish {
             Wish::Near(waiting) => {
+                fence(SeqCst);
                 if waiting.load(Relaxed) && waiting.swap(false, SeqCst) {
                     reach!("fabric.sender_woken");
                     self.from.tell_room();
                 }
             }
-            Wish::Theirs { word, bell } => {
-                if word.load(0, Relaxed) != 0 {
+            Wish::Theirs { wished, bell } => {
+                if wished.is_wanted() {
                     reach!("attach.sender_woken");
                     bell.wake();
                 }

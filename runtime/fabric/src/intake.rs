@@ -10,6 +10,7 @@ use synod_platform::memory::{self, Handle};
 use synod_probe::{event, loss, reach};
 use synod_ring::mailbox::control_len;
 use synod_ring::{Delivery, Flow, Hardware, LaneId, Mailbox, Port};
+use synod_wire::Class;
 
 use crate::attach::control::LaneNumber;
 use crate::attach::inbound::{Inbound, NotTaken};
@@ -58,8 +59,8 @@ impl Intake {
         handles: Vec<Handle>,
     ) -> Result<Vec<Handle>, NotTaken> {
         let (lane, answer) = Inbound::accept(number, shape, from, to, handles, &mut self.mailbox)?;
-        for ring in lane.rings {
-            self.rings.insert(ring, number);
+        for ring in &lane.rings {
+            self.rings.insert(*ring, number);
         }
         self.foreign.insert(number, lane);
         Ok(answer)
@@ -70,12 +71,26 @@ impl Intake {
         self.foreign.get_mut(&number)
     }
 
+    /// Takes a larger ring of such a lane in; false if there is no such lane.
+    pub fn grow(
+        &mut self,
+        number: LaneNumber,
+        class: Class,
+        bytes: u32,
+        handles: Vec<Handle>,
+    ) -> Result<bool, NotTaken> {
+        let Some(lane) = self.foreign.get_mut(&number) else { return Ok(false) };
+        let ring = lane.grow(class, bytes, handles, &mut self.mailbox)?;
+        self.rings.insert(ring, number);
+        Ok(true)
+    }
+
     /// Ends a lane from another process; false if there is none.
     pub fn cut_foreign(&mut self, number: LaneNumber) -> bool {
         let Some(lane) = self.foreign.remove(&number) else { return false };
-        for ring in lane.rings {
-            self.rings.remove(&ring);
-            self.mailbox.cut(ring);
+        for ring in &lane.rings {
+            self.rings.remove(ring);
+            self.mailbox.cut(*ring);
         }
         true
     }

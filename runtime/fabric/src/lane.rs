@@ -24,7 +24,7 @@ use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 use crate::attach::control::{LaneNumber, Means};
 use crate::attach::outbound::{NotPassed, Outbound};
 use crate::attach::payloads::{Name, Store};
-use crate::attach::shape::place;
+use crate::attach::shape::{GROWTH, place};
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
 use crate::registry::{Entry, Shared, Station, SubId};
@@ -147,7 +147,16 @@ struct OutRing {
     /// Somebody of this context waits for room.
     wanted: bool,
     inline_max: usize,
+    /// A larger ring, used once this one is empty; and how often this one was full.
+    next: Option<Producer>,
+    full: u32,
 }
+
+/// How often a ring to another process is found full before it grows.
+const PRESSURE: u32 = 32;
+
+/// The longest payload in a ring to another process: longer ones are passed by name.
+pub(crate) const INLINE_AWAY_MAX: usize = 4 << 10;
 
 /// Beside a ring inside one process: long payloads, and the grants, which the receiver reads where they are.
 struct Near {
@@ -170,6 +179,8 @@ pub(crate) struct OutLane {
     store: Rc<RefCell<Store>>,
     /// Answers that wait for a lane to another process, or for its grant.
     early: VecDeque<Early>,
+    /// Records sent, when it was last asked whether the lane is idle.
+    sent: u64,
 }
 
 /// The part of a lane to another process.
@@ -211,7 +222,7 @@ fn connect(to: &Station, class: Class, bytes: usize, from: &Station) -> Result<(
 impl OutLane {
     pub fn new(from: Arc<Station>, to: Arc<Station>, shared: Arc<Shared>, store: Rc<RefCell<Store>>) -> Self {
         let (rings, answers, early) = ([None, None], Vec::new(), VecDeque::new());
-        Self { from, to, shared, rings, answers, away: Away::No, store, early }
+        Self { from, to, shared, rings, answers, away: Away::No, store, early, sent: 0 }
     }
 
     /// The ring of a class, made now if this is its first use.
@@ -371,10 +382,83 @@ impl OutLane {
         if !ring.held.is_empty() {
             return Err(Refusal::LaneFull);
         }
-        if ring.near.is_none() && record.body.len() > ring.inline_max {
-            return self.send_long(record);
+        if ring.near.is_some() {
+            return ring.put(record, None);
         }
-        ring.put(record, None)
+        if ring.next.is_some() {
+            self.switch(record.priority.class())?;
+        }
+        let ring = self.ring(record.priority.class())?;
+        let sent = match record.body.len() > ring.inline_max {
+            true => self.send_long(record),
+            false => ring.put(record, None),
+        };
+        if sent == Err(Refusal::LaneFull) {
+            self.feel_pressure(record.priority.class());
+        }
+        sent
+    }
+
+    /// Goes over to the larger ring, once the receiver has taken everything from the present one.
+    #[cold]
+    fn switch(&mut self, class: Class) -> Result<(), Refusal> {
+        let Some(ring) = &mut self.rings[place(class)] else { return Ok(()) };
+        if !ring.producer.is_drained() {
+            return Err(Refusal::LaneFull);
+        }
+        if let Some(next) = ring.next.take() {
+            event!(
+                "fabric.lane_grown",
+                from = &*self.from.name,
+                to = &*self.to.name,
+                bytes = next.capacity()
+            );
+            *ring = OutRing::new(next, None);
+        }
+        Ok(())
+    }
+
+    /// A ring to another process was full: one that is so over and over grows.
+    #[cold]
+    fn feel_pressure(&mut self, class: Class) {
+        let (Away::Yes(outbound), Some(ring)) = (&mut self.away, &mut self.rings[place(class)]) else {
+            return;
+        };
+        ring.full += 1;
+        if ring.full < PRESSURE || ring.next.is_some() {
+            return;
+        }
+        ring.full = 0;
+        let bytes = ring.producer.capacity() as u32 * GROWTH;
+        if let Err(why) = outbound.grow(class, bytes) {
+            self.tell_refused(&why.to_string());
+        }
+    }
+
+    /// The other process has taken a larger ring in.
+    pub fn grown(&mut self, class: Class) {
+        let (Away::Yes(outbound), Some(ring)) = (&mut self.away, &mut self.rings[place(class)]) else {
+            return;
+        };
+        match outbound.grown(class) {
+            Ok(next) => ring.next = next,
+            Err(why) => self.tell_refused(&why.to_string()),
+        }
+    }
+
+    /// Whether nothing went over this lane since the last call, and nothing is under way on it.
+    pub fn is_idle(&mut self) -> bool {
+        let Away::Yes(outbound) = &mut self.away else { return false };
+        let sent = self.rings.iter().flatten().map(|ring| ring.producer.next_sequence()).sum();
+        let before = std::mem::replace(&mut self.sent, sent);
+        sent == before
+            && self.early.is_empty()
+            && self
+                .rings
+                .iter_mut()
+                .flatten()
+                .all(|ring| !ring.wanted && ring.next.is_none() && ring.producer.is_drained())
+            && outbound.is_quiet()
     }
 
     /// Passes a long payload to another process by name.
@@ -565,6 +649,9 @@ impl OutLane {
         // To another process: whoever waits is woken when the lane, or the grant, is there.
         let Some(ring) = &mut self.rings[place(class)] else { return true };
         ring.wanted = true;
+        if ring.next.is_some() {
+            return matches!(ring.producer.fall_asleep_until_empty(), Ok(true));
+        }
         !ring.held.is_empty() || ring.wake_for(len)
     }
 
@@ -619,8 +706,11 @@ fn means_of(grant: &Grant, lane: &Outbound) -> Result<Means, Refusal> {
 
 impl OutRing {
     fn new(producer: Producer, near: Option<Near>) -> Self {
-        let inline_max = (producer.capacity() / 8).min(producer.largest()) - Extension::LEN;
-        Self { producer, near, held: VecDeque::new(), wanted: false, inline_max }
+        let mut inline_max = (producer.capacity() / 8).min(producer.largest()) - Extension::LEN;
+        if near.is_none() {
+            inline_max = inline_max.min(INLINE_AWAY_MAX);
+        }
+        Self { producer, near, held: VecDeque::new(), wanted: false, inline_max, next: None, full: 0 }
     }
 
     #[inline]

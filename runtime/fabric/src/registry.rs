@@ -550,6 +550,11 @@ impl Shared {
         self.changes.send_replace(epoch);
     }
 
+    /// Routes are looked up anew, though nobody came or went.
+    pub fn look_anew(&self) {
+        self.advance(self.registry());
+    }
+
     /// Told of every change of who subscribes to what.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -14,7 +14,7 @@ use synod_wire::{Class, Kind, PAYLOAD_MAX, Priority};
 use crate::context::{Envelope, Inner, Queue, gone};
 use crate::edge::Edge;
 use crate::error::PublishError;
-use crate::lane::{Body, Grant, OutLane, Outgoing, Passage};
+use crate::lane::{Body, Grant, INLINE_AWAY_MAX, OutLane, Outgoing, Passage};
 use crate::message::{INLINE_MAX, Payload, Receipt, Refusal};
 use crate::registry::{ContextId, Entry};
 use crate::subject::Subject;
@@ -49,9 +49,6 @@ pub(crate) struct Target {
     passage: Arc<Passage>,
     way: Way,
 }
-
-/// Payloads of more bytes are written once for all receivers in other processes: no ring is so large as to take them itself.
-const LONG: usize = 4 << 10;
 
 enum Way {
     Here(Rc<Queue>),
@@ -206,7 +203,7 @@ impl Resolved {
                 if bytes.len() > INLINE_MAX && self.events.len() > usize::from(self.here.is_empty()) =>
             {
                 let long = |hop: &Hop| hop.lane.borrow().share(bytes);
-                let slot = (bytes.len() > LONG).then(|| self.hops.iter().find_map(long)).flatten();
+                let slot = (bytes.len() > INLINE_AWAY_MAX).then(|| self.hops.iter().find_map(long)).flatten();
                 shared = slot.unwrap_or_else(|| Payload::copy_from(bytes));
                 Sending { body: Body::Shared(&shared), ..sending }
             }

@@ -364,3 +364,31 @@ fn a_long_answer_comes_back_whole() {
         serving.abort();
     });
 }
+
+#[test]
+fn a_flood_makes_its_lane_larger_and_comes_in_order() {
+    testing::run(1, || async {
+        let node = node("flood").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news", 65_536).await.unwrap();
+        const COUNT: u32 = 60_000;
+        let publisher = ada.agent.publisher("news").unwrap();
+        let sending = async {
+            for n in 0..COUNT {
+                let sent = publisher.publish_wait(Priority::Normal, &n.to_le_bytes(), SOON).await.unwrap();
+                assert_eq!(sent.accepted_count(), 1);
+            }
+        };
+        let taking = async {
+            for n in 0..COUNT {
+                let message = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+                assert_eq!(**message.payload(), n.to_le_bytes());
+            }
+        };
+        futures_util::join!(sending, taking);
+        assert!(
+            synod_probe::reach::snapshot().iter().any(|(name, hits)| *name == "attach.grown" && *hits > 0),
+            "{COUNT} messages and the ring is as small as before"
+        );
+    });
+}

@@ -15,7 +15,7 @@ use synod_platform::{random, task, time};
 const SOCKET: &str = "/run/synod/attach.sock";
 
 /// Seeds of a run in CI; each is a world of its own.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 /// The names of the writers and readers.
 const WRITERS: [&str; 2] = ["w1", "w2"];
@@ -215,4 +215,37 @@ fn processes_and_their_node_die_and_come_back_and_nobody_else_is_harmed() {
     for seed in 1..=SEEDS {
         storm(seed);
     }
+}
+
+#[test]
+fn an_idle_lane_is_taken_back_and_made_again_when_there_is_something_to_send() {
+    let done = simulation::run(3, Duration::from_secs(600), || async {
+        let ledger = Shared::default();
+        let hub = ledger.clone();
+        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
+        let ended = Rc::new(RefCell::new(false));
+        let ends = ended.clone();
+        let both = Node::create("both", ip(2), move || {
+            let ends = ends.clone();
+            async move {
+                let ((_first, ada), (_second, ben)) = (come_in("ada").await, come_in("ben").await);
+                let mut news = ben.subscribe("news", 4).await.unwrap();
+                for round in 0..3 {
+                    let payload = "x".repeat(1 << (6 * round));
+                    let within = Duration::from_secs(1);
+                    let sent = ada.publish_wait("news", Priority::Low, payload, within).await;
+                    assert_eq!(sent.unwrap().accepted_count(), 1);
+                    assert!(news.recv().await.is_some());
+                    let marks = synod_probe::reach::snapshot();
+                    let back = marks.iter().find(|(name, _)| *name == "attach.taken_back");
+                    assert_eq!(back.map_or(0, |(_, hits)| *hits), round as u64);
+                    time::sleep(Duration::from_secs(40)).await;
+                }
+                *ends.borrow_mut() = true;
+            }
+        });
+        let exit = both.exited().await;
+        assert!(*ended.borrow(), "{exit:?}");
+    });
+    done.unwrap();
 }

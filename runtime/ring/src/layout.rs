@@ -21,9 +21,6 @@ pub(crate) const TAIL: usize = 0;
 pub(crate) const WAITING: usize = 128;
 /// Sender's region: 1 once the producer is gone. Receiver's region: 1 once the consumer is gone.
 pub(crate) const CLOSED: usize = 192;
-/// Sender's region: 1 while the sender waits for something else than space that the receiver gives, a credit say. Beside
-/// [`CLOSED`]: both are written rarely, and by the sender.
-pub(crate) const CREDIT_WAITING: usize = 200;
 /// Sender's region: the first byte of data.
 pub(crate) const DATA: usize = 256;
 

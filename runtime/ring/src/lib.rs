@@ -4,6 +4,7 @@
 //! - [`mailbox`]: one receiver over many rings, in classes of priority, fair inside a class.
 //! - [`doorbell`]: a sender wakes a receiver only if it sleeps, and a receiver a sender that waits for space.
 //! - [`pool`] and [`returns`]: long payloads, written once, passed by name, and given back.
+//! - [`wish`]: one side says that it waits for something that the other gives.
 //! - [`Cells`]: counters with one writer that the other side reads.
 //! - [`sync`]: the one door to shared memory, with its hardware, loom and journal arms.
 //!
@@ -22,6 +23,7 @@ pub mod returns;
 pub mod spsc;
 pub mod sync;
 mod violation;
+pub mod wish;
 
 pub use cells::Cells;
 pub use doorbell::Waiter;

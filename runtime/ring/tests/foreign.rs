@@ -345,23 +345,6 @@ fn a_foreign_sender_that_breaks_a_rule_is_cut_by_name_and_the_others_go_on() {
     }
 }
 
-#[test]
-fn a_receiver_asks_whether_a_credit_is_wanted() {
-    let mut rig = Rig::new(1, 4);
-    for lane in [Rig::foreign, Rig::local] {
-        let (id, mut producer) = lane(&mut rig, URGENT);
-        rig.drained(1);
-        assert!(!rig.mailbox.credit_wanted(id));
-        producer.want_credit(true);
-        assert!(rig.mailbox.credit_wanted(id));
-        producer.want_credit(false);
-        assert!(!rig.mailbox.credit_wanted(id));
-        producer.want_credit(true);
-        assert!(rig.mailbox.cut(id));
-        assert!(!rig.mailbox.credit_wanted(id), "no such lane any more");
-    }
-}
-
 /// A region as another process sees it.
 struct Mapped(Heap);
 

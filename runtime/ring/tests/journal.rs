@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use synod_ring::layout::{LINE, RECEIVER_LEN, footprint, sender_len};
 use synod_ring::mailbox::control_len;
 use synod_ring::sync::journal::{Journal, Journaled, Party};
+use synod_ring::wish::Wish;
 use synod_ring::{ClaimError, Class, Consumer, Delivery, Flow, LaneId, Mailbox, Producer, Waiter};
 
 const SENDER: Party = Party(0);
@@ -290,7 +291,6 @@ fn a_foreign_sender_that_dies_after_any_step_harms_no_other_and_its_records_arri
         let before = host.journal.taken(SENDER);
         host.journal.kill_after(SENDER, before + steps);
         for index in 0..10 {
-            victim.producer.want_credit(index % 2 == 0);
             // It may believe that its ring is full; nobody else is held up.
             send(&mut victim.producer, index);
             assert!(send(&mut other.producer, index) && send(&mut local, index));
@@ -381,15 +381,16 @@ fn a_lane_handed_over_after_any_step_of_its_sender_reads_as_a_prefix_of_its_reco
 fn who_sends_into_a_foreign_mailbox_stores_in_its_own_region_alone_and_so_does_the_mailbox() {
     let mut host = Host::new(Journal::new());
     let mut lane = host.foreign(SENDER);
+    let wishes = host.journal.region(LINE);
+    let wish = Wish::new(host.journal.handle(wishes, SENDER), 0).unwrap();
     for index in 0..40 {
-        lane.producer.want_credit(true);
+        wish.say();
         if !send(&mut lane.producer, index) {
             assert!(lane.producer.fall_asleep(60).unwrap());
             host.drain(count([(lane.id, &mut lane.received)]));
             assert!(send(&mut lane.producer, index));
-            assert!(host.mailbox.credit_wanted(lane.id));
         }
-        lane.producer.want_credit(false);
+        wish.drop_it();
     }
     host.drain(count([(lane.id, &mut lane.received)]));
     assert!(host.mailbox.fall_asleep());
@@ -398,7 +399,11 @@ fn who_sends_into_a_foreign_mailbox_stores_in_its_own_region_alone_and_so_does_t
     drop(producer);
     assert_eq!(host.drain(count([])), [id]);
     for step in host.journal.steps() {
-        let whose = if step.region == own { SENDER } else { RECEIVER };
-        assert_eq!(step.party, whose, "{step:?}: {own} is the sender's, {peer} and {} are not", host.control);
+        let whose = if [own, wishes].contains(&step.region) { SENDER } else { RECEIVER };
+        let host = host.control;
+        assert_eq!(
+            step.party, whose,
+            "{step:?}: {own} and {wishes} are the sender's, {peer} and {host} are not"
+        );
     }
 }

@@ -12,6 +12,7 @@ use synod_ring::layout::{LINE, RECEIVER_LEN};
 use synod_ring::mailbox::control_len;
 use synod_ring::spsc::{Waiters, channel};
 use synod_ring::sync::Loom;
+use synod_ring::wish::{Wish, Wished};
 use synod_ring::{Cells, ClaimError, Class, Consumer, Delivery, Flow, Mailbox, Producer, Waiter};
 
 /// Explores `model` and asserts that it took at least that many executions.
@@ -371,29 +372,29 @@ fn a_foreign_end_wakes_the_mailbox() {
 }
 
 /// A sender that waits for a credit while the receiver gives it is woken.
-fn a_producer_waiting_for_a_credit_is_woken() {
+fn a_sender_waiting_for_a_credit_is_woken() {
     let parking = Arc::new(Parking::default());
-    let (mut producer, consumer) = ring(256, Waiters::default());
+    let wishes = Loom::new(LINE, 0);
+    let (wish, wished) = (Wish::new(wishes.clone(), 0).unwrap(), Wished::new(wishes, 0).unwrap());
     let credits = Loom::new(LINE, 0);
     let (given, seen) = (Cells::own(credits.clone(), 0, 1).unwrap(), Cells::peer(credits, 0, 1).unwrap());
     let waiter = parking.clone();
     let receiver = thread::spawn(move || {
         for credit in 1..=2 {
             given.store(0, credit, Ordering::Release);
-            if consumer.credit_wanted() {
+            if wished.is_wanted() {
                 waiter.wake();
             }
         }
-        consumer
     });
     while seen.load(0, Ordering::Acquire) < 2 {
-        producer.want_credit(true);
+        wish.say();
         if seen.load(0, Ordering::Acquire) < 2 {
             parking.park();
         }
-        producer.want_credit(false);
+        wish.drop_it();
     }
-    drop(receiver.join().unwrap());
+    receiver.join().unwrap();
 }
 
 #[test]
@@ -456,7 +457,7 @@ fn a_lane_is_handed_over_whole_and_one_admitted_in_sleep_is_found() {
 
 #[test]
 fn a_wanted_credit_is_told_and_one_given_without_a_fence_is_found() {
-    explore(400, a_producer_waiting_for_a_credit_is_woken);
-    let failure = failure_with("ring.credit-without-fence", a_producer_waiting_for_a_credit_is_woken);
+    explore(400, a_sender_waiting_for_a_credit_is_woken);
+    let failure = failure_with("ring.credit-without-fence", a_sender_waiting_for_a_credit_is_woken);
     assert!(failure.contains("deadlock"), "{failure}");
 }

@@ -11,7 +11,7 @@ use synod_probe::reach;
 use super::control::{
     Ask, LaneNumber, Means, Member, NODE, Sub, Tell, VERSION, member_of, member_of_context,
 };
-use super::shape::Shape;
+use super::shape::{GROWTHS, Shape};
 use crate::registry::{ContextId, SubId};
 use crate::subject::{Pattern, Subject};
 
@@ -75,6 +75,8 @@ struct Lane {
     to: ContextId,
     shape: Shape,
     open: bool,
+    /// Larger rings so far, of both classes.
+    grown: usize,
 }
 
 /// A subscription that some do not know yet.
@@ -235,7 +237,7 @@ impl<H: Clone> Broker<H> {
                 let mine = |number: &&LaneNumber| member_of(**number) == member;
                 few("lanes", self.lanes.keys().filter(mine).count(), LANES_MAX)?;
                 if self.contexts.contains_key(&from) && self.contexts.contains_key(&to) {
-                    self.lanes.insert(lane, Lane { from, to, shape, open: false });
+                    self.lanes.insert(lane, Lane { from, to, shape, open: false, grown: 0 });
                     let offer = Tell::Offer { lane, from, to, shape };
                     self.pass(member_of_context(to), offer, handles.collect());
                 } else {
@@ -289,6 +291,20 @@ impl<H: Clone> Broker<H> {
                 its("a lane", member_of_context(known.to) == member)?;
                 let from = known.from;
                 self.tell(member_of_context(from), Tell::Mapped { lane, from, region });
+            }
+            Ask::Grow { lane, class, bytes } => {
+                let Some(known) = self.lanes.get_mut(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.from) == member)?;
+                few("larger rings", known.grown, 2 * GROWTHS)?;
+                known.grown += 1;
+                let to = known.to;
+                self.pass(member_of_context(to), Tell::Grow { lane, to, class, bytes }, handles.collect());
+            }
+            Ask::Grown { lane, class } => {
+                let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.to) == member)?;
+                let from = known.from;
+                self.tell(member_of_context(from), Tell::Grown { lane, from, class });
             }
             Ask::Unmap { lane, region } => {
                 let Some(known) = self.lanes.get(&lane) else { return Ok(()) };

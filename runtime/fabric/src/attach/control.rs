@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use synod_platform::local::FRAME_MAX;
+use synod_ring::layout::sender_len;
 
 use super::shape::Shape;
 use crate::registry::{ContextId, SubId, Takes};
@@ -105,6 +106,10 @@ pub(crate) enum Ask {
     Mapped { lane: LaneNumber, region: u16 },
     /// There is nothing any more in such a region.
     Unmap { lane: LaneNumber, region: u16 },
+    /// A larger ring of a class, 0 for the urgent one; with the sender's region.
+    Grow { lane: LaneNumber, class: u8, bytes: u32 },
+    /// The receiver has taken it in.
+    Grown { lane: LaneNumber, class: u8 },
     /// A requester gave up.
     Cancel { from: ContextId, to: ContextId, correlation: u64 },
     /// What was told up to that change is done.
@@ -151,6 +156,10 @@ pub(crate) enum Tell {
     Mapped { lane: LaneNumber, from: ContextId, region: u16 },
     /// There is nothing any more in such a region.
     Unmap { lane: LaneNumber, to: ContextId, region: u16 },
+    /// A larger ring of a lane that ends here; with the sender's region.
+    Grow { lane: LaneNumber, to: ContextId, class: u8, bytes: u32 },
+    /// It is taken in.
+    Grown { lane: LaneNumber, from: ContextId, class: u8 },
     /// A requester gave up.
     Cancel { from: ContextId, to: ContextId, correlation: u64 },
     /// The node takes nothing new.
@@ -175,12 +184,29 @@ pub(crate) enum Malformed {
     TooMany { field: &'static str, len: usize, max: usize },
     #[error(transparent)]
     Subject(#[from] crate::subject::SubjectError),
+    #[error("memory of {bytes} bytes in slots of {slot} is impossible")]
+    Slots { bytes: u32, slot: u32 },
+    #[error("a ring of {bytes} bytes for class {class} is impossible")]
+    Ring { class: u8, bytes: u32 },
     #[error("a frame of {0} bytes is longer than any may be")]
     TooLong(usize),
 }
 
 fn bounded(field: &'static str, len: usize, max: usize) -> Result<(), Malformed> {
     if len > max { Err(Malformed::TooMany { field, len, max }) } else { Ok(()) }
+}
+
+/// The largest region of slots: one of the largest payload.
+const REGION_MAX: u32 = 64 << 20;
+
+fn region_is_good(bytes: u32, slot: u32) -> Result<(), Malformed> {
+    bounded("bytes of memory", bytes as usize, REGION_MAX as usize)?;
+    if slot == 0 || !bytes.is_multiple_of(slot) { Err(Malformed::Slots { bytes, slot }) } else { Ok(()) }
+}
+
+fn ring_is_good(class: u8, bytes: u32) -> Result<(), Malformed> {
+    let good = class < 2 && Shape { ring: bytes, edges: 2 }.is_good();
+    if good { Ok(()) } else { Err(Malformed::Ring { class, bytes }) }
 }
 
 impl Means {
@@ -220,6 +246,9 @@ impl Ask {
             Self::Context { name, .. } | Self::Agent { name, .. } => drop(Subject::new(name)?),
             Self::Subscribe { sub, .. } => sub.check()?,
             Self::Grant { means, .. } => means.check()?,
+            Self::Region { bytes, slot, .. } => region_is_good(*bytes, *slot)?,
+            Self::Grow { class, bytes, .. } => ring_is_good(*class, *bytes)?,
+            Self::Grown { class, .. } => ring_is_good(*class, 1 << 10)?,
             _ => {}
         }
         Ok(ask)
@@ -231,6 +260,7 @@ impl Ask {
             Self::Context { .. } => vec![Wanted::Region(crate::intake::CONTROL_LEN)],
             Self::Open { shape, .. } => vec![Wanted::Region(shape.sender_len()), Wanted::Bell],
             Self::Region { bytes, .. } => vec![Wanted::Region(*bytes as usize)],
+            Self::Grow { bytes, .. } => vec![Wanted::Region(sender_len(*bytes as usize))],
             // The length is the offer's: the node knows it by the lane.
             Self::Ready { .. } => vec![Wanted::Region(0), Wanted::Bell],
             _ => Vec::new(),
@@ -253,6 +283,9 @@ impl Tell {
             Self::Subscribed { sub, .. } => sub.check()?,
             Self::Grant { means, .. } => means.check()?,
             Self::Context { name, .. } => drop(Subject::new(name)?),
+            Self::Region { bytes, slot, .. } => region_is_good(*bytes, *slot)?,
+            Self::Grow { class, bytes, .. } => ring_is_good(*class, *bytes)?,
+            Self::Grown { class, .. } => ring_is_good(*class, 1 << 10)?,
             _ => {}
         }
         Ok(tell)

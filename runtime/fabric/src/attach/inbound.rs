@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use synod_platform::memory::{self, Bell, Handle};
 use synod_platform::task;
 use synod_probe::{event, reach};
+use synod_ring::layout::sender_len;
 use synod_ring::mailbox::ConnectError;
 use synod_ring::pool::View;
 use synod_ring::returns::Returns;
@@ -15,7 +16,7 @@ use synod_wire::{Class, Compact, Descriptor};
 use super::control::{LaneNumber, Means};
 use super::outbound::{NoLane, exactly};
 use super::payloads::{GiveBack, Lent, Name};
-use super::shape::{Cell, HOLDS, Shape, place};
+use super::shape::{GROWTHS, HOLDS, Shape, place};
 use crate::edge::Edge;
 use crate::lane::{Grant, Incoming as Record, Passage, Violation};
 use crate::message::Payload;
@@ -47,8 +48,10 @@ impl From<LayoutError> for NotTaken {
 pub(crate) struct Inbound {
     pub number: LaneNumber,
     pub from: Arc<Station>,
-    /// Its rings in the mailbox, by class.
-    pub rings: [LaneId; 2],
+    /// Its rings in the mailbox.
+    pub rings: Vec<LaneId>,
+    /// How often each has grown, by class.
+    grown: [usize; 2],
     shape: Shape,
     own: Hardware,
     peer: Hardware,
@@ -80,12 +83,13 @@ impl Inbound {
         let [sender, bell] = exactly(handles)?;
         let peer = Hardware::new(memory::open(sender, shape.sender_len())?);
         let ringer: Arc<dyn Waiter> = Arc::new(memory::ringer(bell)?);
-        let memory = memory::shared(shape.receiver_len()).map_err(NoLane::from)?;
-        let bell = Bell::new()?;
+        let mut memory = memory::shared(shape.receiver_len()).map_err(NoLane::from)?;
+        let mut bell = Bell::new()?;
         let answer = vec![memory.handle()?, bell.handle()?];
+        (memory.close(), bell.close());
         let own = Hardware::new(memory);
         let mut admit = |class| -> Result<LaneId, NotTaken> {
-            let (own, peer) = (shape.receiver_ring(&own, class)?, shape.sender_ring(&peer, class)?);
+            let (own, peer) = (shape.receiver_ring(&own, class, 0)?, shape.sender_ring(&peer, class)?);
             let rank = Rank(place(class) as u8);
             Ok(mailbox.admit_foreign(rank, own, peer, Some(ringer.clone()))?)
         };
@@ -97,14 +101,18 @@ impl Inbound {
                 return Err(error);
             }
         };
-        let wish = shape.wish(Cell::Peer(&peer))?;
+        let wished = shape.wished(&peer)?;
         reach!("attach.accepted");
         event!("attach.accepted", from = &*from.name, to = &*to.name);
         let watch = task::spawn(watch(bell, to.clone()));
         let returns = Mutex::new(Returns::new(own.clone(), shape.returns(), HOLDS)?);
-        let back = Arc::new(GiveBack { returns, wish, bell: ringer });
-        let (rings, regions, known, edges) = ([urgent, bulk], BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Ok((Self { number, from, rings, shape, own, peer, back, regions, known, edges, watch }, answer))
+        let back = Arc::new(GiveBack { returns, wished, bell: ringer });
+        let (rings, grown) = (vec![urgent, bulk], [0; 2]);
+        let (regions, known, edges) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Ok((
+            Self { number, from, rings, grown, shape, own, peer, back, regions, known, edges, watch },
+            answer,
+        ))
     }
 
     /// An index has a meaning from now on. Receivers among it that have ended are left out: what is for them is lost as
@@ -165,13 +173,35 @@ impl Inbound {
             shared,
             peer,
             own,
-            self.back.wish.clone(),
+            self.back.wished.clone(),
             self.back.bell.clone(),
         );
         let edge = Arc::new(edge);
         shared.hold(&edge);
         self.edges.insert(place, (sub, edge.clone()));
         Ok(Some(edge))
+    }
+
+    /// Takes a larger ring of a class in, which the sender uses once the present one is empty.
+    pub fn grow(
+        &mut self,
+        class: Class,
+        bytes: u32,
+        handles: Vec<Handle>,
+        mailbox: &mut Mailbox,
+    ) -> Result<LaneId, NotTaken> {
+        let [handle] = exactly(handles)?;
+        let grown = &mut self.grown[place(class)];
+        if *grown == GROWTHS {
+            return Err(NoLane::Grown.into());
+        }
+        let peer = Hardware::new(memory::open(handle, sender_len(bytes as usize))?);
+        let own = self.shape.receiver_ring(&self.own, class, *grown + 1)?;
+        let ring =
+            mailbox.admit_foreign(Rank(place(class) as u8), own, peer, Some(self.back.bell.clone()))?;
+        *grown += 1;
+        self.rings.push(ring);
+        Ok(ring)
     }
 
     /// Maps memory for long payloads that the sender has.

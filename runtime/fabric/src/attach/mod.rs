@@ -29,6 +29,7 @@ pub use payloads::NoSlot;
 use control::{LaneNumber, Means};
 use shape::Shape;
 use synod_platform::memory::Handle;
+use synod_wire::Class;
 
 use crate::registry::ContextId;
 
@@ -50,4 +51,8 @@ pub(crate) enum LaneNote {
     Mapped { lane: LaneNumber, region: u16 },
     /// There is nothing any more in a region of one that ends here.
     Unmap { lane: LaneNumber, region: u16 },
+    /// A larger ring of one that ends here; with the sender's region.
+    Grow { lane: LaneNumber, class: Class, bytes: u32, handles: Vec<Handle> },
+    /// The other process has taken a larger ring in.
+    Grown { lane: LaneNumber, class: Class },
 }

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use synod_platform::memory::{self, Bell, Handle, MemoryError};
 use synod_platform::task;
 use synod_probe::{event, reach};
+use synod_ring::layout::sender_len;
 use synod_ring::pool::Slice;
 use synod_ring::returns::Returned;
+use synod_ring::wish::Wish;
 use synod_ring::{Cells, Hardware, LayoutError, Producer, RegionError, Waiter};
 use synod_wire::Class;
 
 use super::control::{Ask, LaneNumber, Means};
 use super::payloads::{Name, Offered, Store};
-use super::shape::{Cell, HOLDS, Shape};
+use super::shape::{GROWTHS, HOLDS, Shape, place};
 use super::uplink::Uplink;
 use crate::edge::Edge;
 use crate::intake::CONTROL_LEN;
@@ -33,6 +35,8 @@ pub(crate) enum NoLane {
     Memory(#[from] MemoryError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error("its rings have grown as often as they can")]
+    Grown,
     #[error("the node passed {found} handles where {wanted} belong")]
     Handles { found: usize, wanted: usize },
 }
@@ -60,15 +64,25 @@ struct Index {
     known: bool,
 }
 
+/// The receiver's side of a lane, as the sender sees it.
+struct Peer {
+    region: Hardware,
+    page: Hardware,
+    bell: Arc<dyn Waiter>,
+}
+
 /// The sending end.
 pub(crate) struct Outbound {
     pub number: LaneNumber,
     shape: Shape,
     uplink: Arc<Uplink>,
     region: Hardware,
-    wish: Cells,
-    /// The receiver's region, once it is there.
-    peer: Option<Hardware>,
+    wish: Wish,
+    /// What the receiver answered with, once it has.
+    peer: Option<Peer>,
+    /// Larger rings that the receiver does not know yet, and how often each has grown, by class.
+    growing: [Option<Hardware>; 2],
+    grown: [usize; 2],
     edges: BTreeMap<SubId, (u16, Arc<Edge>)>,
     given: BTreeMap<Arc<Means>, Index>,
     by_index: Vec<Arc<Means>>,
@@ -97,11 +111,12 @@ impl Outbound {
         to: &Station,
         uplink: &Arc<Uplink>,
     ) -> Result<Self, NoLane> {
-        let memory = memory::shared(shape.sender_len())?;
-        let bell = Bell::new()?;
+        let mut memory = memory::shared(shape.sender_len())?;
+        let mut bell = Bell::new()?;
         let handles = vec![memory.handle()?, bell.handle()?];
+        (memory.close(), bell.close());
         let region = Hardware::new(memory);
-        let wish = shape.wish(Cell::Own(&region))?;
+        let wish = shape.wish(&region)?;
         event!("attach.open", from = &*from.name, to = &*to.name, bytes = shape.ring);
         uplink.say(Ask::Open { lane: number, from: from.id, to: to.id, shape }, handles);
         let watch = task::spawn(watch(bell, wish.clone(), from.clone()));
@@ -113,6 +128,8 @@ impl Outbound {
             region,
             wish,
             peer: None,
+            growing: [None, None],
+            grown: [0; 2],
             edges: BTreeMap::new(),
             given: BTreeMap::new(),
             by_index: Vec::new(),
@@ -125,7 +142,7 @@ impl Outbound {
     }
 
     /// Where the counters of a receiver lie, with its place; nothing if the lane counts for as many as it can.
-    pub fn place(&self) -> Option<(u16, Cells, Cells)> {
+    pub fn place(&self) -> Option<(u16, Cells, Wish)> {
         let place = u16::try_from(self.edges.len()).ok().filter(|place| *place < self.shape.edges)?;
         let (at, words) = self.shape.sender_edge(place);
         let cells = Cells::own(self.region.clone(), at, words).ok()?;
@@ -135,7 +152,7 @@ impl Outbound {
     /// An edge counts in that place from now on.
     pub fn hold(&mut self, place: u16, edge: Arc<Edge>) {
         if let Some(peer) = &self.peer {
-            edge.meet(receiver_cells(self.shape, peer, place));
+            edge.meet(receiver_cells(self.shape, &peer.region, place));
         }
         self.edges.insert(edge.to.id, (place, edge));
     }
@@ -153,7 +170,7 @@ impl Outbound {
         let bell: Arc<dyn Waiter> = Arc::new(memory::ringer(bell)?);
         let ring = |class| {
             let (own, peer) =
-                (self.shape.sender_ring(&self.region, class)?, self.shape.receiver_ring(&peer, class)?);
+                (self.shape.sender_ring(&self.region, class)?, self.shape.receiver_ring(&peer, class, 0)?);
             Producer::into_mailbox(own, peer, page.clone(), bell.clone())
         };
         let rings = [ring(Class::Urgent)?, ring(Class::Bulk)?];
@@ -161,9 +178,46 @@ impl Outbound {
             edge.meet(receiver_cells(self.shape, &peer, *place));
         }
         self.returned = Some(Returned::new(peer.clone(), self.shape.returns(), HOLDS)?);
-        self.peer = Some(peer);
+        self.peer = Some(Peer { region: peer, page, bell });
         reach!("attach.opened");
         Ok(rings)
+    }
+
+    /// Asks for a larger ring of a class, of `bytes`; false if it has grown as often as it can, or is growing.
+    pub fn grow(&mut self, class: Class, bytes: u32) -> Result<bool, NoLane> {
+        let at = place(class);
+        if self.peer.is_none() || self.growing[at].is_some() || self.grown[at] == GROWTHS {
+            return Ok(false);
+        }
+        let mut memory = memory::shared(sender_len(bytes as usize))?;
+        let handle = memory.handle()?;
+        memory.close();
+        self.growing[at] = Some(Hardware::new(memory));
+        let class = at as u8;
+        self.uplink.say(Ask::Grow { lane: self.number, class, bytes }, vec![handle]);
+        Ok(true)
+    }
+
+    /// The receiver has taken the larger ring in.
+    pub fn grown(&mut self, class: Class) -> Result<Option<Producer>, NoLane> {
+        let at = place(class);
+        let (Some(own), Some(peer)) = (self.growing[at].take(), &self.peer) else { return Ok(None) };
+        self.grown[at] += 1;
+        reach!("attach.grown");
+        let theirs = self.shape.receiver_ring(&peer.region, class, self.grown[at])?;
+        Ok(Some(Producer::into_mailbox(own, theirs, peer.page.clone(), peer.bell.clone())?))
+    }
+
+    /// Whether nothing is asked of the receiver, and it holds nothing.
+    pub fn is_quiet(&mut self) -> bool {
+        let settled =
+            self.given.values().all(|index| index.known) && self.regions.values().all(|mapped| *mapped);
+        settled
+            && self.peer.is_some()
+            && self.growing.iter().all(Option::is_none)
+            && self.collect().is_ok()
+            && self.out == 0
+            && self.edges.values().all(|(_, edge)| edge.counts().waiting() == 0)
     }
 
     /// The index under which a record says that; asked for if it is new.
@@ -259,8 +313,7 @@ impl Outbound {
 
     /// Wants its bell rung when the receiver gives something back. Look again after this.
     pub fn want_back(&self) {
-        self.wish.store(0, 1, std::sync::atomic::Ordering::SeqCst);
-        self.wish.fence();
+        self.wish.say();
     }
 
     /// The place in which the receiver counts for a subscription.
@@ -275,10 +328,10 @@ fn receiver_cells(shape: Shape, peer: &Hardware, place: u16) -> Cells {
 }
 
 /// The receiver rang: a ring or a queue has room. Whoever waits looks again, and says again if it still wants.
-async fn watch(bell: Bell, wish: Cells, from: Arc<Station>) {
+async fn watch(bell: Bell, wish: Wish, from: Arc<Station>) {
     loop {
         bell.rung().await;
-        wish.store(0, 0, std::sync::atomic::Ordering::Relaxed);
+        wish.drop_it();
         if let Some(here) = from.at_home() {
             here.space.notify_waiters();
             here.doorbell.wake();

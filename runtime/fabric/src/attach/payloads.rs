@@ -5,15 +5,14 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::fence;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use synod_platform::memory::{self, Handle, MemoryError};
 use synod_probe::reach;
 use synod_ring::pool::{Loan, Pool, Slice, View};
 use synod_ring::returns::Returns;
-use synod_ring::{Cells, RegionError, Waiter};
+use synod_ring::wish::Wished;
+use synod_ring::{RegionError, Waiter};
 
 /// Bytes of the smallest slot; each size is four times the one before.
 const SLOT_MIN: usize = 4 << 10;
@@ -98,8 +97,9 @@ impl Store {
             reach!("attach.payloads_full");
             return Err(NoSlot::Full { max: self.max });
         }
-        let region = memory::shared(bytes)?;
+        let mut region = memory::shared(bytes)?;
         let handle = region.handle()?;
+        region.close();
         let pool = Arc::new(Pool::new(region, slot_len));
         self.bytes += bytes;
         let loan = pool.take(len);
@@ -159,15 +159,14 @@ fn slot_len(len: usize) -> usize {
 /// Where a receiver gives slots of one lane back.
 pub(crate) struct GiveBack {
     pub returns: Mutex<Returns>,
-    pub wish: Cells,
+    pub wished: Wished,
     pub bell: Arc<dyn Waiter>,
 }
 
 impl GiveBack {
     fn give(&self, name: u64) {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner).give(name);
-        fence(SeqCst);
-        if self.wish.load(0, Relaxed) != 0 {
+        if self.wished.is_wanted() {
             self.bell.wake();
         }
     }

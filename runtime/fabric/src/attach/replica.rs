@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Release;
 
 use synod_platform::memory::Handle;
 use synod_probe::reach;
+use synod_wire::Class;
 
 use super::LaneNote;
 use super::control::{Ask, Tell, Want};
@@ -58,6 +59,12 @@ pub(crate) fn apply(shared: &Arc<Shared>, uplink: &Arc<Uplink>, tell: Tell, hand
             note(shared, to, LaneNote::Region { lane, region, bytes, slot, handles });
         }
         Tell::Mapped { lane, from, region } => note(shared, from, LaneNote::Mapped { lane, region }),
+        Tell::Grow { lane, to, class, bytes } => {
+            note(shared, to, LaneNote::Grow { lane, class: class_of(class), bytes, handles });
+        }
+        Tell::Grown { lane, from, class } => {
+            note(shared, from, LaneNote::Grown { lane, class: class_of(class) });
+        }
         Tell::Unmap { lane, to, region } => note(shared, to, LaneNote::Unmap { lane, region }),
         Tell::Cancel { from, to, correlation } => {
             let station = shared.registry().stations.get(&to).cloned();
@@ -75,6 +82,11 @@ fn note(shared: &Shared, context: ContextId, note: LaneNote) {
     if let Some(here) = station.as_ref().and_then(|station| station.at_home()) {
         here.tell(Note::Lane(note));
     }
+}
+
+/// The class of a ring as a frame names it.
+fn class_of(class: u8) -> Class {
+    if class == 0 { Class::Urgent } else { Class::Bulk }
 }
 
 fn wanted(wants: &[Want]) -> BTreeMap<Pattern, crate::registry::Takes> {

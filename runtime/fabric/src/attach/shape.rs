@@ -1,13 +1,14 @@
 //! Where things lie in a lane between processes: two regions, one of each side, with both rings and every pair's counters.
 //!
 //! The sender's: a line for its wish for room, a line of counters for each receiver of this lane, the urgent ring, the bulk ring. The
-//! receiver's: the control words of both rings, the slots it gives back, then two lines of counters for each receiver. Each word has one
+//! receiver's: the control words of both rings and of larger ones to come, the slots it gives back, then two lines of counters for each receiver. Each word has one
 //! writer.
 
 use serde::{Deserialize, Serialize};
 use synod_ring::layout::{RECEIVER_LEN, sender_len};
 use synod_ring::returns::returns_len;
-use synod_ring::{Cells, Hardware, LayoutError};
+use synod_ring::wish::{Wish, Wished};
+use synod_ring::{Hardware, LayoutError};
 use synod_wire::Class;
 
 /// Words of counters that the sender writes for one receiver: a cache line.
@@ -22,8 +23,15 @@ pub(crate) const HOLDS: usize = 504;
 /// Bytes of the sender's first words.
 const HEAD: usize = 128;
 
-/// Where the receiver's counters begin: behind both rings' control words, and what it gives back.
-const EDGES: usize = 2 * RECEIVER_LEN + returns_len(HOLDS);
+/// How often each ring of a lane can be replaced by a larger one, and by how much.
+pub(crate) const GROWTHS: usize = 3;
+pub(crate) const GROWTH: u32 = 4;
+
+/// Where the receiver gives slots back: behind the control words of both rings, as they are and as they may grow.
+const RETURNS: usize = 2 * (1 + GROWTHS) * RECEIVER_LEN;
+
+/// Where the receiver's counters begin.
+const EDGES: usize = RETURNS + returns_len(HOLDS);
 
 const _: () = assert!(EDGES.is_multiple_of(128), "the receiver's counters share lines");
 
@@ -66,9 +74,14 @@ impl Shape {
         region.slice(HEAD + self.edges_len() + place(class) * len, len)
     }
 
-    /// The receiver's part of it.
-    pub fn receiver_ring(self, region: &Hardware, class: Class) -> Result<Hardware, LayoutError> {
-        region.slice(place(class) * RECEIVER_LEN, RECEIVER_LEN)
+    /// The receiver's part of it, as it has grown so often.
+    pub fn receiver_ring(
+        self,
+        region: &Hardware,
+        class: Class,
+        growth: usize,
+    ) -> Result<Hardware, LayoutError> {
+        region.slice((2 * growth + place(class)) * RECEIVER_LEN, RECEIVER_LEN)
     }
 
     /// Where the sender's counters for a receiver begin, and how many there are.
@@ -83,23 +96,18 @@ impl Shape {
 
     /// Where the receiver gives slots back.
     pub fn returns(self) -> usize {
-        2 * RECEIVER_LEN
+        RETURNS
     }
 
-    /// The word in which the sender says that it waits for a place at some receiver: written rarely.
-    pub fn wish(self, region: Cell) -> Result<Cells, LayoutError> {
-        match region {
-            Cell::Own(region) => Cells::own(region.clone(), 0, 1),
-            Cell::Peer(region) => Cells::peer(region.clone(), 0, 1),
-        }
+    /// The word in which the sender says that it waits for a place at some receiver, or for a slot.
+    pub fn wish(self, region: &Hardware) -> Result<Wish, LayoutError> {
+        Wish::new(region.clone(), 0)
     }
-}
 
-/// Whose region counters lie in, seen from here.
-#[derive(Clone, Copy)]
-pub(crate) enum Cell<'a> {
-    Own(&'a Hardware),
-    Peer(&'a Hardware),
+    /// The same, for the receiver.
+    pub fn wished(self, region: &Hardware) -> Result<Wished, LayoutError> {
+        Wished::new(region.clone(), 0)
+    }
 }
 
 /// Of the two rings of a lane, which.
@@ -113,6 +121,7 @@ pub(crate) fn place(class: Class) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use synod_ring::Cells;
 
     #[test]
     fn no_two_parts_of_a_lane_share_a_byte_and_all_lie_inside() {
@@ -122,7 +131,7 @@ mod tests {
         let receiver = Hardware::heap(shape.receiver_len()).unwrap();
         for class in [Class::Urgent, Class::Bulk] {
             assert!(shape.sender_ring(&sender, class).is_ok());
-            assert!(shape.receiver_ring(&receiver, class).is_ok());
+            assert!((0..=GROWTHS).all(|growth| shape.receiver_ring(&receiver, class, growth).is_ok()));
         }
         let (at, words) = shape.sender_edge(239);
         assert!(Cells::own(sender, at, words).is_ok());

@@ -444,11 +444,6 @@ impl<M: Memory> Mailbox<M> {
         }
     }
 
-    /// Whether a lane's sender waits for a credit, asked after one was given: ring it if it does.
-    pub fn credit_wanted(&mut self, id: LaneId) -> bool {
-        self.lane(id).is_some_and(|lane| lane.consumer.credit_wanted())
-    }
-
     fn lane(&mut self, id: LaneId) -> Option<&mut Lane<M>> {
         let rank = self.ranks.get_mut(usize::from(id.class.0))?;
         let lane = rank.lanes.get_mut(usize::from(id.place))?.as_mut()?;

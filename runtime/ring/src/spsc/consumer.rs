@@ -6,8 +6,7 @@
 use super::{ForeignRecord, bell};
 use crate::doorbell::{Bell, Waiter};
 use crate::layout::{
-    self, CLOSED, CREDIT_WAITING, DATA, HEAD, HEADER, LINE, LayoutError, PADDING, SLEEPING, TAIL, Tag,
-    WAITING,
+    self, CLOSED, DATA, HEAD, HEADER, LINE, LayoutError, PADDING, SLEEPING, TAIL, Tag, WAITING,
 };
 use crate::sync::{Bytes, Hardware, Memory};
 use crate::violation::Violation;
@@ -327,15 +326,6 @@ impl<M: Memory> Consumer<M> {
     pub(crate) fn is_closed(&self) -> bool {
         // SAFETY: the control words were checked at the start.
         unsafe { self.peer.load(CLOSED, Acquire) != 0 }
-    }
-
-    /// Whether the producer waits for a credit, asked after one was given: ring it if it does.
-    pub fn credit_wanted(&self) -> bool {
-        if !plant!("ring.credit-without-fence") {
-            self.own.fence();
-        }
-        // SAFETY: the control words were checked at the start.
-        unsafe { self.peer.load(CREDIT_WAITING, Relaxed) != 0 }
     }
 
     /// Whether something is there to be read (or to be called a violation).

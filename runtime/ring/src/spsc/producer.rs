@@ -2,9 +2,7 @@
 
 use super::bell;
 use crate::doorbell::{Bell, Waiter};
-use crate::layout::{
-    self, CLOSED, CREDIT_WAITING, DATA, HEAD, HEADER, LINE, LayoutError, SLEEPING, TAIL, Tag, WAITING,
-};
+use crate::layout::{self, CLOSED, DATA, HEAD, HEADER, LINE, LayoutError, SLEEPING, TAIL, Tag, WAITING};
 use crate::mailbox;
 use crate::sync::{BytesMut, Hardware, Memory};
 use crate::violation::Violation;
@@ -73,7 +71,7 @@ impl<M: Memory> Producer<M> {
     pub fn over(own: M, peer: M, waiter: Option<Arc<dyn Waiter>>) -> Result<Self, LayoutError> {
         let capacity = layout::capacity(own.len(), peer.len())?;
         layout::writable(&own)?;
-        for word in [TAIL, WAITING, CLOSED, CREDIT_WAITING] {
+        for word in [TAIL, WAITING, CLOSED] {
             // SAFETY: `capacity` checked that the control words lie inside the region, and it can be written.
             unsafe { own.store(word, 0, Relaxed) };
         }
@@ -266,14 +264,25 @@ impl<M: Memory> Producer<M> {
         }
     }
 
-    /// Says that this side waits, or waits no longer, for something else than space that the receiver gives: a credit, say.
-    /// After it was said, look for the credit once more: a receiver that gave it before rings nobody.
-    pub fn want_credit(&mut self, wanted: bool) {
+    /// The same, until the consumer has freed everything that was published. False: it has, or is gone.
+    pub fn fall_asleep_until_empty(&mut self) -> Result<bool, ClaimError> {
+        self.publish();
+        self.waiting = true;
         // SAFETY: the control words were checked at the start.
-        unsafe { self.own.store(CREDIT_WAITING, u64::from(wanted), Relaxed) };
-        if wanted {
-            self.own.fence();
+        unsafe { self.own.store(WAITING, 1, Relaxed) };
+        self.own.fence();
+        match self.find_space(self.tail, self.capacity) {
+            Err(ClaimError::Full) => Ok(true),
+            other => {
+                self.wake_up();
+                other.map(|()| false)
+            }
         }
+    }
+
+    /// Whether the consumer has freed everything that was published.
+    pub fn is_drained(&mut self) -> bool {
+        self.find_space(self.published, self.capacity).is_ok()
     }
 
     /// Says that this side no longer sleeps; a claim that succeeds says so too.
