@@ -433,3 +433,237 @@ fn matches(sub: &Sub, subject: &str) -> bool {
     let Ok(subject) = Subject::new(subject) else { return false };
     sub.wants.iter().any(|want| Pattern::new(&want.pattern).is_ok_and(|pattern| pattern.matches(&subject)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attach::control::Want;
+    use crate::registry::Takes;
+    use proptest::prelude::*;
+
+    type Node = Broker<u8>;
+
+    const ADA: Member = 1;
+    const BEN: Member = 2;
+
+    fn context(member: Member) -> ContextId {
+        u64::from(member) << 16 | 1
+    }
+
+    fn id(member: Member, number: u64) -> u64 {
+        u64::from(member) << 32 | number
+    }
+
+    fn sub(member: Member, number: u64, pattern: &str) -> Sub {
+        let takes = Takes { events: true, requests: false };
+        Sub {
+            id: id(member, number),
+            context: context(member),
+            owner: format!("agent-{member}"),
+            capacity: 4,
+            link: false,
+            wants: vec![Want { pattern: pattern.into(), takes }],
+        }
+    }
+
+    const SHAPE: Shape = Shape { ring: 1 << 14, edges: 2 };
+
+    fn open(from: Member, to: Member) -> Ask {
+        Ask::Open { lane: id(from, 1), from: context(from), to: context(to), shape: SHAPE }
+    }
+
+    /// A node with two processes, each with a context and an agent, and everything told.
+    fn two() -> Node {
+        let mut node = Broker::new("node".into());
+        for member in [ADA, BEN] {
+            node.join(member);
+            let name = format!("main-{member}");
+            node.ask(member, Ask::Context { id: context(member), name }, vec![7], 0).unwrap();
+            let name = format!("agent-{member}");
+            node.ask(member, Ask::Agent { ask: 1, name, context: context(member) }, vec![], 0).unwrap();
+        }
+        node.take();
+        node
+    }
+
+    fn told(node: &mut Node, to: Member) -> Vec<Tell> {
+        node.take().into_iter().filter(|out| out.to == to).map(|out| out.tell).collect()
+    }
+
+    #[test]
+    fn who_joins_is_told_everything_there_is_before_anything_new() {
+        let mut node = two();
+        let news = sub(ADA, 1, "news");
+        node.ask(ADA, Ask::Subscribe { ask: 2, sub: news.clone() }, vec![], 0).unwrap();
+        node.take();
+        node.join(3);
+        let told = told(&mut node, 3);
+        assert!(matches!(told.first(), Some(Tell::Welcome { .. })) && told.last() == Some(&Tell::Settled));
+        for member in [ADA, BEN] {
+            let (id, name) = (context(member), format!("main-{member}"));
+            assert!(told.contains(&Tell::Context { id, name }));
+        }
+        assert!(told.contains(&Tell::Subscribed { change: 1, sub: news }));
+    }
+
+    #[test]
+    fn a_subscriber_is_answered_when_the_last_of_the_others_knows_or_is_cut_off() {
+        for cut_off in [false, true] {
+            let mut node = two();
+            node.ask(ADA, Ask::Subscribe { ask: 2, sub: sub(ADA, 1, "news") }, vec![], 5).unwrap();
+            assert!(told(&mut node, ADA).is_empty(), "nobody knows yet");
+            node.ask(BEN, Ask::Applied { change: 1 }, vec![], 6).unwrap();
+            assert!(told(&mut node, ADA).is_empty(), "the node's own process does not");
+            assert!(node.behind(5).is_empty());
+            assert_eq!(node.behind(6), [NODE]);
+            if cut_off {
+                node.leave(NODE);
+            } else {
+                node.ask(NODE, Ask::Applied { change: 1 }, vec![], 7).unwrap();
+            }
+            assert_eq!(told(&mut node, ADA), [Tell::Done { ask: 2 }]);
+            assert!(node.behind(u64::MAX).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_lane_is_brought_from_one_end_to_the_other_and_may_say_what_its_sender_may() {
+        let mut node = two();
+        node.ask(BEN, Ask::Subscribe { ask: 2, sub: sub(BEN, 1, "news.*") }, vec![], 0).unwrap();
+        node.take();
+        node.ask(ADA, open(ADA, BEN), vec![1, 2], 0).unwrap();
+        let (lane, from, to) = (id(ADA, 1), context(ADA), context(BEN));
+        let offer = Out { to: BEN, tell: Tell::Offer { lane, from, to, shape: SHAPE }, handles: vec![1, 2] };
+        assert_eq!(node.take(), [offer]);
+        node.ask(BEN, Ask::Ready { lane }, vec![3, 4], 0).unwrap();
+        let opened = Out { to: ADA, tell: Tell::Opened { lane, from }, handles: vec![3, 4, 7] };
+        assert_eq!(node.take(), [opened], "with the page of the receiver's mailbox");
+        let means = |source: &str, subject: &str, target| {
+            let (source, subject) = (source.into(), subject.into());
+            Means::Deliver { source, subject, to: vec![(target, 0)] }
+        };
+        let grant = |means| Ask::Grant { lane, index: 0, means };
+        let good = means("agent-1", "news.eu", id(BEN, 1));
+        node.ask(ADA, grant(good.clone()), vec![], 0).unwrap();
+        assert_eq!(told(&mut node, BEN), [Tell::Grant { lane, to, index: 0, means: good }]);
+        node.ask(BEN, Ask::Known { lane, index: 0 }, vec![], 0).unwrap();
+        assert_eq!(told(&mut node, ADA), [Tell::Granted { lane, from, index: 0 }]);
+        let refused = [
+            (means("agent-2", "news.eu", id(BEN, 1)), Breach::Source("agent-2".into())),
+            (means("agent-1", "orders", id(BEN, 1)), Breach::Subject { subject: "orders".into() }),
+            (Means::Answer { from: id(BEN, 1) }, Breach::NotIts("a subscription")),
+        ];
+        for (means, breach) in refused {
+            assert_eq!(node.ask(ADA, grant(means), vec![], 0), Err(breach));
+        }
+        // One that has just ended was told to have, so this is no breach, and leads to nothing.
+        node.ask(ADA, grant(means("agent-1", "news.eu", id(BEN, 9))), vec![], 0).unwrap();
+        assert_eq!(node.take(), []);
+    }
+
+    #[test]
+    fn nobody_speaks_for_another() {
+        let mut node = two();
+        node.ask(ADA, open(ADA, BEN), vec![1, 2], 0).unwrap();
+        let lane = id(ADA, 1);
+        let forged = [
+            Ask::Context { id: context(BEN) + 1, name: "x".into() },
+            Ask::ContextGone { id: context(BEN) },
+            Ask::Agent { ask: 1, name: "x".into(), context: context(BEN) },
+            Ask::Subscribe { ask: 1, sub: sub(BEN, 5, "x") },
+            Ask::Unsubscribe { sub: id(BEN, 1) },
+            open(BEN, ADA),
+            Ask::Ready { lane },
+            Ask::Decline { lane, why: "x".into() },
+            Ask::Known { lane, index: 0 },
+            Ask::Mapped { lane, region: 0 },
+            Ask::Grown { lane, class: 0 },
+            Ask::Cancel { from: context(BEN), to: context(ADA), correlation: 1 },
+        ];
+        for ask in forged {
+            let answer = node.ask(ADA, ask.clone(), vec![7], 0);
+            assert!(matches!(answer, Err(Breach::NotIts(_))), "{ask:?}: {answer:?}");
+        }
+        assert_eq!(node.ask(3, Ask::Applied { change: 0 }, vec![], 0), Err(Breach::Stranger));
+        assert_eq!(
+            node.ask(ADA, open(ADA, BEN), vec![1, 2], 0),
+            Err(Breach::Twice { what: "a lane", number: lane })
+        );
+        assert_eq!(node.ask(ADA, Ask::Applied { change: 9 }, vec![], 0), Err(Breach::Future(9)));
+    }
+
+    #[test]
+    fn what_a_process_had_goes_with_it_and_nobody_waits_for_it() {
+        let mut node = two();
+        node.ask(ADA, Ask::Subscribe { ask: 2, sub: sub(ADA, 1, "news") }, vec![], 0).unwrap();
+        node.ask(NODE, Ask::Applied { change: 1 }, vec![], 0).unwrap();
+        node.ask(ADA, open(ADA, BEN), vec![1, 2], 0).unwrap();
+        node.take();
+        assert_eq!(node.leave(BEN), ["agent-2"]);
+        let told = told(&mut node, ADA);
+        assert_eq!(told, [Tell::ContextGone { id: context(BEN) }, Tell::Done { ask: 2 }]);
+        node.ask(BEN, Ask::Ready { lane: id(ADA, 1) }, vec![], 0).unwrap_err();
+        assert_eq!(node.leave(BEN), Vec::<String>::new());
+    }
+
+    fn any_ask() -> impl Strategy<Value = Ask> {
+        let member = 0u32..4;
+        let number = (0u32..4, 0u64..3).prop_map(|(member, number)| id(member, number));
+        let at = (0u32..4, 0u64..2).prop_map(|(member, number)| u64::from(member) << 16 | number);
+        prop_oneof![
+            at.clone().prop_map(|id| Ask::Context { id, name: "c".into() }),
+            at.clone().prop_map(|id| Ask::ContextGone { id }),
+            (at.clone(), "[ab]").prop_map(|(context, name)| Ask::Agent { ask: 1, name, context }),
+            (member, 0u64..3, "[ab]").prop_map(|(member, number, pattern)| Ask::Subscribe {
+                ask: 1,
+                sub: sub(member, number, &pattern)
+            }),
+            number.clone().prop_map(|sub| Ask::Unsubscribe { sub }),
+            (number.clone(), at.clone(), at.clone()).prop_map(|(lane, from, to)| Ask::Open {
+                lane,
+                from,
+                to,
+                shape: SHAPE
+            }),
+            number.clone().prop_map(|lane| Ask::Ready { lane }),
+            number.clone().prop_map(|lane| Ask::Close { lane, broke: None }),
+            (number.clone(), number.clone()).prop_map(|(lane, target)| Ask::Grant {
+                lane,
+                index: 0,
+                means: Means::Deliver { source: "a".into(), subject: "b".into(), to: vec![(target, 0)] }
+            }),
+            (number.clone(), 0u16..3).prop_map(|(lane, index)| Ask::Known { lane, index }),
+            (number, 0u8..2).prop_map(|(lane, class)| Ask::Grow { lane, class, bytes: 1 << 16 }),
+            (at.clone(), at).prop_map(|(from, to)| Ask::Cancel { from, to, correlation: 1 }),
+            (0u64..8).prop_map(|change| Ask::Applied { change }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_nobody_is_told_of_a_lane_that_has_no_end_there(
+            asks in prop::collection::vec((0u32..4, any_ask(), any::<bool>()), 0..120),
+        ) {
+            let mut node: Node = Broker::new("node".into());
+            (1..3).for_each(|member| node.join(member));
+            for (member, ask, cut) in asks {
+                let broke = node.ask(member, ask, vec![1, 2], 0).is_err();
+                for Out { to, tell, .. } in node.take() {
+                    prop_assert!(node.has(to), "{to} does not take part, and was told {tell:?}");
+                    let at = match tell {
+                        Tell::Offer { to, .. } | Tell::Grant { to, .. } | Tell::Grow { to, .. } => Some(to),
+                        Tell::Opened { from, .. } | Tell::Granted { from, .. } => Some(from),
+                        Tell::Closed { at, .. } => Some(at),
+                        Tell::Cancel { to, .. } => Some(to),
+                        _ => None,
+                    };
+                    prop_assert!(at.is_none_or(|at| member_of_context(at) == to));
+                }
+                if broke && cut && member != NODE {
+                    node.leave(member);
+                    node.take();
+                }
+            }
+        }
+    }
+}
