@@ -1,5 +1,7 @@
-//! Subjects and patterns: what is taken reads back as written, and matching agrees with its definition.
+//! Subjects and patterns, and what processes and their node say to each other: what is taken reads back as written, and matching agrees with its
+//! definition.
 
+use synod_fabric::attach::foreign;
 use synod_fabric::subject::{LENGTH_MAX, TOKENS_MAX};
 use synod_fabric::{Pattern, Subject};
 
@@ -30,5 +32,14 @@ fn means(wanted: &[&str], given: &[&str]) -> bool {
         ([">"], [_, ..]) => true,
         ([want, wanted @ ..], [give, given @ ..]) => (*want == "*" || want == give) && means(wanted, given),
         _ => false,
+    }
+}
+
+/// A frame between a process and its node, read as either side would.
+pub fn attach(bytes: &[u8]) {
+    for read in [foreign::ask, foreign::tell] {
+        if let Some(frame) = read(bytes) {
+            assert_eq!(read(&frame).as_deref(), Some(&frame[..]), "what was read is written in one way");
+        }
     }
 }

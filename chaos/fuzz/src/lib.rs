@@ -49,4 +49,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "frames", run: platform::frames },
     Target { name: "runners", run: testbed::runners },
     Target { name: "append", run: platform::append },
+    Target { name: "attach", run: fabric::attach },
 ];
