@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use synod_platform::topology::{Party, Topology, Waits};
+use synod_platform::topology::{Party, Talk, Topology, Waits};
 use synod_platform::{machine, testing};
 
 #[test]
@@ -67,6 +67,24 @@ mod real {
         assert_eq!(shared.len(), 1);
         assert_eq!((shared[0].size, &shared[0].processors[..]), (Some(8 << 20), &[0, 1, 2, 3][..]));
         assert_eq!(found.cores.len(), 2);
+    }
+
+    #[test]
+    fn contexts_that_talk_stay_behind_one_cache_of_a_described_machine() {
+        let machine = Topology::synthetic("NUMANode:2 L3Cache:2 Core:4 PU:2").unwrap();
+        let party = |n: usize| Party { name: n.to_string(), load: 100, waits: Waits::Awake, pin: None };
+        let parties: Vec<Party> = (0..8).map(party).collect();
+        // Two rings of four: each fits behind one cache on cores of its own.
+        let talks: Vec<Talk> =
+            (0..8).map(|n| Talk { between: (n, n / 4 * 4 + (n + 1) % 4), weight: 100 - n as u32 }).collect();
+        let seats = machine.place(&parties, &talks, 100).unwrap();
+        let core = |n: usize| seats[n].processor.unwrap() / 2;
+        let cores: BTreeSet<_> = (0..8).map(core).collect();
+        assert_eq!(cores.len(), 8, "nobody shares a core: {seats:?}");
+        for n in 0..8 {
+            assert_eq!(core(n) / 4, core(n / 4 * 4) / 4, "one cache: {seats:?}");
+        }
+        assert_ne!(seats[0].numa_node, seats[4].numa_node, "strangers do not crowd one node");
     }
 
     #[test]

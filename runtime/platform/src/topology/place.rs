@@ -511,8 +511,8 @@ mod tests {
                 prop_assert_eq!(seat.numa_node, Some(machine.numa_nodes[hall.slots[at].numa_node].number));
                 hall.sit(who, at);
             }
-            for who in 0..parties.len() {
-                prop_assert!(parties[who].pin.is_some() || !hall.moved(who), "{} would sit nearer, or at all", who);
+            for (who, party) in parties.iter().enumerate() {
+                prop_assert!(party.pin.is_some() || !hall.moved(who), "{} would sit nearer, or at all", who);
             }
         }
     }
