@@ -12,13 +12,15 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::mpsc as channel;
+use std::sync::{Arc, mpsc as channel};
 use std::time::Duration;
 
 use synod_platform::{task, time};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::{ClientError, Message, Options, Payload, Priority, Receipt, ReplyError, Subscription as Source};
+use crate::{
+    ClientError, Loan, Message, Options, Payload, Priority, Receipt, ReplyError, Subscription as Source,
+};
 
 type Doing = Pin<Box<dyn Future<Output = ()>>>;
 type Job = Box<dyn FnOnce(crate::Client) -> Doing + Send>;
@@ -51,7 +53,7 @@ impl Options {
         told.recv().unwrap_or(Err(ClientError::Ended))?;
         // It ends with the last handle to its jobs.
         drop(thread);
-        Ok(Client { jobs })
+        Ok(Client { jobs, priority: None, patience: None })
     }
 }
 
@@ -59,6 +61,8 @@ impl Options {
 #[derive(Clone)]
 pub struct Client {
     jobs: mpsc::UnboundedSender<Job>,
+    priority: Option<Priority>,
+    patience: Option<Duration>,
 }
 
 impl fmt::Debug for Client {
@@ -75,7 +79,14 @@ impl Client {
         F: AsyncFnOnce(crate::Client) -> Result<T, ClientError> + Send + 'static,
     {
         let (tell, told) = channel::sync_channel(1);
-        let job: Job = Box::new(move |client| {
+        let (priority, patience) = (self.priority, self.patience);
+        let job: Job = Box::new(move |mut client| {
+            if let Some(priority) = priority {
+                client = client.with_priority(priority);
+            }
+            if let Some(patience) = patience {
+                client = client.with_patience(patience);
+            }
             Box::pin(async move {
                 // Who called waits for exactly this.
                 let _ = tell.send(work(client).await);
@@ -83,6 +94,16 @@ impl Client {
         });
         self.jobs.send(job).map_err(|_| ClientError::Ended)?;
         told.recv().unwrap_or(Err(ClientError::Ended))
+    }
+
+    /// The same agent, sending with another priority.
+    pub fn with_priority(&self, priority: Priority) -> Self {
+        Self { priority: Some(priority), ..self.clone() }
+    }
+
+    /// The same agent, waiting so long for room, for answers and for a lost node.
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self.clone() }
     }
 
     /// Receives what is published to subjects that match.
@@ -107,18 +128,45 @@ impl Client {
         F: AsyncFnOnce(crate::Client) -> Result<Source, ClientError> + Send + 'static,
     {
         let (wants, wanted) = mpsc::unbounded_channel();
+        let closed = Arc::new(Notify::new());
+        let closing = closed.clone();
         self.call(async move |client| {
             let source = open(client).await?;
-            task::spawn(hand_over(source, wanted)).detach();
+            let handing = async move {
+                tokio::select! { biased;
+                    () = closing.notified() => {}
+                    () = hand_over(source, wanted) => {}
+                }
+            };
+            task::spawn(handing).detach();
             Ok(())
         })?;
-        Ok(Subscription { wants, _client: self.clone() })
+        Ok(Subscription { wants, closed, _client: self.clone() })
     }
 
     /// Sends to everybody who subscribes, and waits until each has room.
     pub fn publish(&self, subject: &str, payload: impl Into<Payload>) -> Result<Receipt, ClientError> {
         let (subject, payload) = (subject.to_owned(), payload.into());
         self.call(async move |client: crate::Client| client.publish(&subject, payload).await)
+    }
+
+    /// Sends what is of use for `lifetime` alone: who has not received it by then never does. As long as nobody took it, it is tried
+    /// again; once somebody did, whoever had no room is told by the receipt and is not waited for.
+    pub fn publish_expiring(
+        &self,
+        subject: &str,
+        payload: impl Into<Payload>,
+        lifetime: Duration,
+    ) -> Result<Receipt, ClientError> {
+        let (subject, payload) = (subject.to_owned(), payload.into());
+        self.call(async move |client: crate::Client| {
+            client.publish_expiring(&subject, payload, lifetime).await
+        })
+    }
+
+    /// Memory for a long payload that other processes can read in place: fill it, then send it as any payload.
+    pub fn loan(&self, len: usize) -> Result<Loan, ClientError> {
+        self.call(async move |client: crate::Client| client.loan(len))
     }
 
     /// Sends to everybody who subscribes, without waiting for room: the receipt tells who took it.
@@ -128,10 +176,10 @@ impl Client {
     }
 
     /// Asks one of those who serve `subject`, and waits for what it answers.
-    pub fn request(&self, subject: &str, payload: impl Into<Payload>) -> Result<Payload, ClientError> {
+    pub fn request(&self, subject: &str, payload: impl Into<Payload>) -> Result<Received, ClientError> {
         let (subject, payload) = (subject.to_owned(), payload.into());
         self.call(async move |client: crate::Client| {
-            Ok(client.request(&subject, payload).await?.payload().clone())
+            Ok(Received::new(client.request(&subject, payload).await?))
         })
     }
 
@@ -156,24 +204,28 @@ impl Client {
 /// Somebody waits for a message.
 struct Want {
     within: Option<Duration>,
-    tell: channel::SyncSender<Option<Received>>,
+    tell: channel::SyncSender<Result<Option<Received>, ClientError>>,
 }
 
 /// Hands messages over as they are wanted, until nobody can want one.
 async fn hand_over(mut source: Source, mut wanted: mpsc::UnboundedReceiver<Want>) {
     while let Some(Want { within, tell }) = wanted.recv().await {
         let message = match within {
-            None => source.recv().await,
-            Some(within) => time::timeout(within, source.recv()).await.ok().flatten(),
+            None => source.recv().await.map(Some),
+            Some(within) => match time::timeout(within, source.recv()).await {
+                Ok(message) => message.map(Some),
+                Err(_) => Some(None),
+            },
         };
         // Who wanted it waits for exactly this.
-        let _ = tell.send(message.map(Received::new));
+        let _ = tell.send(message.map(|message| message.map(Received::new)).ok_or(ClientError::Ended));
     }
 }
 
-/// The receiving end. Dropping it ends the subscription.
+/// The receiving end, for one thread at a time: others wait their turn. Dropping it ends the subscription.
 pub struct Subscription {
     wants: mpsc::UnboundedSender<Want>,
+    closed: Arc<Notify>,
     _client: Client,
 }
 
@@ -186,18 +238,25 @@ impl fmt::Debug for Subscription {
 impl Subscription {
     /// Waits for the next message; `None` when nothing will come any more.
     pub fn recv(&self) -> Option<Received> {
-        self.next(None)
+        self.next(None).ok().flatten()
     }
 
     /// The same, for so long at most.
     pub fn recv_within(&self, within: Duration) -> Option<Received> {
-        self.next(Some(within))
+        self.next(Some(within)).ok().flatten()
     }
 
-    fn next(&self, within: Option<Duration>) -> Option<Received> {
+    /// Waits for the next message, so long at most if that is said: `None` when that time is over, an error when nothing will come
+    /// any more.
+    pub fn next(&self, within: Option<Duration>) -> Result<Option<Received>, ClientError> {
         let (tell, told) = channel::sync_channel(1);
-        self.wants.send(Want { within, tell }).ok()?;
-        told.recv().ok().flatten()
+        self.wants.send(Want { within, tell }).map_err(|_| ClientError::Ended)?;
+        told.recv().unwrap_or(Err(ClientError::Ended))
+    }
+
+    /// Ends the subscription, also for whoever waits for a message at this moment.
+    pub fn close(&self) {
+        self.closed.notify_one();
     }
 }
 

@@ -2,15 +2,20 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use synod_fabric::attach::{Attachment, DetachReason};
 use synod_fabric::{
-    Agent, Context, Message, Payload, Priority, Publisher, Receipt, RequestOptions, Subscription,
+    Agent, Context, Loan, Message, Payload, Priority, PublishError, Publisher, Receipt, RequestOptions,
+    Subscription,
 };
 use synod_platform::time;
 
 use crate::ClientError;
 use crate::options::Defaults;
+
+/// How long a message with an end that nobody took rests before it is tried again.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// An agent of this process in its node's fabric. Cheap to clone; stays on its thread. The process is attached as long as any client of it
 /// lives.
@@ -66,6 +71,11 @@ impl Client {
         Self { defaults: Defaults { priority, ..self.defaults }, ..self.clone() }
     }
 
+    /// The same agent, waiting so long for room, for answers and for a lost node.
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        Self { defaults: Defaults { patience, ..self.defaults }, ..self.clone() }
+    }
+
     /// Receives what is published to subjects that match. Every publish that starts after this returned reaches it, wherever it starts.
     pub async fn subscribe(&self, pattern: &str) -> Result<Subscription, ClientError> {
         Ok(self.agent.subscribe(pattern, self.defaults.capacity).await?)
@@ -89,6 +99,30 @@ impl Client {
         Ok(self.agent.publish_wait(subject, self.defaults.priority, payload, within).await?)
     }
 
+    /// Sends what is of use for `lifetime` alone: who has not received it by then never does. As long as nobody took it, it is tried
+    /// again; once somebody did, whoever had no room is told by the receipt and is not waited for.
+    pub async fn publish_expiring(
+        &self,
+        subject: &str,
+        payload: impl Into<Payload>,
+        lifetime: Duration,
+    ) -> Result<Receipt, ClientError> {
+        let until = time::now() + lifetime;
+        self.found(until).await?;
+        let (publisher, payload) = (self.publisher(subject)?, payload.into());
+        loop {
+            match publisher.publish_by(self.defaults.priority, &payload, Some(until)) {
+                Err(PublishError::WouldBlock(_)) if time::now() < until => time::sleep(RETRY).await,
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    /// Memory for a long payload that other processes can read in place: fill it, then send it as any payload.
+    pub fn loan(&self, len: usize) -> Result<Loan, ClientError> {
+        Ok(self.agent.loan(len)?)
+    }
+
     /// Sends to everybody who subscribes; answers at once. The receipt tells who took it and who has no room. The first message on a
     /// subject is refused until its way to other processes is open.
     pub fn try_publish(&self, subject: &str, payload: impl Into<Payload>) -> Result<Receipt, ClientError> {
@@ -100,7 +134,7 @@ impl Client {
 
     /// A way to one subject with its route cached: what to keep where much is sent.
     pub fn publisher(&self, subject: &str) -> Result<Publisher, ClientError> {
-        Ok(self.agent.publisher(subject).map_err(synod_fabric::PublishError::from)?)
+        Ok(self.agent.publisher(subject).map_err(PublishError::from)?)
     }
 
     /// Asks one of those who serve `subject`, and waits for the answer as long as patience lasts. Dropping the future cancels the request.

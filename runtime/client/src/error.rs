@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use synod_fabric::attach::DetachReason;
+use synod_fabric::attach::{DetachReason, NoSlot};
 use synod_fabric::{AttachError, PublishError, RequestError};
 use synod_platform::local::LocalError;
 use synod_platform::task::StartError;
@@ -35,6 +35,9 @@ pub enum ClientError {
     /// A request has no answer.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// There is no memory for a long payload.
+    #[error(transparent)]
+    Loan(#[from] NoSlot),
     /// Answers wait for their lanes still, and are lost if the process ends now.
     #[error("answers still wait for room at those who asked: they are lost")]
     Unsent,

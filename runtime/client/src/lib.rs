@@ -46,9 +46,9 @@ mod options;
 pub use client::Client;
 pub use error::ClientError;
 pub use options::Options;
-pub use synod_fabric::attach::DetachReason;
+pub use synod_fabric::attach::{DetachReason, NoSlot};
 pub use synod_fabric::{
-    AttachError, Message, Payload, Priority, PublishError, Receipt, Refusal, ReplyError, RequestError,
+    AttachError, Loan, Message, Payload, Priority, PublishError, Receipt, Refusal, ReplyError, RequestError,
     RequestOptions, Subscription,
 };
 

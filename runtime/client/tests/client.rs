@@ -119,7 +119,7 @@ fn threads_without_futures_publish_ask_and_answer_over_a_blocking_client() {
         drop(sums.recv().unwrap());
         ben.detach().unwrap();
     });
-    assert_eq!(&*ada.request("sum", "123").unwrap(), b"6");
+    assert_eq!(&*ada.request("sum", "123").unwrap().payload, b"6");
     let dropped = ada.request("sum", "123").unwrap_err();
     assert!(matches!(dropped, ClientError::Request(RequestError::Abandoned(_))), "{dropped:?}");
     assert!(ada.is_attached().unwrap());
@@ -131,4 +131,44 @@ fn threads_without_futures_publish_ask_and_answer_over_a_blocking_client() {
     while ada.is_attached().unwrap() {}
     let gone = ada.wait_attached(Duration::from_millis(1));
     assert!(!gone.unwrap());
+}
+
+#[cfg(not(madsim))]
+#[test]
+fn a_blocking_client_says_how_each_message_goes_and_wakes_whoever_waits_on_what_it_closes() {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let _node = task::Context::start("node", None, move || async move {
+        let node = node("terms").await;
+        tell.send(()).unwrap();
+        let _ = ended.await;
+        drop(node);
+    });
+    told.recv().unwrap();
+    let options = || Options::new().socket(socket("terms")).capacity(1);
+    let (ada, ben) = (options().attach_blocking("ada").unwrap(), options().attach_blocking("ben").unwrap());
+    let news = std::sync::Arc::new(ada.subscribe("news").unwrap());
+    assert!(news.next(Some(Duration::ZERO)).unwrap().is_none(), "nothing yet");
+
+    let urgent = ben.with_priority(Priority::High).with_patience(Duration::from_millis(1));
+    assert_eq!(urgent.publish_expiring("news", "1", SOON).unwrap().accepted_count(), 1);
+    let full = urgent.publish("news", "2").unwrap_err();
+    assert!(matches!(full, ClientError::Publish(_)), "{full}");
+    let full = urgent.publish_expiring("news", "2", Duration::from_millis(3)).unwrap_err();
+    assert!(matches!(full, ClientError::Publish(_)), "{full}");
+    assert_eq!(news.recv().unwrap().priority, Priority::High);
+
+    let mut loan = ben.loan(1 << 20).unwrap();
+    loan.fill(7);
+    assert_eq!(ben.publish("news", loan).unwrap().accepted_count(), 1);
+    assert_eq!(*news.recv().unwrap().payload, *vec![7; 1 << 20]);
+
+    let waiting = {
+        let news = news.clone();
+        task::Context::start("waiting", None, move || async move { news.next(None).map(|_| ()) }).unwrap()
+    };
+    news.close();
+    let woken = task::block_on(waiting.join()).unwrap();
+    assert!(matches!(woken, Err(ClientError::Ended)), "{woken:?}");
+    drop(end);
 }
