@@ -236,6 +236,11 @@ impl Inner {
 
     /// The lane to a context, which exists from now on.
     pub fn lane_to(&self, station: &Arc<Station>) -> Rc<RefCell<OutLane>> {
+        let stale = |lane: &Rc<RefCell<OutLane>>| lane.borrow().is_stale();
+        if !station.is_gone() && self.outgoing.borrow().get(&station.id).is_some_and(stale) {
+            // It was taken away and has come again.
+            self.part_from(station.id);
+        }
         let mut outgoing = self.outgoing.borrow_mut();
         let lane = outgoing.entry(station.id).or_insert_with(|| {
             let (from, to) = (self.station.clone(), station.clone());
@@ -492,7 +497,7 @@ impl Inner {
     /// Nothing more goes to a context, and nobody here waits for it.
     fn part_from(&self, context: ContextId) {
         let lane = self.outgoing.borrow_mut().remove(&context);
-        if let Some(lane) = lane.filter(|lane| lane.borrow().number().is_some()) {
+        if let Some(lane) = lane.filter(|lane| lane.borrow().leads_away()) {
             lane.borrow_mut().end();
             self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
         }

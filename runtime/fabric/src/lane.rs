@@ -288,7 +288,17 @@ impl OutLane {
         }
     }
 
-    /// The number of the lane, if it leads to another process.
+    /// Whether it leads to a context that was taken away.
+    pub fn is_stale(&self) -> bool {
+        self.to.is_gone()
+    }
+
+    /// Whether it leads to another process.
+    pub fn leads_away(&self) -> bool {
+        self.to.away().is_some()
+    }
+
+    /// The number of the lane, if it leads to another process and has not ended.
     pub fn number(&self) -> Option<LaneNumber> {
         match &self.away {
             Away::Yes(outbound) => Some(outbound.number),

@@ -68,6 +68,8 @@ pub(crate) struct Station {
     pub id: ContextId,
     pub name: Arc<str>,
     home: Home,
+    /// It was taken away. One of another process may come again, as another of the same number.
+    gone: AtomicBool,
 }
 
 /// Where a context lives.
@@ -125,7 +127,7 @@ impl Station {
             notes: Mutex::new(Vec::new()),
             has_notes: AtomicBool::new(false),
         };
-        Self { id, name: name.into(), home: Home::Here(here) }
+        Self { id, name: name.into(), home: Home::Here(here), gone: AtomicBool::new(false) }
     }
 
     /// What there is of it in this process; nothing if it lives in another.
@@ -149,6 +151,11 @@ impl Station {
             Home::Here(_) => None,
             Home::Away(uplink) => Some(uplink),
         }
+    }
+
+    /// Whether it was taken away: nothing reaches it any more.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Acquire)
     }
 
     /// Wakes whoever in it waits for room.
@@ -336,7 +343,8 @@ impl Shared {
 
     /// A context of another process.
     pub fn add_away(&self, id: ContextId, name: &str, uplink: Arc<Uplink>) {
-        let station = Station { id, name: name.into(), home: Home::Away(uplink) };
+        let station =
+            Station { id, name: name.into(), home: Home::Away(uplink), gone: AtomicBool::new(false) };
         self.registry().stations.insert(id, Arc::new(station));
     }
 
@@ -348,6 +356,7 @@ impl Shared {
     fn take_station(&self, id: ContextId, note: fn(ContextId) -> Note) {
         let mut registry = self.registry();
         let Some(station) = registry.stations.remove(&id) else { return };
+        station.gone.store(true, Release);
         let others: Vec<_> = registry.stations.values().cloned().collect();
         drop(registry);
         match station.away() {

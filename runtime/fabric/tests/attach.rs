@@ -232,6 +232,30 @@ fn a_process_finds_its_node_again_after_a_restart_with_all_it_had() {
 }
 
 #[test]
+fn an_answer_that_came_too_late_for_a_lost_node_does_not_bar_the_way_once_it_is_back() {
+    testing::run(1, || async {
+        let first = node("late").await;
+        let (ada, ben) = (process(&first, "ada").await, process(&first, "ben").await);
+        let mut sums = ben.agent.serve("sum", 4).await.unwrap();
+        let asker = ada.agent.clone();
+        let asking =
+            task::spawn(async move { asker.request("sum", Priority::Normal, "1", SOON).await.map(drop) });
+        let asked = sums.recv().await.unwrap();
+        drop(first);
+        futures_util::join!(ada.attachment.changed_to(false), ben.attachment.changed_to(false));
+        assert!(asking.await.unwrap().is_err(), "with the node went the way of the answer");
+        // Whether the answer is refused or lost: it goes nowhere.
+        let _ = asked.reply("1");
+        let second = node("late").await;
+        futures_util::join!(ada.attachment.changed_to(true), ben.attachment.changed_to(true));
+        let mut news = ada.agent.subscribe("news", 4).await.unwrap();
+        publish(&ben.agent, "news", "again").await;
+        assert!(time::timeout(SOON, news.recv()).await.unwrap().is_some());
+        drop(second);
+    });
+}
+
+#[test]
 fn a_token_is_good_once_and_without_one_nobody_is_admitted() {
     testing::run(1, || async {
         let context = Fabric::new(FabricConfig::named("node-1")).enter("main").unwrap();
