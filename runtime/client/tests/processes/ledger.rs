@@ -26,21 +26,28 @@ type Numbers = BTreeMap<(String, String), Vec<u64>>;
 pub struct Books {
     accepted: Numbers,
     received: Numbers,
+    /// The agents that received, one in each reader.
+    readers: BTreeSet<String>,
 }
 
 impl Books {
     /// Reads those of a folder. The last line of one who was killed may be cut short, and then counts for nothing.
     pub fn read(folder: &Path) -> Self {
-        let (mut accepted, mut received) = (Numbers::new(), Numbers::new());
+        let (mut accepted, mut received, mut readers) = (Numbers::new(), Numbers::new(), BTreeSet::new());
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
             let path = entry.path();
             if path.extension().is_none_or(|extension| extension != "ledger") {
                 continue;
             }
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let mut name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let text = fs::read_to_string(&path).expect("a ledger");
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             for line in whole.lines() {
+                if let Some(agent) = line.strip_prefix("= ") {
+                    name = agent.to_owned();
+                    readers.insert(name.clone());
+                    continue;
+                }
                 let mut words = line.split(' ');
                 let number = words.next().and_then(|word| word.parse().ok()).expect("a number first");
                 for other in words {
@@ -52,7 +59,7 @@ impl Books {
                 }
             }
         }
-        Self { accepted, received }
+        Self { accepted, received, readers }
     }
 
     /// Nothing came twice or out of order, and all that was accepted came: to the living all, to the killed all up to the last that came.
@@ -64,13 +71,15 @@ impl Books {
         }
         let (mut whole, mut lost_with_reader) = (0, 0);
         for ((reader, writer), accepted) in &self.accepted {
+            let process = reader.split('.').next().unwrap_or_default();
+            let lives = living.contains(&process) && self.readers.contains(reader);
             let received = self.received.get(&(reader.clone(), writer.clone()));
             let received: BTreeSet<u64> = received.into_iter().flatten().copied().collect();
             let last = received.last().copied().unwrap_or(0);
             for number in accepted {
                 if received.contains(number) {
                     whole += 1;
-                } else if !living.contains(&reader.as_str()) && *number > last {
+                } else if !lives && *number > last {
                     lost_with_reader += 1;
                 } else {
                     let (before, after) =
@@ -83,7 +92,7 @@ impl Books {
         }
         assert!(whole > 0, "somebody received something");
         format!(
-            "{whole} accepted messages received once and in order, {lost_with_reader} lost with their killed readers"
+            "{whole} accepted messages received once and in order, {lost_with_reader} lost with readers that were killed or never came to subscribe"
         )
     }
 }

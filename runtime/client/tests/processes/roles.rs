@@ -82,23 +82,28 @@ impl Play {
         }
     }
 
-    /// Subscribes, whenever the node is there.
-    async fn subscribe(&self, client: &Client) -> Subscription {
+    /// Subscribes, whenever the node is there. Each attempt has an agent of its own, for what one that failed had accepted is gone with it.
+    async fn subscribe(&self, client: &Client) -> (Subscription, String) {
         let until = time::now() + PATIENCE;
+        let mut attempt = 0;
         loop {
-            match client.subscribe("load").await {
-                Ok(subscription) => return subscription,
-                Err(why) if time::now() >= until => panic!("{}: {why}", self.name),
+            let name = format!("{}.{attempt}", self.name);
+            let subscribed = async { client.join(&name).await?.subscribe("load").await }.await;
+            match subscribed {
+                Ok(subscription) => return (subscription, name),
+                Err(why) if time::now() >= until => panic!("{name}: {why}"),
                 Err(_) => time::timeout_at(until, client.attached()).await.expect("the node comes back"),
             }
+            attempt += 1;
         }
     }
 
     /// Writes down what it receives and from whom, until nobody writes any more.
     async fn reader(&self) {
         let client = self.attach().await;
-        let mut load = self.subscribe(&client).await;
+        let (mut load, agent) = self.subscribe(&client).await;
         let mut ledger = Ledger::open(&self.folder, &self.name);
+        ledger.line(&format!("= {agent}\n"));
         self.sign("there");
         loop {
             match time::timeout(Duration::from_millis(200), load.recv()).await {
@@ -147,7 +152,7 @@ impl Play {
     /// Adds up a stream to its end.
     async fn stream_reader(&self) {
         let client = self.attach().await;
-        let mut load = self.subscribe(&client).await;
+        let mut load = client.subscribe("load").await.expect("the node is there");
         self.sign("there");
         let (mut checksum, mut next) = (0, 0);
         loop {
