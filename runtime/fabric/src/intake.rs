@@ -11,6 +11,7 @@ use synod_probe::{event, loss, reach};
 use synod_ring::mailbox::control_len;
 use synod_ring::{Delivery, Flow, Hardware, LaneId, Mailbox, Port};
 use synod_wire::Class;
+use synod_wire::simd::copy::append_shared;
 
 use crate::attach::control::LaneNumber;
 use crate::attach::inbound::{Inbound, NotTaken};
@@ -128,7 +129,7 @@ impl Intake {
                     return Flow::Pause;
                 };
                 copy.clear();
-                record.copy_to(copy);
+                append_shared(record.shared(), copy);
                 match lane.read(record.tag(), record.sequence(), copy) {
                     Ok(incoming) => {
                         accept(lane.from.id, incoming);

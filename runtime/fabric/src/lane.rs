@@ -19,6 +19,7 @@ use synod_platform::memory::{self, Handle};
 use synod_probe::{event, loss, reach};
 use synod_ring::mailbox::ConnectError;
 use synod_ring::{ClaimError, Hardware, LaneId, Producer, Record, RegionError, layout};
+use synod_wire::simd;
 use synod_wire::{Class, Compact, Descriptor, Extension, Kind, Priority, Tag};
 
 use crate::attach::control::{LaneNumber, Means};
@@ -115,7 +116,7 @@ impl Body<'_> {
 
     pub fn copy_to(&self, into: &mut [u8]) {
         match self {
-            Body::Slice(bytes) => into.copy_from_slice(bytes),
+            Body::Slice(bytes) => simd::copy::copy(bytes, into),
             Body::Shared(payload) => payload.copy_to(0..payload.len(), into),
         }
     }

@@ -416,3 +416,40 @@ fn a_flood_makes_its_lane_larger_and_comes_in_order() {
         );
     });
 }
+
+#[test]
+fn a_critical_message_is_handled_before_a_hundred_thousand_low_ones_that_were_there_first() {
+    testing::run(1, || async {
+        let node = node("critical").await;
+        let mut low = Vec::new();
+        for name in ["a", "b"] {
+            low.push(process(&node, name).await);
+        }
+        let ben = process(&node, "ben").await;
+        let mut inbox = ben.agent.inbox(65_536).await.unwrap();
+        const EACH: usize = 50_000;
+        let flood = |agent: Agent| async move {
+            let publisher = agent.publisher("agent.ben").unwrap();
+            for n in 0..EACH as u64 {
+                let sent = publisher.publish_wait(Priority::Low, &n.to_le_bytes(), SOON).await.unwrap();
+                assert_eq!(sent.accepted_count(), 1);
+            }
+        };
+        futures_util::join!(flood(low[0].agent.clone()), flood(low[1].agent.clone()));
+        let urgent = ben.attachment.fabric().enter("urgent").unwrap().join("urgent").await.unwrap();
+        let sent = urgent.publish_wait("agent.ben", Priority::Critical, "now", SOON).await.unwrap();
+        assert_eq!(sent.accepted_count(), 1);
+        while inbox.len() < 2 * EACH + 1 {
+            task::yield_now().await;
+        }
+        assert_eq!(inbox.recv().await.unwrap().priority(), Priority::Critical);
+        let mut next = [0u64; 2];
+        for _ in 0..2 * EACH {
+            let message = inbox.try_recv().unwrap();
+            let from = usize::from(message.source() == "b");
+            assert_eq!(**message.payload(), next[from].to_le_bytes());
+            next[from] += 1;
+        }
+        assert_eq!(next, [EACH as u64; 2], "LOW still moved, in order, and nothing is lost");
+    });
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use synod_platform::local::{self, Access, Channel, Listener, LocalError, PeerProcess};
 use synod_platform::memory::{self, Handle, MemoryError};
+use synod_platform::time::Mono;
 use synod_platform::{random, task, time};
 use synod_probe::{event, loss, reach};
 use tokio::sync::Notify;
@@ -89,6 +90,8 @@ struct Inner {
     broker: RefCell<Broker<Rc<Handle>>>,
     sessions: RefCell<BTreeMap<Member, Rc<Session>>>,
     tokens: RefCell<BTreeSet<String>>,
+    /// Rung when something was told, so that somebody may owe an answer.
+    told: Notify,
 }
 
 /// One process, while it is attached.
@@ -136,7 +139,8 @@ impl Host {
         let path = config.path.clone();
         let broker = RefCell::new(Broker::new(shared.config.node.clone()));
         let (sessions, tokens) = Default::default();
-        let inner = Rc::new(Inner { shared, uplink, config, broker, sessions, tokens });
+        let told = Notify::new();
+        let inner = Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told });
         event!("attach.listening", node = &inner.shared.config.node);
         let tasks = vec![
             task::spawn(inner.clone().serve_own()),
@@ -212,13 +216,19 @@ impl Inner {
     /// Cuts processes off that hold a subscriber up.
     async fn fence(self: Rc<Self>) {
         loop {
-            time::sleep(self.config.fence / 4).await;
-            let since = time::now().as_nanos().saturating_sub(self.config.fence.as_nanos() as u64);
-            let late = self.broker.borrow().behind(since);
+            let Some(since) = self.broker.borrow().behind_since() else {
+                self.told.notified().await;
+                continue;
+            };
+            let until = Mono::from_nanos(since) + self.config.fence;
+            time::sleep_until(until).await;
+            let late = self.broker.borrow().behind(since + 1);
             for member in late {
                 reach!("attach.fenced");
                 self.end(member);
             }
+            // Who was cut off is no more in the broker's books once its session has ended.
+            task::yield_now().await;
         }
     }
 
@@ -357,6 +367,7 @@ impl Inner {
         loop {
             let out = self.broker.borrow_mut().take();
             if out.is_empty() {
+                self.told.notify_one();
                 return;
             }
             for out in out {

@@ -13,6 +13,7 @@ use synod_ring::pool::{Loan, Pool, Slice, View};
 use synod_ring::returns::Returns;
 use synod_ring::wish::Wished;
 use synod_ring::{RegionError, Waiter};
+use synod_wire::simd::copy::append_shared;
 
 /// Bytes of the smallest slot; each size is four times the one before.
 const SLOT_MIN: usize = 4 << 10;
@@ -200,7 +201,11 @@ impl Lent {
 
     /// The bytes, copied at the first call: its owner could change them under a reader.
     pub fn bytes(&self) -> &[u8] {
-        self.0.copy.get_or_init(|| self.0.view.to_vec())
+        self.0.copy.get_or_init(|| {
+            let mut copy = Vec::new();
+            append_shared(self.0.view.shared(), &mut copy);
+            copy
+        })
     }
 
     /// Copies a part without the whole.

@@ -8,6 +8,7 @@ use crate::layout::{LayoutError, Tag};
 use crate::sync::{Bytes, Hardware, Memory};
 use crate::violation::Violation;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 /// The reading end of a ring whose producer is another process.
 pub struct ForeignConsumer<M: Memory = Hardware>(Consumer<M>);
@@ -83,6 +84,13 @@ impl<'a, M: Memory> ForeignRecord<'a, M> {
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The payload as it is shared, for who has a faster way to copy it. Parse the copy, never this.
+    #[inline]
+    pub fn shared(&self) -> &[AtomicU8] {
+        // SAFETY: `len` bytes are borrowed; bytes that others may write are read as atomics, which are laid out like bytes.
+        unsafe { std::slice::from_raw_parts(self.bytes.pointer().cast(), self.len()) }
     }
 
     /// Appends the payload to `into`, each byte read once. Parse the copy, never the original.
