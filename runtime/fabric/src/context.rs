@@ -400,6 +400,19 @@ impl Inner {
                 }
                 self.station.tell_room();
             }
+            LaneNote::Revoke { lane, index } => {
+                if let Some(incoming) = self.intake.borrow_mut().foreign(lane) {
+                    incoming.revoke(index);
+                }
+            }
+            LaneNote::Revoked { lane, index } => {
+                if let Some(lane) = outgoing(lane) {
+                    lane.borrow_mut().revoked(index);
+                }
+                // Routes that hold the index forget it.
+                self.shared.look_anew();
+                self.station.tell_room();
+            }
             LaneNote::Granted { lane, index } => {
                 if let Some(lane) = outgoing(lane) {
                     lane.borrow_mut().granted(index);
@@ -540,6 +553,9 @@ impl Inner {
 
     /// A record came over a lane.
     fn accept(&self, from: ContextId, record: crate::lane::Incoming) {
+        if record.revoked {
+            return self.withhold(from, &record);
+        }
         match (&*record.grant, record.kind) {
             (Grant::Deliver(passages), Kind::Publish | Kind::Request) => {
                 for passage in passages {
@@ -571,6 +587,19 @@ impl Inner {
                 reach!("fabric.violation");
                 loss!("fabric.lane", "a record's kind and grant do not go together");
                 event!("fabric.misfit", from = from, kind = kind as u8);
+            }
+        }
+    }
+
+    /// A record came that its sender may no longer send: nobody gets it, and its places are free again.
+    #[cold]
+    fn withhold(&self, from: ContextId, record: &crate::lane::Incoming) {
+        reach!("attach.withheld");
+        event!("attach.withheld", from = from);
+        if let Grant::Deliver(passages) = &*record.grant {
+            loss!("fabric.lane", "the sender's leave was taken away", passages.len() as u64);
+            for edge in passages.iter().filter_map(|passage| passage.edge.as_ref()) {
+                edge.free(record.priority, Fate::Lost);
             }
         }
     }

@@ -233,18 +233,22 @@ impl Edge {
     }
 
     pub fn counts(&self) -> Counts {
-        // The receiver's first: what it took was sent before.
-        let of = |index| self.receiver.get().map_or(0, |receiver| receiver.load(index, Acquire));
-        let (delivered, expired, cancelled, lost) = (of(DELIVERED), of(EXPIRED), of(CANCELLED), of(LOST));
-        fence(SeqCst);
-        let done = delivered.saturating_add(expired).saturating_add(cancelled).saturating_add(lost);
-        let sent = (0..Priority::COUNT).map(|p| self.sender.load(p, Relaxed)).fold(0, u64::saturating_add);
-        // One of the two may be another process's claim: it counts for no more than could be under way.
-        let most = done.saturating_add((self.to.capacity * Priority::COUNT) as u64);
-        let accepted = sent.clamp(done, most);
-        let refused = self.sender.load(REFUSED, Relaxed);
-        Counts { accepted, delivered, refused, expired, cancelled, lost }
+        let most = (self.to.capacity * Priority::COUNT) as u64;
+        counted(&self.sender, self.receiver.get(), most)
     }
+}
+
+/// What two sides counted. One of them may be another process's claim: it counts for no more than `most` under way.
+pub(crate) fn counted(sender: &Cells, receiver: Option<&Cells>, most: u64) -> Counts {
+    // The receiver's first: what it took was sent before.
+    let of = |index| receiver.map_or(0, |receiver| receiver.load(index, Acquire));
+    let (delivered, expired, cancelled, lost) = (of(DELIVERED), of(EXPIRED), of(CANCELLED), of(LOST));
+    fence(SeqCst);
+    let done = delivered.saturating_add(expired).saturating_add(cancelled).saturating_add(lost);
+    let sent = (0..Priority::COUNT).map(|p| sender.load(p, Relaxed)).fold(0, u64::saturating_add);
+    let accepted = sent.clamp(done, done.saturating_add(most));
+    let refused = sender.load(REFUSED, Relaxed);
+    Counts { accepted, delivered, refused, expired, cancelled, lost }
 }
 
 impl Drop for Edge {

@@ -339,6 +339,13 @@ impl OutLane {
         }
     }
 
+    /// What an index means may not be said: whoever would looks anew, and is told.
+    pub fn revoked(&mut self, index: u16) {
+        if let Away::Yes(outbound) = &mut self.away {
+            outbound.revoked(index);
+        }
+    }
+
     /// The lane has ended: what was held back for it is lost.
     pub fn end(&mut self) {
         self.away = Away::Ended;
@@ -811,6 +818,8 @@ pub(crate) struct InLane {
 
 /// A record as it came.
 pub(crate) struct Incoming {
+    /// The node took the sender's leave to say this away.
+    pub revoked: bool,
     pub kind: Kind,
     pub priority: Priority,
     pub correlation: u64,
@@ -869,6 +878,7 @@ impl InLane {
         };
         self.grants.consumed.store(compact.sequence + 1, Release);
         Ok(Incoming {
+            revoked: false,
             kind,
             priority,
             correlation: extension.correlation,

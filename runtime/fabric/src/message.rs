@@ -182,6 +182,8 @@ pub enum Refusal {
     Opening,
     /// It is in another process, and as much memory for long payloads is held by receivers as may be.
     MemoryFull,
+    /// It is in another process, and the node does not let this agent send that there.
+    NotAllowed,
     /// It ended meanwhile.
     Gone,
     /// It is on a node whose link is down.

@@ -131,6 +131,10 @@ async fn ask_instances(
                 Refusal::QueueFull | Refusal::LaneFull | Refusal::Opening | Refusal::MemoryFull => {
                     RequestError::WouldBlock(subject())
                 }
+                Refusal::NotAllowed => RequestError::Refused {
+                    subject: subject(),
+                    reason: "the node does not let this agent ask that".to_owned(),
+                },
                 Refusal::Unreachable => RequestError::Unreachable(subject()),
                 Refusal::Gone => RequestError::NobodyListens(subject()),
             });

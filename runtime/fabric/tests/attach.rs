@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
-use synod_fabric::{Agent, Context, Fabric, FabricConfig, Priority, PublishError, RequestError};
+use synod_fabric::{
+    Agent, Context, Fabric, FabricConfig, Priority, PublishError, Refusal, RequestError, Subject,
+};
 use synod_platform::{task, testing, time};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -451,5 +453,41 @@ fn a_critical_message_is_handled_before_a_hundred_thousand_low_ones_that_were_th
             next[from] += 1;
         }
         assert_eq!(next, [EACH as u64; 2], "LOW still moved, in order, and nothing is lost");
+    });
+}
+
+#[test]
+fn the_node_sees_what_lanes_count_and_takes_the_leave_to_send_away() {
+    testing::run(1, || async {
+        let node = node("leave").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news.>", 64).await.unwrap();
+        for n in 0..10 {
+            publish(&ada.agent, "news.eu", &n.to_string()).await;
+        }
+        for _ in 0..7 {
+            assert!(time::timeout(SOON, news.recv()).await.unwrap().is_some());
+        }
+        let lanes = node.host.lanes();
+        let [lane] = &lanes[..] else { panic!("{lanes:?}") };
+        let pair = &lane.pairs[0];
+        assert_eq!((pair.to.as_str(), pair.counts.accepted, pair.counts.delivered), ("ben", 10, 7));
+        assert_eq!(node.host.revoke("ada", &Subject::new("news.eu").unwrap()), 1);
+        let refused = loop {
+            // What is published before the news is there is not delivered, and told nobody.
+            match ada.agent.publish_wait("news.eu", Priority::Normal, "late", SOON).await {
+                Ok(_) => task::yield_now().await,
+                Err(refused) => break refused,
+            }
+        };
+        let PublishError::Unreachable(receipt) = refused else { panic!("{refused:?}") };
+        assert_eq!(receipt.refused(), [("ben", Refusal::NotAllowed)]);
+        publish(&ada.agent, "news.us", "may still be said").await;
+        let mut rest = Vec::new();
+        for _ in 0..4 {
+            let message = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+            rest.push(String::from_utf8(message.payload().to_vec()).unwrap());
+        }
+        assert_eq!(rest, ["7", "8", "9", "may still be said"]);
     });
 }

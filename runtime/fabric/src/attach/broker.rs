@@ -77,6 +77,19 @@ struct Lane {
     open: bool,
     /// Larger rings so far, of both classes.
     grown: usize,
+    /// What its indices mean.
+    given: BTreeMap<u16, Means>,
+}
+
+/// A lane, as the node knows it.
+pub(crate) struct Known {
+    pub number: LaneNumber,
+    /// Names of the contexts.
+    pub from: String,
+    pub to: String,
+    pub shape: Shape,
+    /// Whose counters lie where.
+    pub places: BTreeMap<u16, String>,
 }
 
 /// A subscription that some do not know yet.
@@ -98,6 +111,8 @@ pub(crate) struct Broker<H> {
     lanes: BTreeMap<LaneNumber, Lane>,
     change: u64,
     asked: Vec<Asked>,
+    /// What agents may not send: agent and subject.
+    revoked: BTreeSet<(String, String)>,
     out: Vec<Out<H>>,
 }
 
@@ -113,6 +128,7 @@ impl<H: Clone> Broker<H> {
             lanes: BTreeMap::new(),
             change: 0,
             asked: Vec::new(),
+            revoked: BTreeSet::new(),
             out: Vec::new(),
         }
     }
@@ -125,6 +141,11 @@ impl<H: Clone> Broker<H> {
     /// Whether that process takes part.
     pub fn has(&self, member: Member) -> bool {
         self.members.contains_key(&member)
+    }
+
+    /// Whether there is such a lane.
+    pub fn has_lane(&self, lane: LaneNumber) -> bool {
+        self.lanes.contains_key(&lane)
     }
 
     /// The length of the receiver's region of a lane that was offered.
@@ -247,7 +268,10 @@ impl<H: Clone> Broker<H> {
                 let mine = |number: &&LaneNumber| member_of(**number) == member;
                 few("lanes", self.lanes.keys().filter(mine).count(), LANES_MAX)?;
                 if self.contexts.contains_key(&from) && self.contexts.contains_key(&to) {
-                    self.lanes.insert(lane, Lane { from, to, shape, open: false, grown: 0 });
+                    self.lanes.insert(
+                        lane,
+                        Lane { from, to, shape, open: false, grown: 0, given: BTreeMap::new() },
+                    );
                     let offer = Tell::Offer { lane, from, to, shape };
                     self.pass(member_of_context(to), offer, handles.collect());
                 } else {
@@ -360,6 +384,10 @@ impl<H: Clone> Broker<H> {
                 if member != NODE && !self.agents.get(source).is_some_and(its_own) {
                     return Err(Breach::Source(source.clone()));
                 }
+                if self.revoked.contains(&(source.clone(), subject.clone())) {
+                    self.tell(member, Tell::Revoked { lane, from: known.from, index });
+                    return Ok(());
+                }
                 for (target, _) in targets {
                     let Some(sub) = self.subscriptions.get(target) else {
                         reach!("attach.granted_to_nobody");
@@ -373,8 +401,43 @@ impl<H: Clone> Broker<H> {
             }
             Means::Answer { from } => its("a subscription", member_of(*from) == member)?,
         }
+        if let Some(known) = self.lanes.get_mut(&lane) {
+            known.given.insert(index, means.clone());
+        }
         self.tell(member_of_context(to), Tell::Grant { lane, to, index, means });
         Ok(())
+    }
+
+    /// From now on an agent may not send on a subject to other processes. Returns on how many lanes it could.
+    pub fn revoke(&mut self, agent: &str, subject: &str) -> usize {
+        self.revoked.insert((agent.to_owned(), subject.to_owned()));
+        let is_it = |means: &Means| matches!(means, Means::Deliver { source, subject: on, .. } if source == agent && on == subject);
+        let mut taken = Vec::new();
+        for (number, lane) in &mut self.lanes {
+            let indices: Vec<_> =
+                lane.given.iter().filter(|(_, means)| is_it(means)).map(|(index, _)| *index).collect();
+            taken.extend(indices.iter().map(|index| (*number, lane.from, lane.to, *index)));
+            indices.iter().for_each(|index| drop(lane.given.remove(index)));
+        }
+        for &(lane, from, to, index) in &taken {
+            self.tell(member_of_context(to), Tell::Revoke { lane, to, index });
+            self.tell(member_of_context(from), Tell::Revoked { lane, from, index });
+        }
+        taken.iter().map(|(lane, ..)| *lane).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The lanes there are.
+    pub fn lanes(&self) -> impl Iterator<Item = Known> + '_ {
+        let name = |id: &ContextId| self.contexts.get(id).map_or_else(String::new, |at| at.name.clone());
+        self.lanes.iter().map(move |(number, lane)| {
+            let targets = lane.given.values().flat_map(|means| match means {
+                Means::Deliver { to, .. } => to.as_slice(),
+                Means::Answer { .. } => &[],
+            });
+            let owner = |sub| self.subscriptions.get(sub).map(|sub: &Sub| sub.owner.clone());
+            let places = targets.filter_map(|(sub, place)| Some((*place, owner(sub)?))).collect();
+            Known { number: *number, from: name(&lane.from), to: name(&lane.to), shape: lane.shape, places }
+        })
     }
 
     fn end_context(&mut self, id: ContextId, member: Member) {

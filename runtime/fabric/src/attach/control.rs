@@ -148,6 +148,10 @@ pub(crate) enum Tell {
     Closed { lane: LaneNumber, at: ContextId },
     /// An index of a lane that ends here has a meaning from now on.
     Grant { lane: LaneNumber, to: ContextId, index: u16, means: Means },
+    /// What an index of a lane that ends here means may no longer be said.
+    Revoke { lane: LaneNumber, to: ContextId, index: u16 },
+    /// What an index means may not be said, now or any more.
+    Revoked { lane: LaneNumber, from: ContextId, index: u16 },
     /// An index may be used.
     Granted { lane: LaneNumber, from: ContextId, index: u16 },
     /// The sender of a lane that ends here has memory for long payloads; with the region.

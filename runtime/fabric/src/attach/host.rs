@@ -18,9 +18,11 @@ use tokio::sync::Notify;
 use super::broker::{Breach, Broker};
 use super::control::{Ask, Malformed, Member, NODE, Tell, VERSION, Wanted};
 use super::replica;
+use super::statistics::{LaneSnapshot, Statistics};
 use super::uplink::Uplink;
 use crate::fabric::Context;
 use crate::registry::Shared;
+use crate::subject::Subject;
 
 /// The time a process has to say hello once connected.
 const GREETING: Duration = Duration::from_secs(5);
@@ -92,6 +94,7 @@ struct Inner {
     tokens: RefCell<BTreeSet<String>>,
     /// Rung when something was told, so that somebody may owe an answer.
     told: Notify,
+    statistics: RefCell<Statistics>,
 }
 
 /// One process, while it is attached.
@@ -139,8 +142,8 @@ impl Host {
         let path = config.path.clone();
         let broker = RefCell::new(Broker::new(shared.config.node.clone()));
         let (sessions, tokens) = Default::default();
-        let told = Notify::new();
-        let inner = Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told });
+        let (told, statistics) = (Notify::new(), RefCell::default());
+        let inner = Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told, statistics });
         event!("attach.listening", node = &inner.shared.config.node);
         let tasks = vec![
             task::spawn(inner.clone().serve_own()),
@@ -162,6 +165,20 @@ impl Host {
         let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         self.inner.tokens.borrow_mut().insert(token.clone());
         token
+    }
+
+    /// Takes an agent's leave away to send on a subject to other processes: what is under way is not delivered, what it sends from now on is
+    /// refused, as long as this node lives. Returns over how many lanes it sent.
+    pub fn revoke(&self, agent: &str, subject: &Subject) -> usize {
+        let lanes = self.inner.broker.borrow_mut().revoke(agent, subject.as_str());
+        self.inner.dispatch();
+        lanes
+    }
+
+    /// What lanes between processes have counted so far, as both sides write it.
+    pub fn lanes(&self) -> Vec<LaneSnapshot> {
+        let statistics = self.inner.statistics.borrow();
+        self.inner.broker.borrow().lanes().filter_map(|lane| statistics.of(lane)).collect()
     }
 
     /// Who is attached now.
@@ -191,9 +208,7 @@ impl Inner {
     async fn serve_own(self: Rc<Self>) {
         loop {
             let (ask, handles) = self.uplink.next().await;
-            let handles = handles.into_iter().map(Rc::new).collect();
-            let asked = self.broker.borrow_mut().ask(NODE, ask, handles, time::now().as_nanos());
-            if let Err(breach) = asked {
+            if let Err(breach) = self.put(NODE, ask, handles) {
                 reach!("attach.own_breach");
                 event!("attach.own_breach", why = &breach.to_string());
             }
@@ -277,6 +292,9 @@ impl Inner {
         }
         event!("attach.ended", name = &session.about.name, pid = process.pid, why = &why.to_string());
         let names = self.broker.borrow_mut().leave(member);
+        let broker = self.broker.borrow();
+        self.statistics.borrow_mut().keep(|lane| broker.has_lane(lane));
+        drop(broker);
         names.iter().for_each(|name| self.shared.remove_agent(name));
         self.dispatch();
     }
@@ -354,10 +372,23 @@ impl Inner {
             Ask::AgentGone { name } => Some(name.clone()),
             _ => None,
         };
-        let handles = handles.into_iter().map(Rc::new).collect();
-        self.broker.borrow_mut().ask(member, ask, handles, time::now().as_nanos())?;
+        self.put(member, ask, handles)?;
         if let Some(name) = gone {
             self.shared.remove_agent_of(&name, |at| super::control::member_of_context(at) == member);
+        }
+        Ok(())
+    }
+
+    /// Puts a question to the broker.
+    fn put(&self, member: Member, ask: Ask, handles: Vec<Handle>) -> Result<(), Ended> {
+        let mut broker = self.broker.borrow_mut();
+        let mut statistics = self.statistics.borrow_mut();
+        statistics.see(&ask, &handles)?;
+        let ends = matches!(ask, Ask::Close { .. } | Ask::ContextGone { .. });
+        let handles = handles.into_iter().map(Rc::new).collect();
+        broker.ask(member, ask, handles, time::now().as_nanos())?;
+        if ends {
+            statistics.keep(|lane| broker.has_lane(lane));
         }
         Ok(())
     }

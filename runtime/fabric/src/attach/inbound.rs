@@ -44,6 +44,22 @@ impl From<LayoutError> for NotTaken {
     }
 }
 
+/// What an index means.
+#[derive(Clone)]
+enum Known {
+    May(Arc<Grant>),
+    /// It may no longer be said; what was under way is not delivered.
+    Revoked(Arc<Grant>),
+}
+
+impl Known {
+    fn grant(&self) -> &Arc<Grant> {
+        match self {
+            Self::May(grant) | Self::Revoked(grant) => grant,
+        }
+    }
+}
+
 /// The receiving end of one lane.
 pub(crate) struct Inbound {
     pub number: LaneNumber,
@@ -58,7 +74,7 @@ pub(crate) struct Inbound {
     back: Arc<GiveBack>,
     /// The sender's memory for long payloads, each with the size of its slots.
     regions: BTreeMap<u16, (Arc<dyn Region>, usize)>,
-    known: Vec<Option<Arc<Grant>>>,
+    known: Vec<Option<Known>>,
     /// By place: whose counters lie there, for good.
     edges: BTreeMap<u16, (SubId, Arc<Edge>)>,
     watch: task::JoinHandle<()>,
@@ -145,8 +161,15 @@ impl Inbound {
         if self.known.len() <= at {
             self.known.resize(at + 1, None);
         }
-        self.known[at] = Some(Arc::new(grant));
+        self.known[at] = Some(Known::May(Arc::new(grant)));
         Ok(())
+    }
+
+    /// What an index means may no longer be said.
+    pub fn revoke(&mut self, index: u16) {
+        if let Some(known) = self.known.get_mut(usize::from(index)).and_then(Option::as_mut) {
+            *known = Known::Revoked(known.grant().clone());
+        }
     }
 
     fn edge(
@@ -232,13 +255,15 @@ impl Inbound {
         let compact = Compact::read(tag, sequence, body)?;
         let index = compact.tag.grant;
         let grant = self.known.get(usize::from(index)).and_then(Option::as_ref);
-        let grant = grant.ok_or(Violation::Grant(index))?.clone();
+        let known = grant.ok_or(Violation::Grant(index))?;
+        let grant = known.grant().clone();
         let payload = match compact.tag.descriptor {
             true => self.lent(Descriptor::decode(compact.payload)?).ok_or(Violation::Descriptor)?,
             false => Payload::copy_from(compact.payload),
         };
         let extension = compact.extension.unwrap_or_default();
         Ok(Record {
+            revoked: matches!(known, Known::Revoked(_)),
             kind: compact.tag.kind,
             priority: compact.tag.priority,
             correlation: extension.correlation,

@@ -20,11 +20,13 @@ pub(crate) mod outbound;
 pub(crate) mod payloads;
 mod replica;
 pub(crate) mod shape;
+mod statistics;
 pub(crate) mod uplink;
 
 pub use guest::{AttachOptions, Attachment, DetachReason, attach};
 pub use host::{Attached, Host, HostConfig, HostError};
 pub use payloads::NoSlot;
+pub use statistics::{LaneSnapshot, PairSnapshot};
 
 use control::{LaneNumber, Means};
 use shape::Shape;
@@ -43,6 +45,10 @@ pub(crate) enum LaneNote {
     Closed { lane: LaneNumber },
     /// An index of one that ends here has a meaning.
     Grant { lane: LaneNumber, index: u16, means: Means },
+    /// What an index of one that ends here means may no longer be said.
+    Revoke { lane: LaneNumber, index: u16 },
+    /// What an index of one from here means may not be said.
+    Revoked { lane: LaneNumber, index: u16 },
     /// An index of one from here may be used.
     Granted { lane: LaneNumber, index: u16 },
     /// The sender of one that ends here has memory for long payloads.

@@ -62,6 +62,7 @@ pub(crate) enum NotPassed {
 struct Index {
     index: u16,
     known: bool,
+    revoked: bool,
 }
 
 /// The receiver's side of a lane, as the sender sees it.
@@ -210,8 +211,8 @@ impl Outbound {
 
     /// Whether nothing is asked of the receiver, and it holds nothing.
     pub fn is_quiet(&mut self) -> bool {
-        let settled =
-            self.given.values().all(|index| index.known) && self.regions.values().all(|mapped| *mapped);
+        let settled = self.given.values().all(|index| index.known || index.revoked)
+            && self.regions.values().all(|mapped| *mapped);
         settled
             && self.peer.is_some()
             && self.growing.iter().all(Option::is_none)
@@ -223,16 +224,25 @@ impl Outbound {
     /// The index under which a record says that; asked for if it is new.
     pub fn grant(&mut self, means: Means) -> Result<u16, Refusal> {
         match self.given.get(&means) {
-            Some(Index { index, known: true }) => return Ok(*index),
+            Some(Index { revoked: true, .. }) => return Err(Refusal::NotAllowed),
+            Some(Index { index, known: true, .. }) => return Ok(*index),
             Some(_) => return Err(Refusal::Opening),
             None => {}
         }
         let index = u16::try_from(self.by_index.len()).map_err(|_| Refusal::LaneFull)?;
         let means = Arc::new(means);
-        self.given.insert(means.clone(), Index { index, known: false });
+        self.given.insert(means.clone(), Index { index, known: false, revoked: false });
         self.by_index.push(means.clone());
         self.uplink.say(Ask::Grant { lane: self.number, index, means: (*means).clone() }, Vec::new());
         Err(Refusal::Opening)
+    }
+
+    /// What an index means may not be said.
+    pub fn revoked(&mut self, index: u16) {
+        if let Some(known) = self.by_index.get(usize::from(index)).and_then(|means| self.given.get_mut(means))
+        {
+            known.revoked = true;
+        }
     }
 
     /// The receiver knows an index.

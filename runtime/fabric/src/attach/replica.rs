@@ -54,6 +54,8 @@ pub(crate) fn apply(shared: &Arc<Shared>, uplink: &Arc<Uplink>, tell: Tell, hand
         Tell::Declined { lane, from, .. } => note(shared, from, LaneNote::Closed { lane }),
         Tell::Closed { lane, at } => note(shared, at, LaneNote::Closed { lane }),
         Tell::Grant { lane, to, index, means } => note(shared, to, LaneNote::Grant { lane, index, means }),
+        Tell::Revoke { lane, to, index } => note(shared, to, LaneNote::Revoke { lane, index }),
+        Tell::Revoked { lane, from, index } => note(shared, from, LaneNote::Revoked { lane, index }),
         Tell::Granted { lane, from, index } => note(shared, from, LaneNote::Granted { lane, index }),
         Tell::Region { lane, to, region, bytes, slot } => {
             note(shared, to, LaneNote::Region { lane, region, bytes, slot, handles });
