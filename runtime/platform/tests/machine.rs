@@ -56,7 +56,8 @@ fn what_the_kernel_offers_for_transports_is_told_or_why_it_offers_nothing() {
 #[cfg(not(madsim))]
 mod real {
     use super::*;
-    use synod_platform::task::Context;
+    use synod_platform::process::{self, Tool};
+    use synod_platform::task::{self, Context};
 
     #[test]
     fn a_described_machine_is_read_as_described() {
@@ -111,6 +112,30 @@ mod real {
             assert_eq!(listed, last.unwrap().to_string());
             let free = Context::start("free", None, look).unwrap().join().await.unwrap();
             assert_eq!(free.0, Topology::allowed().unwrap(), "who has no seat may run anywhere");
+        });
+    }
+
+    #[test]
+    fn what_a_pinned_context_starts_is_not_pinned_with_it() {
+        testing::run(5, || async {
+            let everywhere = Topology::allowed().unwrap();
+            let last = *everywhere.last().unwrap();
+            let look = || async {
+                let blocking = task::blocking(Topology::allowed).await.unwrap().unwrap();
+                let cat = Tool::new(process::which("cat").unwrap()).arg("/proc/self/status");
+                let status = cat.run().await.unwrap().stdout;
+                let status = String::from_utf8(status).unwrap();
+                let listed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+                let beside = Context::start("beside", None, || async { Topology::allowed().unwrap() });
+                let beside = beside.unwrap().join().await.unwrap();
+                (blocking, listed.trim().to_owned(), beside, Topology::allowed().unwrap())
+            };
+            let pinned = Context::start("pinned", Some(last), look).unwrap().join().await.unwrap();
+            let free = Context::start("free", None, look).unwrap().join().await.unwrap();
+            assert_eq!(pinned.0, everywhere, "blocking work");
+            assert_eq!(pinned.1, free.1, "a tool");
+            assert_eq!(pinned.2, everywhere, "another context");
+            assert_eq!(pinned.3, [last], "itself it stays where it was put");
         });
     }
 

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 #[cfg(not(madsim))]
 use real as arm;
+#[cfg(not(madsim))]
+pub(crate) use real::unpinned;
 #[cfg(madsim)]
 use sim as arm;
 #[cfg(madsim)]
@@ -110,6 +112,7 @@ pub struct Context;
 impl Context {
     /// Starts a context whose root is the future that `make` returns, made and run on the new thread. `core` pins it to one
     /// logical processor; a core that this process may not use is told by an event and the context runs unpinned.
+    /// What it starts is not pinned with it: [`blocking`] work and tools run where they could without.
     pub fn start<M, F>(
         name: impl Into<String>,
         core: Option<usize>,

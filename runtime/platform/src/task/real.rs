@@ -1,12 +1,13 @@
 //! Real tasks: a tokio event loop for each thread, which runs that thread's futures alone.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use synod_probe::event;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
@@ -16,8 +17,32 @@ use super::{JoinError, StartError, panic_message};
 /// How long the end of a context waits for blocking work that is still under way.
 const STUCK: Duration = Duration::from_secs(5);
 
+thread_local! {
+    /// Where this thread could run before it was pinned, if it is.
+    static FREE: Cell<Option<CpuSet>> = const { Cell::new(None) };
+}
+
 fn runtime() -> std::io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+    let mut builder = Builder::new_current_thread();
+    // A thread that is started inherits its starter's place; the pool's shall run where the context could before it was pinned.
+    if let Ok(free) = sched_getaffinity(None) {
+        builder.on_thread_start(move || restrict(&free));
+    }
+    builder.enable_all().build_local(LocalOptions::default())
+}
+
+/// What was allowed a moment ago is so still, or the thread stays where it is.
+fn restrict(to: &CpuSet) {
+    let _ = sched_setaffinity(None, to);
+}
+
+/// Starts a process or a thread that is not to inherit this context's pin.
+pub(crate) fn unpinned<T>(start: impl FnOnce() -> T) -> T {
+    let (Some(free), Ok(pinned)) = (FREE.get(), sched_getaffinity(None)) else { return start() };
+    restrict(&free);
+    let started = start();
+    restrict(&pinned);
+    started
 }
 
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
@@ -85,9 +110,9 @@ where
     let (tell, done) = oneshot::channel();
     // The loop is made on its own thread; whether that worked must be known before this returns.
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new()
-        .name(name.clone())
-        .spawn(move || {
+    let named = std::thread::Builder::new().name(name.clone());
+    let thread = unpinned(|| {
+        named.spawn(move || {
             let runtime = match runtime() {
                 Ok(runtime) => {
                     // The starter waits for exactly this message.
@@ -110,7 +135,8 @@ where
             // Nobody may be waiting any more.
             let _ = tell.send(outcome);
         })
-        .map_err(&refused)?;
+    })
+    .map_err(&refused)?;
     match started.recv() {
         Ok(Ok(())) => Ok(ContextHandle { done, thread }),
         Ok(Err(error)) => Err(refused(error)),
@@ -124,8 +150,10 @@ fn pin(core: Option<usize>) {
     if core < CpuSet::MAX_CPU {
         cores.set(core);
     }
-    if sched_setaffinity(None, &cores).is_err() {
-        event!("task.unpinned", core = core);
+    let free = sched_getaffinity(None);
+    match sched_setaffinity(None, &cores) {
+        Ok(()) => FREE.set(free.ok()),
+        Err(_) => event!("task.unpinned", core = core),
     }
 }
 

@@ -17,6 +17,7 @@ use super::failure_of;
 use crate::disk::buffer::Buffer;
 use crate::disk::error::Failure;
 use crate::disk::operation::{Entry, Kind, Metadata, OpenOptions, OperationId, Outcome, SyncKind};
+use crate::task;
 
 /// The most threads of the process that wait for disks.
 const THREADS: usize = 4;
@@ -107,7 +108,7 @@ pub(super) fn run(job: Job, id: OperationId, mailbox: &Arc<Mailbox>) {
         THERE_IS_WORK.notify_one();
         return;
     }
-    let started = std::thread::Builder::new().name("disk".to_owned()).spawn(serve);
+    let started = task::unpinned(|| std::thread::Builder::new().name("disk".to_owned()).spawn(serve));
     if started.is_ok() {
         work.threads += 1;
     } else if work.threads == 0

@@ -77,7 +77,7 @@ pub(super) fn spawn(tool: Tool) -> Result<Child, ToolError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let mut child = command.spawn().map_err(refused)?;
+    let mut child = task::unpinned(|| command.spawn()).map_err(refused)?;
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let log = Rc::<RefCell<Log>>::default();

@@ -75,7 +75,7 @@ pub(super) async fn run(tool: Tool, jail: Jail) -> Result<Output, ToolError> {
     command.process_group(0);
     // SAFETY: what runs in the child makes system calls alone, on memory that is ready, as its module explains.
     unsafe { command.pre_exec(move || orders.carry_out()) };
-    let child = command.spawn().map_err(|error| refused(&tool, &error))?;
+    let child = task::unpinned(|| command.spawn()).map_err(|error| refused(&tool, &error))?;
     // With the orders go our ends of what the child needed: else the records would have no end.
     drop(command);
     let mut facts = Facts { landlock: Some(landlock), is_root: is_superuser(), ..Facts::default() };

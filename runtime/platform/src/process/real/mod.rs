@@ -93,7 +93,8 @@ pub(super) async fn run(tool: Tool) -> Result<Output, ToolError> {
     }
     let start = time::now();
     let mut command = command(&tool);
-    let child = command.process_group(0).spawn().map_err(|error| refused(&tool, &error))?;
+    let child =
+        task::unpinned(|| command.process_group(0).spawn()).map_err(|error| refused(&tool, &error))?;
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let mut running = Running { child, group };
     let streams = Streams::of(&mut running.child, tool.output_limit, tool.input.clone());
