@@ -15,8 +15,8 @@
 //! | [`disk`] | operations and completions: what logs and stores are built on |
 //! | [`files`] | trees to read within bounds, results written whole or not at all |
 //! | [`process`] | tools run within limits and killed as a group; environment |
-//! | [`memory`] | regions for rings, on the heap and shared with other processes; wakers and bells for sleepers |
-//! | [`topology`], [`machine`] | cores, NUMA nodes, caches; kernel, limits, processor features |
+//! | [`memory`] | regions for rings, on the heap and shared with other processes, for devices, on a NUMA node; wakers and bells for sleepers |
+//! | [`topology`], [`machine`] | cores, NUMA nodes, caches, and who belongs where; kernel, limits, processor features |
 //! | [`signals`] | SIGINT and SIGTERM, each of them |
 //! | [`watch`] | a watched value whose receivers wake in order (tokio's wake by a chance that no seed reaches) |
 //!
