@@ -79,7 +79,6 @@ fn processes_find_a_node_again_that_was_killed_and_nothing_that_was_accepted_is_
 #[test]
 fn a_storm_of_kills_harms_nobody_who_survives_it() {
     let world = World::new("storm");
-    let shared_memory = world::listed("/dev/shm");
     let (kills, until) = match number("SYNOD_STORM") {
         Some(kills) => (kills, None),
         None => (u64::MAX, Some(Instant::now() + Duration::from_secs(8))),
@@ -126,5 +125,6 @@ fn a_storm_of_kills_harms_nobody_who_survives_it() {
     );
     assert!(held.iter().all(|held| held.both() <= 24), "what the dead left with the living: {held:?}");
     node.forgets();
-    assert_eq!(world::listed("/dev/shm"), shared_memory, "nothing has a name there");
+    let named: Vec<_> = world::listed("/dev/shm").into_iter().filter(|name| name.contains("synod")).collect();
+    assert!(named.is_empty(), "nothing of ours has a name: {named:?}");
 }

@@ -150,7 +150,8 @@ impl Process {
     }
 
     pub fn ends_well(&mut self) {
-        let until = Instant::now() + PATIENCE;
+        let long = Duration::from_secs(number("SYNOD_MESSAGES").unwrap_or(0) / 5_000);
+        let until = Instant::now() + PATIENCE + long;
         let ended = loop {
             match self.child.try_wait().expect("our own child") {
                 Some(ended) => break ended,
