@@ -162,6 +162,16 @@ pub const ALL: &[Plant] = &[
         "a credit is given, and for want of a fence its waiting sender is missed",
         "a_wanted_credit_is_told_and_one_given_without_a_fence_is_found",
     ),
+    model(
+        "queue.published-too-early",
+        "a record of the queue that outlives its processes is published before it is written",
+        "a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found",
+    ),
+    model(
+        "queue.freed-too-early",
+        "a record of the queue that outlives its processes is freed before it was read",
+        "a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found",
+    ),
     oracle(
         "workflow.ignore-veto",
         "a step starts, and goes on, although its input is vetoed",

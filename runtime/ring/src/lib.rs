@@ -3,6 +3,7 @@
 //! - [`spsc`]: one producer, one consumer, records written and read in place, published in batches.
 //! - [`mailbox`]: one receiver over many rings, in classes of priority, fair inside a class.
 //! - [`doorbell`]: a sender wakes a receiver only if it sleeps, and a receiver a sender that waits for space.
+//! - [`queue`]: records that outlive the processes of their writer and their reader, in memory that does.
 //! - [`pool`] and [`returns`]: long payloads, written once, passed by name, and given back.
 //! - [`wish`]: one side says that it waits for something that the other gives.
 //! - [`Cells`]: counters with one writer that the other side reads.
@@ -18,6 +19,7 @@ pub mod doorbell;
 pub mod layout;
 pub mod mailbox;
 pub mod pool;
+pub mod queue;
 pub mod region;
 pub mod returns;
 pub mod spsc;

@@ -16,7 +16,8 @@ pub const ALIGN: usize = 128;
 /// From the moment a region is given to a ring until it is dropped, `base` points to `len` readable, initialised
 /// bytes, aligned to [`ALIGN`], which can also be written if `writable` says so; the answers never change; in this process
 /// nothing reads or writes these bytes but through the ring; and other processes write them only if `writable` says no. (What such
-/// a peer wrote is delivered as a [`ForeignRecord`](crate::spsc::ForeignRecord) alone.)
+/// a peer wrote is delivered as a [`ForeignRecord`](crate::spsc::ForeignRecord) alone.) A region that both write may be given to a
+/// [`queue`](crate::queue) alone, which copies before it looks.
 pub unsafe trait Region: Send + Sync + 'static {
     /// The first byte.
     fn base(&self) -> NonNull<u8>;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use synod_ring::layout::{LINE, RECEIVER_LEN};
 use synod_ring::mailbox::control_len;
+use synod_ring::queue;
 use synod_ring::spsc::{Waiters, channel};
 use synod_ring::sync::Loom;
 use synod_ring::wish::{Wish, Wished};
@@ -397,6 +398,40 @@ fn a_sender_waiting_for_a_credit_is_woken() {
     receiver.join().unwrap();
 }
 
+/// Going on with a checksum, cheaply.
+fn sum(before: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(before, |sum, byte| sum.rotate_left(5) ^ u32::from(*byte))
+}
+
+/// A record of the queue is seen whole or not at all, its room is not written before it was freed, and a reader that is followed by another
+/// loses nothing.
+fn a_queue_hands_over_whole_records() {
+    const LENGTHS: [usize; 4] = [100, 20, 150, 30];
+    let memory = Loom::new(queue::CONTROL, 256);
+    queue::make(&memory).unwrap();
+    let mut writer = queue::Writer::open(memory.clone(), sum).unwrap();
+    let sender = thread::spawn(move || {
+        for (fill, len) in LENGTHS.into_iter().enumerate() {
+            while writer.put([fill as u8; 4], &vec![fill as u8; len]) == Err(queue::PutError::Full) {
+                thread::yield_now();
+            }
+        }
+    });
+    let mut reader = queue::Reader::open(memory.clone(), sum).unwrap();
+    for (fill, len) in LENGTHS.into_iter().enumerate() {
+        while reader.peek().unwrap().is_none() {
+            thread::yield_now();
+        }
+        if fill == 2 {
+            reader = queue::Reader::open(memory.clone(), sum).unwrap();
+        }
+        let record = reader.peek().unwrap().unwrap();
+        assert_eq!((record.tag(), record.payload()), ([fill as u8; 4], &vec![fill as u8; len][..]));
+        record.free();
+    }
+    sender.join().unwrap();
+}
+
 #[test]
 fn published_records_are_whole_and_a_relaxed_publish_is_found() {
     explore(250, published_records_are_whole);
@@ -460,4 +495,13 @@ fn a_wanted_credit_is_told_and_one_given_without_a_fence_is_found() {
     explore(400, a_sender_waiting_for_a_credit_is_woken);
     let failure = failure_with("ring.credit-without-fence", a_sender_waiting_for_a_credit_is_woken);
     assert!(failure.contains("deadlock"), "{failure}");
+}
+
+#[test]
+fn a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found() {
+    explore(100, a_queue_hands_over_whole_records);
+    for bug in ["queue.published-too-early", "queue.freed-too-early"] {
+        let failure = failure_with(bug, a_queue_hands_over_whole_records);
+        assert!(!failure.contains("deadlock") && !failure.contains("executions"), "{failure}");
+    }
 }
