@@ -404,6 +404,7 @@ impl Inner {
                 if let Some(incoming) = self.intake.borrow_mut().foreign(lane) {
                     incoming.revoke(index);
                 }
+                self.say(Ask::Withheld { lane, index }, Vec::new());
             }
             LaneNote::Revoked { lane, index } => {
                 if let Some(lane) = outgoing(lane) {

@@ -472,9 +472,9 @@ fn the_node_sees_what_lanes_count_and_takes_the_leave_to_send_away() {
         let [lane] = &lanes[..] else { panic!("{lanes:?}") };
         let pair = &lane.pairs[0];
         assert_eq!((pair.to.as_str(), pair.counts.accepted, pair.counts.delivered), ("ben", 10, 7));
-        assert_eq!(node.host.revoke("ada", &Subject::new("news.eu").unwrap()), 1);
+        assert_eq!(node.host.revoke("ada", &Subject::new("news.eu").unwrap()).await, 1);
         let refused = loop {
-            // What is published before the news is there is not delivered, and told nobody.
+            // What is published before the sender knows is withheld.
             match ada.agent.publish_wait("news.eu", Priority::Normal, "late", SOON).await {
                 Ok(_) => task::yield_now().await,
                 Err(refused) => break refused,

@@ -113,6 +113,8 @@ pub(crate) struct Broker<H> {
     asked: Vec<Asked>,
     /// What agents may not send: agent and subject.
     revoked: BTreeSet<(String, String)>,
+    /// Indices that receivers still have to take note of.
+    revoking: BTreeSet<(LaneNumber, u16)>,
     out: Vec<Out<H>>,
 }
 
@@ -129,6 +131,7 @@ impl<H: Clone> Broker<H> {
             change: 0,
             asked: Vec::new(),
             revoked: BTreeSet::new(),
+            revoking: BTreeSet::new(),
             out: Vec::new(),
         }
     }
@@ -346,6 +349,11 @@ impl<H: Clone> Broker<H> {
                 let to = known.to;
                 self.tell(member_of_context(to), Tell::Unmap { lane, to, region });
             }
+            Ask::Withheld { lane, index } => {
+                let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.to) == member)?;
+                self.revoking.remove(&(lane, index));
+            }
             Ask::Cancel { from, to, correlation } => {
                 its("a context", member_of_context(from) == member)?;
                 if self.contexts.contains_key(&to) {
@@ -408,8 +416,9 @@ impl<H: Clone> Broker<H> {
         Ok(())
     }
 
-    /// From now on an agent may not send on a subject to other processes. Returns on how many lanes it could.
-    pub fn revoke(&mut self, agent: &str, subject: &str) -> usize {
+    /// From now on an agent may not send on a subject to other processes. Returns the indices under which it could; their receivers [have to
+    /// take note](Self::revoking_at).
+    pub fn revoke(&mut self, agent: &str, subject: &str) -> BTreeSet<(LaneNumber, u16)> {
         self.revoked.insert((agent.to_owned(), subject.to_owned()));
         let is_it = |means: &Means| matches!(means, Means::Deliver { source, subject: on, .. } if source == agent && on == subject);
         let mut taken = Vec::new();
@@ -423,7 +432,15 @@ impl<H: Clone> Broker<H> {
             self.tell(member_of_context(to), Tell::Revoke { lane, to, index });
             self.tell(member_of_context(from), Tell::Revoked { lane, from, index });
         }
-        taken.iter().map(|(lane, ..)| *lane).collect::<BTreeSet<_>>().len()
+        let indices: BTreeSet<_> = taken.iter().map(|(lane, _, _, index)| (*lane, *index)).collect();
+        self.revoking.extend(&indices);
+        indices
+    }
+
+    /// The receivers of those among the indices who have not taken note yet.
+    pub fn revoking_at(&self, indices: &BTreeSet<(LaneNumber, u16)>) -> Vec<Member> {
+        let waiting = self.revoking.intersection(indices);
+        waiting.filter_map(|(lane, _)| Some(member_of_context(self.lanes.get(lane)?.to))).collect()
     }
 
     /// The lanes there are.

@@ -100,6 +100,8 @@ pub(crate) enum Ask {
     Grant { lane: LaneNumber, index: u16, means: Means },
     /// The receiver knows the index.
     Known { lane: LaneNumber, index: u16 },
+    /// It delivers nothing more under an index.
+    Withheld { lane: LaneNumber, index: u16 },
     /// Memory for long payloads on a lane, in slots; with the region.
     Region { lane: LaneNumber, region: u16, bytes: u32, slot: u32 },
     /// The receiver has mapped it.

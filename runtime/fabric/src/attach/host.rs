@@ -94,6 +94,8 @@ struct Inner {
     tokens: RefCell<BTreeSet<String>>,
     /// Rung when something was told, so that somebody may owe an answer.
     told: Notify,
+    /// Rung when something was asked, so that somebody may be answered.
+    changed: Notify,
     statistics: RefCell<Statistics>,
 }
 
@@ -142,8 +144,9 @@ impl Host {
         let path = config.path.clone();
         let broker = RefCell::new(Broker::new(shared.config.node.clone()));
         let (sessions, tokens) = Default::default();
-        let (told, statistics) = (Notify::new(), RefCell::default());
-        let inner = Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told, statistics });
+        let (told, changed, statistics) = (Notify::new(), Notify::new(), RefCell::default());
+        let inner =
+            Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told, changed, statistics });
         event!("attach.listening", node = &inner.shared.config.node);
         let tasks = vec![
             task::spawn(inner.clone().serve_own()),
@@ -167,12 +170,26 @@ impl Host {
         token
     }
 
-    /// Takes an agent's leave away to send on a subject to other processes: what is under way is not delivered, what it sends from now on is
-    /// refused, as long as this node lives. Returns over how many lanes it sent.
-    pub fn revoke(&self, agent: &str, subject: &Subject) -> usize {
-        let lanes = self.inner.broker.borrow_mut().revoke(agent, subject.as_str());
-        self.inner.dispatch();
-        lanes
+    /// Takes an agent's leave away to send on a subject to other processes, as long as this node lives. When this returns no receiver delivers
+    /// any more of it, also of what was under way, or was cut off; what the agent sends from now on is refused. Returns over how many
+    /// lanes it could send.
+    pub async fn revoke(&self, agent: &str, subject: &Subject) -> usize {
+        let inner = &self.inner;
+        let indices = inner.broker.borrow_mut().revoke(agent, subject.as_str());
+        inner.dispatch();
+        let until = time::now() + inner.config.fence;
+        loop {
+            let changed = inner.changed.notified();
+            let waiting = inner.broker.borrow().revoking_at(&indices);
+            if waiting.is_empty() {
+                return indices.iter().map(|(lane, _)| *lane).collect::<BTreeSet<_>>().len();
+            }
+            if time::timeout_at(until, changed).await.is_err() {
+                reach!("attach.fenced");
+                waiting.into_iter().for_each(|member| inner.end(member));
+                task::yield_now().await;
+            }
+        }
     }
 
     /// What lanes between processes have counted so far, as both sides write it.
@@ -399,6 +416,7 @@ impl Inner {
             let out = self.broker.borrow_mut().take();
             if out.is_empty() {
                 self.told.notify_one();
+                self.changed.notify_waiters();
                 return;
             }
             for out in out {
