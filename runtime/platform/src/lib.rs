@@ -16,6 +16,7 @@
 //! | [`files`] | trees to read within bounds, results written whole or not at all |
 //! | [`process`] | tools run within limits and killed as a group; environment |
 //! | [`memory`] | regions for rings, on the heap and shared with other processes, for devices, on a NUMA node; wakers and bells for sleepers |
+//! | [`queue`] | records in a mapped file, from one process to another, that outlive both |
 //! | [`topology`], [`machine`] | cores, NUMA nodes, caches, and who belongs where; kernel, limits, processor features |
 //! | [`signals`] | SIGINT and SIGTERM, each of them |
 //! | [`watch`] | a watched value whose receivers wake in order (tokio's wake by a chance that no seed reaches) |
@@ -34,6 +35,7 @@ pub mod machine;
 pub mod memory;
 pub mod net;
 pub mod process;
+pub mod queue;
 pub mod random;
 pub mod signals;
 #[cfg(madsim)]

@@ -255,7 +255,8 @@ fn a_writer_that_dies_after_any_step_is_followed_by_one_that_goes_on() {
         }
         let mut writer = Writer::open(follow(), sum).unwrap();
         let mut reader = Reader::open(journal.handle(region, READER), sum).unwrap();
-        for number in taken..12 {
+        while taken < 12 {
+            let number = taken;
             writer.put([number as u8; 4], &numbered(number)).unwrap();
             take_all(&mut reader, &mut taken, false);
         }

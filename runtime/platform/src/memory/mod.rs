@@ -26,6 +26,7 @@ pub use bell::{Bell, Ringer, ringer};
 pub use error::MemoryError;
 #[cfg(not(madsim))]
 use real as arm;
+pub(crate) use sealed::Mapping;
 pub use shared::{ForeignRegion, Handle, SHARED_MAX, SharedRegion, check, open, shared};
 #[cfg(madsim)]
 use sim as arm;

@@ -22,13 +22,13 @@ const HUGETLBFS: u64 = 0x9584_58f6;
 
 /// Bytes of this process's address space, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     base: NonNull<u8>,
     mapped: usize,
 }
 
 impl Mapping {
-    pub(super) fn new(file: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> rustix::io::Result<Self> {
+    pub(crate) fn new(file: BorrowedFd<'_>, len: usize, protection: ProtFlags) -> rustix::io::Result<Self> {
         // SAFETY: a mapping at an address of the kernel's choice touches no other memory.
         let base = unsafe { mmap(null_mut(), len, protection, MapFlags::SHARED, file, 0) }?;
         let base = NonNull::new(base.cast()).ok_or(Errno::NOMEM)?;
@@ -37,7 +37,7 @@ impl Mapping {
 
     /// Puts private memory of the same bytes in its place: what is written from now on reaches nobody.
     #[cfg(madsim)]
-    pub(super) fn detach(&self) {
+    pub(crate) fn detach(&self) {
         let base = self.base.as_ptr();
         let flags = MapFlags::PRIVATE | MapFlags::FIXED;
         // SAFETY: the range is this mapping, writable, and stays mapped and initialised; the simulator has one thread, so nobody is between
@@ -51,7 +51,7 @@ impl Mapping {
     }
 
     /// The first byte.
-    pub(super) fn base(&self) -> NonNull<u8> {
+    pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 }
