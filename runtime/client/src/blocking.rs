@@ -133,7 +133,8 @@ impl Client {
         self.call(async move |client| {
             let source = open(client).await?;
             let handing = async move {
-                tokio::select! { biased;
+                tokio::select! {
+                    biased;
                     () = closing.notified() => {}
                     () = hand_over(source, wanted) => {}
                 }
