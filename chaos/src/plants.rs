@@ -163,6 +163,11 @@ pub const ALL: &[Plant] = &[
         "a_wanted_credit_is_told_and_one_given_without_a_fence_is_found",
     ),
     model(
+        "ring.returned-too-early",
+        "a slot is told to be back before its name is written",
+        "a_slot_given_back_is_the_one_that_was_held_and_one_told_too_early_is_found",
+    ),
+    model(
         "queue.published-too-early",
         "a record of the queue that outlives its processes is published before it is written",
         "a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use synod_ring::layout::{LINE, RECEIVER_LEN, footprint, sender_len};
 use synod_ring::mailbox::control_len;
+use synod_ring::returns::{Returned, Returns, returns_len};
 use synod_ring::sync::journal::{Journal, Journaled, Party};
 use synod_ring::wish::Wish;
 use synod_ring::{ClaimError, Class, Consumer, Delivery, Flow, LaneId, Mailbox, Producer, Waiter};
@@ -405,5 +406,29 @@ fn who_sends_into_a_foreign_mailbox_stores_in_its_own_region_alone_and_so_does_t
             step.party, whose,
             "{step:?}: {own} and {wishes} are the sender's, {peer} and {host} are not"
         );
+    }
+}
+
+#[test]
+fn a_receiver_that_dies_after_any_step_has_given_back_a_prefix_of_what_it_meant_to() {
+    const NAMES: [u64; 6] = [11, 12, 13, 14, 15, 16];
+    for steps in 0.. {
+        let journal = Journal::new();
+        let region = journal.region(returns_len(4));
+        let mut returns = Returns::new(journal.handle(region, RECEIVER), 0, 4).unwrap();
+        let mut returned = Returned::new(journal.handle(region, SENDER), 0, 4).unwrap();
+        let before = journal.taken(RECEIVER);
+        journal.kill_after(RECEIVER, before + steps);
+        let mut back = Vec::new();
+        for name in NAMES {
+            returns.give(name);
+            returned.collect(|name| back.push(name)).unwrap();
+        }
+        assert_eq!(back, NAMES[..back.len()], "dead after {steps} steps");
+        if journal.taken(RECEIVER) < before + steps {
+            assert_eq!(back.len(), NAMES.len(), "the run in which it lived");
+            return;
+        }
+        assert_eq!(back.len(), steps / 2, "two steps a name");
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use synod_ring::layout::{LINE, RECEIVER_LEN};
 use synod_ring::mailbox::control_len;
 use synod_ring::queue;
+use synod_ring::returns::{Returned, Returns, returns_len};
 use synod_ring::spsc::{Waiters, channel};
 use synod_ring::sync::Loom;
 use synod_ring::wish::{Wish, Wished};
@@ -430,6 +431,48 @@ fn a_queue_hands_over_whole_records() {
         record.free();
     }
     sender.join().unwrap();
+}
+
+/// What an owner finds given back is what the receiver held; an owner that waits for it is woken.
+fn a_slot_given_back_is_the_one_that_was_held() {
+    const PLACES: usize = 2;
+    let parking = Arc::new(Parking::default());
+    let len = returns_len(PLACES).next_multiple_of(LINE);
+    let (places, wishes) = (Loom::new(len, 0), Loom::new(LINE, 0));
+    let (wish, wished) = (Wish::new(wishes.clone(), 0).unwrap(), Wished::new(wishes, 0).unwrap());
+    let mut returns = Returns::new(places.clone(), 0, PLACES).unwrap();
+    let mut returned = Returned::new(places, 0, PLACES).unwrap();
+    let waiter = parking.clone();
+    let receiver = thread::spawn(move || {
+        for name in [7, 8] {
+            returns.give(name);
+            if wished.is_wanted() {
+                waiter.wake();
+            }
+        }
+    });
+    let mut names = Vec::new();
+    while names.len() < 2 {
+        returned.collect(|name| names.push(name)).unwrap();
+        if names.len() < 2 {
+            wish.say();
+            let before = names.len();
+            returned.collect(|name| names.push(name)).unwrap();
+            if names.len() == before {
+                parking.park();
+            }
+            wish.drop_it();
+        }
+    }
+    assert_eq!(names, [7, 8]);
+    receiver.join().unwrap();
+}
+
+#[test]
+fn a_slot_given_back_is_the_one_that_was_held_and_one_told_too_early_is_found() {
+    explore(100, a_slot_given_back_is_the_one_that_was_held);
+    let failure = failure_with("ring.returned-too-early", a_slot_given_back_is_the_one_that_was_held);
+    assert!(failure.contains("left"), "{failure}");
 }
 
 #[test]
