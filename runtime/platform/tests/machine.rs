@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use synod_platform::topology::{Party, Talk, Topology, Waits};
+use synod_platform::topology::{Party, Topology, Waits};
 use synod_platform::{machine, testing};
 
 #[test]
@@ -58,6 +58,7 @@ mod real {
     use super::*;
     use synod_platform::process::{self, Tool};
     use synod_platform::task::{self, Context};
+    use synod_platform::topology::Talk;
 
     #[test]
     fn a_described_machine_is_read_as_described() {
