@@ -102,7 +102,8 @@ impl Inbound {
         let mut memory = memory::shared(shape.receiver_len()).map_err(NoLane::from)?;
         let mut bell = Bell::new()?;
         let answer = vec![memory.handle()?, bell.handle()?];
-        (memory.close(), bell.close());
+        memory.close();
+        bell.close();
         let own = Hardware::new(memory);
         let mut admit = |class| -> Result<LaneId, NotTaken> {
             let (own, peer) = (shape.receiver_ring(&own, class, 0)?, shape.sender_ring(&peer, class)?);

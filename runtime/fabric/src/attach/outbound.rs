@@ -115,7 +115,8 @@ impl Outbound {
         let mut memory = memory::shared(shape.sender_len())?;
         let mut bell = Bell::new()?;
         let handles = vec![memory.handle()?, bell.handle()?];
-        (memory.close(), bell.close());
+        memory.close();
+        bell.close();
         let region = Hardware::new(memory);
         let wish = shape.wish(&region)?;
         event!("attach.open", from = &*from.name, to = &*to.name, bytes = shape.ring);
