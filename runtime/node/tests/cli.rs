@@ -213,6 +213,7 @@ fn the_doctor_tells_of_each_transport_whether_it_is_used_and_why() {
         assert_eq!(of(used).0, "in-use", "{used}");
     }
     assert!(of("SIMD: copy").1.starts_with("scalar"));
+    assert_eq!(of("memory-mapped queues").0, "ready");
     assert_eq!(of("DMA: sealed memory").0, "ready");
     let (state, why) = of("DMA: registered with CUDA");
     assert!(state == "ready" || why.starts_with("needs "), "{why}");
