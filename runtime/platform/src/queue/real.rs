@@ -78,7 +78,7 @@ pub(super) fn allocate(file: &OwnedFd, path: &Path, len: u64) -> Result<(), Queu
 }
 
 fn write_zeros(file: &OwnedFd, len: u64) -> rustix::io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = 0;
     while at < len {
         let piece = (len - at).min(ZEROS.len() as u64) as usize;
