@@ -17,6 +17,7 @@ use synod_fabric::{Fabric, FabricConfig};
 use synod_platform::task;
 use tempfile::TempDir;
 
+const HOME: &str = env!("CARGO_MANIFEST_DIR");
 const NODE: &str = "SYNOD_TEST_NODE";
 
 /// Plays the node if this process was started as one; a test that has nothing to do otherwise.
@@ -42,6 +43,37 @@ fn two_agents_and_six_priorities_work_from_c() {
 #[test]
 fn using_every_function_wrongly_from_c_is_an_error_and_does_no_harm() {
     run("misuse", &libraries()[0]);
+}
+
+#[test]
+fn the_example_in_the_header_works() {
+    let header = std::fs::read_to_string(Path::new(HOME).join("include/synod.h")).expect("the header");
+    let lines = header.lines().skip_while(|line| !line.contains("#include"));
+    let lines = lines.take_while(|line| !line.contains("cc reader.c"));
+    let program: Vec<_> = lines.map(|line| line.trim_start_matches("//")).collect();
+    let folder = TempDir::new().expect("a temporary folder");
+    let source = folder.path().join("reader.c");
+    std::fs::write(&source, program.join("\n")).expect("a file");
+    let socket = folder.path().join("node.attach");
+    let _node = start_node(&socket);
+    let mut command = Command::new(compile(&source, &libraries()[0], folder.path()));
+    let ended = command.env("SYNOD_ATTACH", &socket).output().expect("it was compiled just now");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "reader: hello\n", "{ended:?}");
+    assert!(ended.status.success());
+}
+
+#[test]
+fn under_the_address_sanitizer_reading_a_released_message_is_seen() {
+    if !flags().contains("address") {
+        return;
+    }
+    let folder = TempDir::new().expect("a temporary folder");
+    let socket = folder.path().join("node.attach");
+    let _node = start_node(&socket);
+    let mut command = Command::new(compile(&source("stale"), &libraries()[0], folder.path()));
+    let ended = command.env("SYNOD_ATTACH", &socket).output().expect("it was compiled just now");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("heap-use-after-free"), "{}: {said}", ended.status);
 }
 
 /// A process that does not outlive its test.
@@ -76,10 +108,19 @@ fn libraries() -> Vec<PathBuf> {
     ["libsynod.so", "libsynod.a"].map(|name| here.with_file_name(name)).to_vec()
 }
 
+/// What the compiler is told besides.
+fn flags() -> String {
+    std::env::var("SYNOD_CFLAGS").unwrap_or_default()
+}
+
+/// A program of these tests.
+fn source(program: &str) -> PathBuf {
+    Path::new(HOME).join(format!("tests/c/{program}.c"))
+}
+
 /// Compiles a program.
-fn compile(program: &str, library: &Path, folder: &Path) -> PathBuf {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let out = folder.join(program);
+fn compile(source: &Path, library: &Path, folder: &Path) -> PathBuf {
+    let out = folder.join("program");
     let mut command = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()));
     command.args([
         "-std=c11",
@@ -90,8 +131,8 @@ fn compile(program: &str, library: &Path, folder: &Path) -> PathBuf {
         "-Werror",
         "-g",
     ]);
-    command.args(std::env::var("SYNOD_CFLAGS").unwrap_or_default().split_whitespace());
-    command.arg("-I").arg(home.join("include")).arg(home.join(format!("tests/c/{program}.c"))).arg(library);
+    command.args(flags().split_whitespace());
+    command.arg("-I").arg(Path::new(HOME).join("include")).arg(source).arg(library);
     command.arg(format!("-Wl,-rpath,{}", library.parent().expect("a folder").display()));
     command.args(["-Wl,--gc-sections", "-pthread", "-lm", "-ldl", "-lgcc_s", "-o"]).arg(&out);
     let made = command.output().expect("a C compiler: Debian's build-essential has one");
@@ -104,7 +145,7 @@ fn run(program: &str, library: &Path) {
     let folder = TempDir::new().expect("a temporary folder");
     let socket = folder.path().join("node.attach");
     let mut node = Some(start_node(&socket));
-    let mut command = Command::new(compile(program, library, folder.path()));
+    let mut command = Command::new(compile(&source(program), library, folder.path()));
     command.env("SYNOD_ATTACH", &socket).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut runs = Process(command.spawn().expect("it was compiled just now"));
     let mut answers = runs.0.stdin.take().expect("a pipe");
