@@ -1,19 +1,26 @@
 //! What can be asked for, and the run that answers.
 
 use crate::groups::{self, Rows};
+#[cfg(feature = "fabric")]
+use crate::idle;
 use crate::machine::{Cores, Machine};
 use crate::measure::Plan;
 use crate::report;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures the ring beside its peers on two cores; prints a table and the ratios.
+/// Measures the ring and the fabric beside their peers, in one process and between two, on two cores; prints tables and ratios.
 #[derive(clap::Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// Only this group (floor, same-thread, fabric, throughput, round-trip, blocked), or only this subject beside the one it is compared to
+    /// Only this group (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
+    /// processes-blocked, processes-fan, processes-large, idle), or only this subject beside those it is compared to
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Seconds for which agents are idle in the group idle
+    #[cfg(feature = "fabric")]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
+    idle_s: u16,
     /// Rounds; each runs every subject once
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -28,6 +35,9 @@ pub struct Arguments {
     json: Option<PathBuf>,
 }
 
+/// The group that is no comparison.
+const IDLE: &str = "idle";
+
 /// Runs what was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
     let plan = if arguments.smoke {
@@ -39,21 +49,36 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
             cores: Cores::choose(),
         }
     };
-    let mut chosen = groups::all();
-    if let Some(name) = &arguments.only {
-        groups::narrow(&mut chosen, name)?;
+    let mut chosen = groups::all(arguments.smoke);
+    match arguments.only.as_deref() {
+        Some(IDLE) => chosen.clear(),
+        Some(name) => groups::narrow(&mut chosen, name)?,
+        None => {}
     }
     let machine = Machine::look(&plan);
     report::heading(&machine, &plan, arguments.smoke);
-    let mut rows = Rows::default();
+    let (mut rows, mut unavailable) = (Rows::default(), Vec::new());
     for group in chosen {
         let measured = group.run(&plan);
         report::group(&group, &measured);
         rows.extend(measured);
+        unavailable.extend(group.unavailable());
+    }
+    #[cfg_attr(not(feature = "fabric"), expect(unused_mut, reason = "nothing attaches"))]
+    let mut observed = Rows::new();
+    #[cfg(feature = "fabric")]
+    if arguments.only.as_deref().is_none_or(|name| name == IDLE) {
+        let measured = if arguments.smoke {
+            idle::run(&[1, 8], Duration::from_millis(200), plan.cores)
+        } else {
+            idle::run(&[1, 64, 100, 256, 1000], Duration::from_secs(u64::from(arguments.idle_s)), plan.cores)
+        };
+        report::idle(&measured);
+        observed = measured;
     }
     report::verdict(&rows, arguments.smoke);
     if let Some(file) = &arguments.json {
-        let text = report::json(&machine, &rows)?;
+        let text = report::json(&machine, &rows, &observed, &unavailable)?;
         std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(())

@@ -2,10 +2,10 @@
 
 use crate::measure::Plan;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The cores that the two sides of every subject are pinned to.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cores {
     /// The sending side's, or none if the system does not let us pin.
     pub sender: Option<usize>,
@@ -31,6 +31,13 @@ pub fn pin(core: Option<usize>) {
     }
 }
 
+/// Leaves this thread, and whatever it starts, both cores.
+pub fn pin_to_both(cores: Cores) {
+    let mut set = CpuSet::new();
+    [cores.sender, cores.receiver].into_iter().flatten().for_each(|core| set.set(core));
+    let _ = sched_setaffinity(None, &set);
+}
+
 /// What stands on every report.
 #[derive(Debug, Serialize)]
 pub struct Machine {
@@ -42,6 +49,8 @@ pub struct Machine {
     pub pinned: Cores,
     /// The kernel's name and release.
     pub kernel: String,
+    /// How many wanted a core before the run, over 1, 5 and 15 minutes.
+    pub load: String,
     /// Name and version of every subject that is not ours, and of the compiler's target.
     pub versions: Vec<(String, String)>,
 }
@@ -52,16 +61,36 @@ impl Machine {
         let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let kernel = rustix::system::uname();
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
         Self {
             processor: processor.map_or("unknown", |(_, name)| name.trim()).to_owned(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             pinned: plan.cores,
             kernel: format!("{} {}", text(kernel.sysname()), text(kernel.release())),
-            versions: ["rtrb", "crossbeam-channel"].map(|name| (name.to_owned(), locked(name))).into(),
+            load: load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+            versions: PEERS.iter().map(|name| ((*name).to_owned(), locked(name))).collect(),
         }
     }
 }
+
+/// Packages of this build that are not ours.
+const PEERS: &[&str] = &[
+    "rtrb",
+    "crossbeam-channel",
+    #[cfg(feature = "queues")]
+    "disruptor",
+    #[cfg(feature = "queues")]
+    "kanal",
+    #[cfg(feature = "queues")]
+    "flume",
+    #[cfg(feature = "queues")]
+    "tokio",
+    #[cfg(feature = "iceoryx2")]
+    "iceoryx2",
+    #[cfg(feature = "zmq")]
+    "zeromq-src",
+];
 
 /// The version of a package in this workspace's lock file.
 fn locked(name: &str) -> String {

@@ -1,13 +1,16 @@
-//! `cargo peers`: the ring beside rtrb, crossbeam's and std's bounded channels and the physical floor.
+//! `cargo peers`: the ring and the fabric beside other people's queues and the physical floor, in one process and between two.
 //!
-//! All subjects run in this process on the same two cores, in slices of about 50 ms that alternate inside a round; a ratio
+//! All subjects run on the same two cores, in slices of about 50 ms that alternate inside a round; a ratio
 //! is taken inside its round, and what is judged is the median ratio with its 95 % interval over all rounds. Every
 //! slice asserts that what was received is what was sent. Absolute figures between two cores move with the machine: compare ratios.
 
 mod cli;
 mod groups;
+#[cfg(feature = "fabric")]
+mod idle;
 mod machine;
 mod measure;
+mod processes;
 mod report;
 mod statistics;
 mod subjects;
@@ -16,8 +19,13 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = cli::Arguments::parse();
-    match cli::run(&arguments) {
+    // This program starts itself again for the other side of a pair of processes.
+    let words: Vec<String> = std::env::args().collect();
+    let done = match &words[..] {
+        [_, word, task] if word == "other" => processes::Task::read(task).and_then(processes::Task::run),
+        _ => cli::run(&cli::Arguments::parse()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("peers: {problem}");

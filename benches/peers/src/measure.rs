@@ -6,12 +6,13 @@
 use crate::machine::{Cores, pin};
 use crate::statistics::percentile;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How much is measured, and where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// Rounds.
     pub rounds: usize,
@@ -22,13 +23,13 @@ pub struct Plan {
 }
 
 /// The writing end of a subject.
-pub trait Sender: Send {
+pub trait Sender {
     /// Sends up to `count` messages, the first with that number, as one batch; returns how many were taken.
     fn send(&mut self, number: u64, count: usize) -> usize;
 }
 
 /// The reading end of a subject.
-pub trait Receiver: Send {
+pub trait Receiver {
     /// Takes up to `count` messages that are there, the first having that number; returns how many.
     fn receive(&mut self, number: u64, count: usize) -> usize;
 }
@@ -40,12 +41,20 @@ pub type Reading = Vec<(&'static str, f64)>;
 #[derive(Default)]
 pub struct Idle(u32);
 
+/// How often it spins first.
+const SPINS: u32 = 4096;
+
 impl Idle {
+    /// For where others wait for the same core: it gives the core away at once, always.
+    pub fn crowded() -> Self {
+        Self(u32::MAX)
+    }
+
     /// Nothing was there.
     #[inline(always)]
     pub fn wait(&mut self) {
-        self.0 += 1;
-        if self.0 < 4096 {
+        self.0 = self.0.saturating_add(1);
+        if self.0 < SPINS {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();
@@ -55,7 +64,9 @@ impl Idle {
     /// Something was there.
     #[inline(always)]
     pub fn reset(&mut self) {
-        self.0 = 0;
+        if self.0 != u32::MAX {
+            self.0 = 0;
+        }
     }
 }
 
@@ -68,7 +79,11 @@ struct Alone<T>(T);
 const BETWEEN_LOOKS: u64 = 1024;
 
 /// One sender as fast as it can to one receiver, in batches: millions of messages a second.
-pub fn throughput<S: Sender, R: Receiver>((sender, receiver): (S, R), batch: usize, plan: &Plan) -> Reading {
+pub fn throughput<S: Sender + Send, R: Receiver + Send>(
+    (sender, receiver): (S, R),
+    batch: usize,
+    plan: &Plan,
+) -> Reading {
     let start = Barrier::new(2);
     let total = Alone(AtomicU64::new(u64::MAX));
     let mut sender = Alone(sender);
@@ -114,11 +129,21 @@ pub fn throughput<S: Sender, R: Receiver>((sender, receiver): (S, R), batch: usi
         assert_eq!(received, sent, "sent is not received");
         (begun, received, ended)
     });
-    vec![("messages", received as f64 / ended.duration_since(begun).as_secs_f64() / 1e6)]
+    rate(received, ended.duration_since(begun).as_nanos() as u64)
+}
+
+/// So many messages in so many nanoseconds: millions a second.
+pub fn rate(messages: u64, nanos: u64) -> Reading {
+    vec![("messages", messages as f64 * 1e3 / nanos as f64)]
+}
+
+/// So many messages in so many nanoseconds: nanoseconds for each.
+pub fn each(messages: u64, nanos: u64) -> Reading {
+    vec![("time", nanos as f64 / messages as f64)]
 }
 
 /// There and back between two cores, one message at a time, both sides watching: nanoseconds.
-pub fn round_trip<S: Sender, R: Receiver>(ping: (S, R), pong: (S, R), plan: &Plan) -> Reading {
+pub fn round_trip<S: Sender + Send, R: Receiver + Send>(ping: (S, R), pong: (S, R), plan: &Plan) -> Reading {
     let ((ping, arrival), (pong, back)) = (ping, pong);
     let (mut ping, mut back) = (Alone(ping), Alone(back));
     let stop = Alone(AtomicU64::new(u64::MAX));
@@ -162,10 +187,12 @@ pub fn round_trip<S: Sender, R: Receiver>(ping: (S, R), pong: (S, R), plan: &Pla
     quantiles(samples)
 }
 
-/// The middle and the slow end of some samples.
+/// The middle and the slow ends of some samples.
 pub fn quantiles(mut samples: Vec<u32>) -> Reading {
     samples.sort_unstable();
-    vec![("p50", percentile(&samples, 0.5)), ("p99", percentile(&samples, 0.99))]
+    [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)]
+        .map(|(name, share)| (name, percentile(&samples, share)))
+        .into()
 }
 
 /// One thread that does `work` again and again: nanoseconds of its own processor time for one of the `each` things that a

@@ -1,6 +1,6 @@
 //! The table people read, the ratios spelled out, and the JSON that the reports are made of.
 
-use crate::groups::{Group, Row, Rows};
+use crate::groups::{Group, Row, Rows, Unavailable};
 use crate::machine::Machine;
 use crate::measure::Plan;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 /// What was measured, on what, with which versions.
 pub fn heading(machine: &Machine, plan: &Plan, smoke: bool) {
     println!(
-        "The ring beside its peers, in one process, slices of {} ms alternating on the same cores",
+        "The ring and the fabric beside their peers, slices of {} ms alternating on the same cores",
         plan.slice.as_millis()
     );
     println!("  processor  {} ({} usable)", machine.processor, machine.cores);
@@ -22,12 +22,16 @@ pub fn heading(machine: &Machine, plan: &Plan, smoke: bool) {
     let versions: Vec<String> =
         machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     println!("  peers      {}, std of this compiler", versions.join(", "));
+    println!("  load       {} before the run", machine.load);
     println!("  rounds     {}; medians, with their 95 % interval in brackets", plan.rounds);
     println!(
         "  messages   synod ring: 16 bytes of header and the rest payload; \"header apart\": all payload, header on top"
     );
     println!(
         "             a record takes whole lines: below 64 B a queue that packs its elements moves more of them"
+    );
+    println!(
+        "  processes  between two processes a message is N bytes of payload, but for \"synod ring\" as above"
     );
     if smoke {
         println!("  SMOKE: shows that everything runs; the figures mean nothing");
@@ -56,7 +60,20 @@ pub fn group(group: &Group, rows: &[Row]) {
                 }
             })
             .collect();
-        println!("  {:<30}{}", subject.name, cells.join("  "));
+        let cells = match &subject.lacks {
+            Some(needs) => format!("unavailable: needs {needs}"),
+            None => cells.join("  "),
+        };
+        println!("  {:<30}{cells}", subject.name);
+    }
+}
+
+/// What idle agents cost.
+#[cfg(feature = "fabric")]
+pub fn idle(rows: &[Row]) {
+    println!("\nidle: attached agents that have talked once and then do nothing");
+    for row in rows {
+        println!("  {:<30}{:>46} {:>9} {}", row.subject, row.metric, figure(row.median), row.unit);
     }
 }
 
@@ -112,10 +129,17 @@ pub fn verdict(rows: &Rows, smoke: bool) {
 struct Document<'a> {
     machine: &'a Machine,
     rows: &'a [Row],
+    observations: &'a [Row],
+    unavailable: &'a [Unavailable],
 }
 
-/// Rows and machine as JSON.
-pub fn json(machine: &Machine, rows: &Rows) -> Result<String, String> {
-    serde_json::to_string_pretty(&Document { machine, rows })
+/// Rows, what was observed once, who could not be measured, and the machine as JSON.
+pub fn json(
+    machine: &Machine,
+    rows: &[Row],
+    observations: &[Row],
+    unavailable: &[Unavailable],
+) -> Result<String, String> {
+    serde_json::to_string_pretty(&Document { machine, rows, observations, unavailable })
         .map_err(|error| format!("results as JSON: {error}"))
 }

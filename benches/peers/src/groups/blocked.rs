@@ -21,7 +21,7 @@ pub fn groups() -> Vec<Group> {
         mode,
         unit,
         compare: Compare::Ratio,
-        baseline: Some(baseline),
+        baselines: vec![baseline],
         subjects,
     };
     vec![

@@ -24,7 +24,7 @@ fn of<const N: usize>() -> Group {
         mode: "same thread",
         unit: "ns",
         compare: Compare::Difference,
-        baseline: Some(RING),
+        baselines: vec![RING],
         subjects: vec![
             Subject::new(RING, ring::<N>),
             Subject::new("synod fabric, publish", |plan: &Plan| {

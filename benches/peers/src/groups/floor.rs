@@ -17,7 +17,7 @@ pub fn groups() -> Vec<Group> {
         mode,
         unit: "ns",
         compare: Compare::Ratio,
-        baseline: None,
+        baselines: Vec::new(),
         subjects,
     };
     vec![

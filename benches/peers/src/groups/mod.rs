@@ -4,11 +4,13 @@ mod blocked;
 #[cfg(feature = "fabric")]
 mod fabric;
 mod floor;
+mod processes;
 mod round_trip;
 mod same_thread;
 mod throughput;
 
 use crate::measure::{Plan, Reading};
+use crate::processes::{Job, Pair, errand};
 use crate::statistics::{Summary, summarise};
 use serde::Serialize;
 
@@ -46,12 +48,37 @@ pub struct Subject {
     pub name: &'static str,
     /// Runs one slice.
     pub slice: Box<dyn Fn(&Plan) -> Reading>,
+    /// What it lacks on this machine or in this build: then it is told, not run.
+    pub lacks: Option<String>,
+}
+
+/// Somebody who cannot be measured here.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unavailable {
+    /// The group.
+    pub group: &'static str,
+    /// Who.
+    pub subject: &'static str,
+    /// What is missing.
+    pub needs: String,
 }
 
 impl Subject {
     /// A subject and its slice.
     pub fn new(name: &'static str, slice: impl Fn(&Plan) -> Reading + 'static) -> Self {
-        Self { name, slice: Box::new(slice) }
+        Self { name, slice: Box::new(slice), lacks: None }
+    }
+
+    /// A subject between processes.
+    pub fn between(pair: impl Pair + 'static, job: Job) -> Self {
+        let (name, lacks) = (pair.name(), pair.lacks());
+        Self { name, slice: Box::new(move |plan| errand(&pair, job, plan)), lacks }
+    }
+
+    /// One that this build cannot have.
+    pub fn lacking(name: &'static str, needs: &str) -> Self {
+        let needs = needs.to_owned();
+        Self { name, slice: Box::new(|_| unreachable!("it is not run")), lacks: Some(needs) }
     }
 }
 
@@ -79,14 +106,14 @@ pub struct Group {
     pub unit: &'static str,
     /// How they are compared.
     pub compare: Compare,
-    /// Whom they are compared to, if anybody.
-    pub baseline: Option<&'static str>,
+    /// Whom they are compared to, as far as those are there.
+    pub baselines: Vec<&'static str>,
     /// Who takes part.
     pub subjects: Vec<Subject>,
 }
 
 /// All groups in the order of the report.
-pub fn all() -> Vec<Group> {
+pub fn all(smoke: bool) -> Vec<Group> {
     let mut groups = floor::groups();
     groups.extend(same_thread::groups());
     #[cfg(feature = "fabric")]
@@ -94,6 +121,7 @@ pub fn all() -> Vec<Group> {
     groups.extend(throughput::groups());
     groups.extend(round_trip::groups());
     groups.extend(blocked::groups());
+    groups.extend(processes::groups(smoke));
     groups
 }
 
@@ -117,53 +145,62 @@ pub fn narrow(groups: &mut Vec<Group>, name: &str) -> Result<(), String> {
         ));
     }
     groups.retain(|group| group.subjects.iter().any(|subject| subject.name == name));
-    for group in groups {
-        let baseline = group.baseline;
-        group.subjects.retain(|subject| subject.name == name || Some(subject.name) == baseline);
+    for Group { subjects, baselines, .. } in groups {
+        subjects.retain(|subject| subject.name == name || baselines.contains(&subject.name));
     }
     Ok(())
 }
 
 impl Group {
+    /// Who cannot be measured.
+    pub fn unavailable(&self) -> impl Iterator<Item = Unavailable> {
+        self.subjects.iter().filter_map(|subject| {
+            let needs = subject.lacks.clone()?;
+            Some(Unavailable { group: self.name, subject: subject.name, needs })
+        })
+    }
+
     /// Runs all rounds; every other round in the opposite order, so that nobody is always first.
     pub fn run(&self, plan: &Plan) -> Rows {
-        let mut readings: Vec<Vec<Reading>> = self.subjects.iter().map(|_| Vec::new()).collect();
+        let subjects: Vec<&Subject> =
+            self.subjects.iter().filter(|subject| subject.lacks.is_none()).collect();
+        let mut readings: Vec<Vec<Reading>> = subjects.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {
-            let order: Vec<usize> = if round % 2 == 0 {
-                (0..self.subjects.len()).collect()
-            } else {
-                (0..self.subjects.len()).rev().collect()
-            };
+            let mut order: Vec<usize> = (0..subjects.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
             for index in order {
-                readings[index].push((self.subjects[index].slice)(plan));
+                readings[index].push((subjects[index].slice)(plan));
             }
         }
-        let baseline =
-            self.baseline.and_then(|name| self.subjects.iter().position(|subject| subject.name == name));
         let mut rows = Rows::new();
-        for (subject, rounds) in self.subjects.iter().zip(&readings) {
+        for (subject, rounds) in subjects.iter().zip(&readings) {
             for (metric, (name, _)) in rounds[0].iter().enumerate() {
                 let figures: Vec<f64> = rounds.iter().map(|round| round[metric].1).collect();
                 rows.push(self.row(subject.name, (*name).to_owned(), self.unit, &figures));
-                let Some(baseline) =
-                    baseline.filter(|baseline| self.subjects[*baseline].name != subject.name)
-                else {
-                    continue;
-                };
-                let (sign, unit) = match self.compare {
-                    Compare::Ratio => ('/', "x"),
-                    #[cfg(feature = "fabric")]
-                    Compare::Difference => ('-', self.unit),
-                };
-                let compared =
-                    rounds.iter().zip(&readings[baseline]).map(|(ours, theirs)| match self.compare {
+                for (baseline, theirs) in subjects.iter().zip(&readings) {
+                    if baseline.name == subject.name || !self.baselines.contains(&baseline.name) {
+                        continue;
+                    }
+                    let (sign, unit) = match self.compare {
+                        Compare::Ratio => ('/', "x"),
+                        #[cfg(feature = "fabric")]
+                        Compare::Difference => ('-', self.unit),
+                    };
+                    let compared = rounds.iter().zip(theirs).map(|(ours, theirs)| match self.compare {
                         Compare::Ratio => ours[metric].1 / theirs[metric].1,
                         #[cfg(feature = "fabric")]
                         Compare::Difference => ours[metric].1 - theirs[metric].1,
                     });
-                let compared: Vec<f64> = compared.collect();
-                let to = format!("{name} {sign} {}", self.subjects[baseline].name);
-                rows.push(self.row(subject.name, to, unit, &compared));
+                    let compared: Vec<f64> = compared.collect();
+                    rows.push(self.row(
+                        subject.name,
+                        format!("{name} {sign} {}", baseline.name),
+                        unit,
+                        &compared,
+                    ));
+                }
             }
         }
         rows

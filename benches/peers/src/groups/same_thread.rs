@@ -32,7 +32,7 @@ fn of<const N: usize>(batch: usize) -> Group {
         mode: if batch == 1 { "batch 1" } else { "batch 16" },
         unit: "ns",
         compare: Compare::Ratio,
-        baseline: Some(if batch == 1 { "rtrb" } else { "rtrb chunks" }),
+        baselines: vec![if batch == 1 { "rtrb" } else { "rtrb chunks" }],
         subjects,
     }
 }

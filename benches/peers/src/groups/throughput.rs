@@ -28,6 +28,21 @@ fn of<const N: usize>(batch: usize) -> Group {
     subjects.push(Subject::new("std sync_channel", move |plan: &Plan| {
         throughput(channels::std_sync::<N>(), batch, plan)
     }));
+    #[cfg(feature = "queues")]
+    {
+        use crate::subjects::queues;
+        subjects.push(Subject::new("disruptor", move |plan: &Plan| {
+            throughput(queues::disruptor::<N>(), batch, plan)
+        }));
+        subjects
+            .push(Subject::new("kanal", move |plan: &Plan| throughput(queues::kanal::<N>(), batch, plan)));
+        subjects
+            .push(Subject::new("flume", move |plan: &Plan| throughput(queues::flume::<N>(), batch, plan)));
+        subjects.push(Subject::new("tokio mpsc", move |plan: &Plan| {
+            throughput(queues::tokio::<N>(), batch, plan)
+        }));
+    }
+    let single = if batch == 1 { "rtrb" } else { "rtrb chunks" };
     Group {
         name: "throughput",
         about: "one sender, one receiver, two cores",
@@ -35,7 +50,7 @@ fn of<const N: usize>(batch: usize) -> Group {
         mode: if batch == 1 { "batch 1" } else { "batch 16" },
         unit: "M/s",
         compare: Compare::Ratio,
-        baseline: Some(if batch == 1 { "rtrb" } else { "rtrb chunks" }),
+        baselines: vec![single, "disruptor"],
         subjects,
     }
 }

@@ -4,6 +4,8 @@
 //! receiver checks the number and reads a word of every cache line.
 
 pub mod channels;
+#[cfg(feature = "queues")]
+pub mod queues;
 pub mod rtrb;
 pub mod synod;
 
@@ -21,7 +23,7 @@ pub const fn places(size: usize) -> usize {
 }
 
 /// What messages are made of.
-static PATTERN: [u8; 1024] = [0xA5; 1024];
+pub static PATTERN: [u8; 1024] = [0xA5; 1024];
 
 /// Writes the message with that number.
 #[inline(always)]
@@ -44,7 +46,8 @@ pub fn message<const N: usize>(number: u64) -> [u8; N] {
 pub fn check(message: &[u8], number: u64) {
     let mut found = [0; 8];
     found.copy_from_slice(&message[..8]);
-    assert!(u64::from_ne_bytes(found) == number, "another message than the next");
+    let found = u64::from_ne_bytes(found);
+    assert!(found == number, "message {found} where {number} comes next");
     touch(message, 64);
 }
 

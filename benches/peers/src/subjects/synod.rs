@@ -6,8 +6,10 @@ use crate::measure::{Receiver, Sender};
 use synod_ring::spsc::{Waiters, heap};
 use synod_ring::{ClaimError, Consumer, Producer, Taken};
 
-const TAG: synod_ring::Tag = [1, 0, 0, 0];
-const HEADER: usize = synod_ring::layout::HEADER;
+/// What every record says in its four bytes.
+pub const TAG: synod_ring::Tag = [1, 0, 0, 0];
+/// Bytes of a record's header.
+pub const HEADER: usize = synod_ring::layout::HEADER;
 
 /// A ring whose N-byte messages include the header.
 pub struct Whole<E, const N: usize>(pub E);
@@ -32,8 +34,14 @@ pub fn apart<const N: usize>() -> (Apart<Producer, N>, Apart<Consumer, N>) {
     (Apart(producer), Apart(consumer.paced()))
 }
 
+/// Sends up to `count` records of `len` bytes as one batch.
 #[inline(always)]
-fn send(producer: &mut Producer, count: usize, len: usize, mut write: impl FnMut(&mut [u8], u64)) -> usize {
+pub fn send(
+    producer: &mut Producer,
+    count: usize,
+    len: usize,
+    mut write: impl FnMut(&mut [u8], u64),
+) -> usize {
     if count == 1 {
         let mut claim = match producer.claim(len) {
             Ok(claim) => claim,
@@ -61,7 +69,7 @@ fn send(producer: &mut Producer, count: usize, len: usize, mut write: impl FnMut
 
 /// Nothing more was taken, and that for the one good reason.
 #[cold]
-fn full(refused: ClaimError) -> usize {
+pub fn full(refused: ClaimError) -> usize {
     assert_eq!(refused, ClaimError::Full);
     0
 }

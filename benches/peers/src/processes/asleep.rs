@@ -1,0 +1,63 @@
+//! There and back between two sides that sleep until something comes, in a system call or in a future.
+
+use super::{Meeting, Tally};
+use crate::measure::{Plan, Reading, quantiles};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// The side that begins: sends, then sleeps until the answer is there.
+pub async fn lead(
+    meeting: &Meeting,
+    plan: &Plan,
+    mut send: impl FnMut(u64),
+    mut receive: impl AsyncFnMut(u64),
+) -> Reading {
+    meeting.page.gather(1);
+    let mut samples = Vec::with_capacity(1 << 16);
+    let begun = Instant::now();
+    let (mut number, mut last) = (1, begun);
+    loop {
+        let is_last = last - begun >= plan.slice;
+        if is_last {
+            // The other side sleeps: it must know before.
+            meeting.page.word(Tally::Total).store(number, Ordering::Release);
+        }
+        send(number);
+        receive(number).await;
+        let now = Instant::now();
+        samples.push((now - last).as_nanos().min(u128::from(u32::MAX)) as u32);
+        (number, last) = (number + 1, now);
+        if is_last {
+            break;
+        }
+    }
+    let (answered, _) = meeting.page.finished(1);
+    assert_eq!(answered, [number - 1], "sent is not received");
+    quantiles(samples)
+}
+
+/// The side that answers.
+pub async fn follow(meeting: &Meeting, mut receive: impl AsyncFnMut(u64), mut send: impl FnMut(u64)) {
+    meeting.page.arrive();
+    let mut number = 1;
+    loop {
+        receive(number).await;
+        let is_last = meeting.page.word(Tally::Total).load(Ordering::Acquire) == number;
+        send(number);
+        if is_last {
+            break;
+        }
+        number += 1;
+    }
+    meeting.page.finish(0, number);
+}
+
+/// What never waits but in system calls.
+pub fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => unreachable!("it waits in system calls alone"),
+    }
+}
