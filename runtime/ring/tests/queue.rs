@@ -95,7 +95,10 @@ proptest! {
                         false, "{:?} where {:?} was expected", record.map(|r| r.position()), expected
                     ),
                 },
-                Action::NewWriter => writer = Writer::open(memory.clone(), sum).unwrap(),
+                Action::NewWriter => {
+                    writer = Writer::open(memory.clone(), sum).unwrap();
+                    prop_assert_eq!(writer.position(), end);
+                }
                 Action::NewReader => reader = Reader::open(memory.clone(), sum).unwrap(),
             }
         }

@@ -97,6 +97,11 @@ impl Writer {
         }
     }
 
+    /// The position that the next record gets. After the death of a writer it tells its follower which of the dead one's records count.
+    pub fn position(&self) -> u64 {
+        self.ring.position()
+    }
+
     /// Whether everything that was put has been freed by the reader.
     pub fn is_drained(&mut self) -> Result<bool, Damage> {
         self.ring.is_drained()

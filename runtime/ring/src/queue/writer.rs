@@ -52,6 +52,11 @@ impl<M: Memory> Writer<M> {
         largest_payload(self.capacity())
     }
 
+    /// The position that the next record gets. After the death of a writer it tells its follower which of the dead one's records count.
+    pub fn position(&self) -> u64 {
+        self.tail
+    }
+
     /// Whether everything that was put has been freed.
     pub fn is_drained(&mut self) -> Result<bool, Damage> {
         self.look()?;
