@@ -1,8 +1,9 @@
 //! What C holds, by number. A number is given once, so that one which was closed is known for what it is, whatever is done with it.
 //!
-//! The table is locked only to look up, keep and remove: nothing waits and nothing is dropped under its lock.
+//! The table is locked inside these functions alone, to look up, keep and remove: nothing waits under its lock.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -75,93 +76,115 @@ impl Loaned {
 }
 
 /// Everything that C holds.
-pub struct Table {
+struct Table {
     last: Handle,
     held: BTreeMap<Handle, Held>,
 }
 
 static TABLE: Mutex<Table> = Mutex::new(Table { last: 0, held: BTreeMap::new() });
 
-/// The table.
-pub fn held() -> MutexGuard<'static, Table> {
+fn table() -> MutexGuard<'static, Table> {
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Keeps something, by a number of its own.
+pub fn keep(what: Held) -> Handle {
+    table().keep(what)
+}
+
+/// Keeps a subscription, unless its client was closed meanwhile.
+pub fn keep_subscription(of: Handle, source: Source) -> Result<Handle, Fault> {
+    let kept = Arc::new(Subscription { of, source });
+    let mut table = table();
+    table.find("a client", of, Held::client)?;
+    Ok(table.keep(Held::Subscription(kept)))
+}
+
+/// A client.
+pub fn client(handle: Handle) -> Result<Client, Fault> {
+    table().find("a client", handle, Held::client)
+}
+
+/// A subscription.
+pub fn subscription(handle: Handle) -> Result<Arc<Subscription>, Fault> {
+    table().find("a subscription", handle, Held::subscription)
+}
+
+/// A message.
+pub fn message(handle: Handle) -> Result<Arc<Message>, Fault> {
+    table().find("a message", handle, |held| match held {
+        Held::Message(message) => Some(message.clone()),
+        _ => None,
+    })
+}
+
+/// A loan.
+pub fn loan(handle: Handle) -> Result<Arc<Mutex<Loaned>>, Fault> {
+    table().find("a loan", handle, |held| match held {
+        Held::Loan(loan) => Some(loan.clone()),
+        _ => None,
+    })
+}
+
+/// Takes a client out, with its subscriptions.
+pub fn remove_client(handle: Handle) -> Result<(Client, Vec<Arc<Subscription>>), Fault> {
+    let mut table = table();
+    let client = table.find("a client", handle, Held::client)?;
+    table.held.remove(&handle);
+    let of_client = |held: &Held| held.subscription().filter(|subscription| subscription.of == handle);
+    let subscriptions = table.held.values().filter_map(of_client).collect();
+    table.held.retain(|_, held| of_client(held).is_none());
+    Ok((client, subscriptions))
+}
+
+/// Takes a subscription out.
+pub fn remove_subscription(handle: Handle) -> Result<Arc<Subscription>, Fault> {
+    let mut table = table();
+    let subscription = table.find("a subscription", handle, Held::subscription)?;
+    table.held.remove(&handle);
+    Ok(subscription)
+}
+
+/// Takes a message or a loan out.
+pub fn remove_releasable(handle: Handle) -> Result<Held, Fault> {
+    let mut table = table();
+    match table.held.entry(handle) {
+        Entry::Occupied(held) if matches!(held.get(), Held::Message(_) | Held::Loan(_)) => Ok(held.remove()),
+        _ => Err(table.unknown("a message or a loan", handle)),
+    }
+}
+
+impl Held {
+    fn client(&self) -> Option<Client> {
+        match self {
+            Self::Client(client) => Some(client.clone()),
+            _ => None,
+        }
+    }
+
+    fn subscription(&self) -> Option<Arc<Subscription>> {
+        match self {
+            Self::Subscription(subscription) => Some(subscription.clone()),
+            _ => None,
+        }
+    }
+}
+
 impl Table {
-    /// Keeps something, by a number of its own.
-    pub fn keep(&mut self, what: Held) -> Handle {
+    fn keep(&mut self, what: Held) -> Handle {
         self.last += 1;
         self.held.insert(self.last, what);
         self.last
     }
 
-    /// Keeps a subscription, unless its client was closed meanwhile.
-    pub fn keep_subscription(&mut self, of: Handle, source: Source) -> Result<Handle, Fault> {
-        self.client(of)?;
-        Ok(self.keep(Held::Subscription(Arc::new(Subscription { of, source }))))
-    }
-
-    /// A client.
-    pub fn client(&self, handle: Handle) -> Result<Client, Fault> {
-        match self.held.get(&handle) {
-            Some(Held::Client(client)) => Ok(client.clone()),
-            _ => Err(self.unknown("a client", handle)),
-        }
-    }
-
-    /// A subscription.
-    pub fn subscription(&self, handle: Handle) -> Result<Arc<Subscription>, Fault> {
-        match self.held.get(&handle) {
-            Some(Held::Subscription(subscription)) => Ok(subscription.clone()),
-            _ => Err(self.unknown("a subscription", handle)),
-        }
-    }
-
-    /// A message.
-    pub fn message(&self, handle: Handle) -> Result<Arc<Message>, Fault> {
-        match self.held.get(&handle) {
-            Some(Held::Message(message)) => Ok(message.clone()),
-            _ => Err(self.unknown("a message", handle)),
-        }
-    }
-
-    /// A loan.
-    pub fn loan(&self, handle: Handle) -> Result<Arc<Mutex<Loaned>>, Fault> {
-        match self.held.get(&handle) {
-            Some(Held::Loan(loan)) => Ok(loan.clone()),
-            _ => Err(self.unknown("a loan", handle)),
-        }
-    }
-
-    /// Takes a client out, with its subscriptions.
-    pub fn remove_client(&mut self, handle: Handle) -> Result<(Client, Vec<Arc<Subscription>>), Fault> {
-        let client = self.client(handle)?;
-        self.held.remove(&handle);
-        let mut subscriptions = Vec::new();
-        self.held.retain(|_, held| match held {
-            Held::Subscription(subscription) if subscription.of == handle => {
-                subscriptions.push(subscription.clone());
-                false
-            }
-            _ => true,
-        });
-        Ok((client, subscriptions))
-    }
-
-    /// Takes a subscription out.
-    pub fn remove_subscription(&mut self, handle: Handle) -> Result<Arc<Subscription>, Fault> {
-        let subscription = self.subscription(handle)?;
-        self.held.remove(&handle);
-        Ok(subscription)
-    }
-
-    /// Takes a message or a loan out.
-    pub fn remove_releasable(&mut self, handle: Handle) -> Result<Held, Fault> {
-        match self.held.get(&handle) {
-            Some(Held::Message(_) | Held::Loan(_)) => self.held.remove(&handle),
-            _ => None,
-        }
-        .ok_or_else(|| self.unknown("a message or a loan", handle))
+    /// What has a number, as `pick` sees it.
+    fn find<T>(
+        &self,
+        wanted: &'static str,
+        handle: Handle,
+        pick: impl FnOnce(&Held) -> Option<T>,
+    ) -> Result<T, Fault> {
+        self.held.get(&handle).and_then(pick).ok_or_else(|| self.unknown(wanted, handle))
     }
 
     fn unknown(&self, wanted: &'static str, handle: Handle) -> Fault {

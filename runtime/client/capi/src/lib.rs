@@ -19,7 +19,7 @@ use synod_client::blocking::{self, Received};
 
 use fault::{Fault, LAST, Status, guarded};
 use given::{at_most, bytes, place, priority, text};
-use held::{Held, Loaned, held};
+use held::{Held, Loaned};
 
 /// What `synod_init` takes: which form of the functions and structures a program was compiled for.
 pub const SYNOD_ABI: u32 = 1;
@@ -142,7 +142,7 @@ impl Message {
             is_request: received.is_request(),
         };
         *kept.received.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
-        shown.handle = held().keep(Held::Message(kept));
+        shown.handle = held::keep(Held::Message(kept));
         shown
     }
 }
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn synod_attach(
         // SAFETY: the caller's promise.
         let options = unsafe { given::options(options)? };
         let attached = options.attach_blocking(name)?;
-        client.put(held().keep(Held::Client(attached)));
+        client.put(held::keep(Held::Client(attached)));
         Ok(())
     })
 }
@@ -219,8 +219,8 @@ pub unsafe extern "C" fn synod_attach(
 #[unsafe(no_mangle)]
 pub extern "C" fn synod_detach(client: Handle) -> Status {
     guarded(|| {
-        let (client, subscriptions) = held().remove_client(client)?;
-        // Dropped after the table is free again, and before the client: they keep it attached.
+        let (client, subscriptions) = held::remove_client(client)?;
+        // They go before the client does, for they keep it attached.
         subscriptions.iter().for_each(|subscription| subscription.source.close());
         drop(subscriptions);
         Ok(client.detach()?)
@@ -236,7 +236,7 @@ pub unsafe extern "C" fn synod_is_attached(client: Handle, attached: *mut bool) 
     guarded(|| {
         // SAFETY: the caller's promise.
         let mut attached = unsafe { place("attached", attached, false)? };
-        let client = held().client(client)?;
+        let client = held::client(client)?;
         attached.put(client.is_attached()?);
         Ok(())
     })
@@ -246,7 +246,7 @@ pub unsafe extern "C" fn synod_is_attached(client: Handle, attached: *mut bool) 
 #[unsafe(no_mangle)]
 pub extern "C" fn synod_wait_attached(client: Handle, within_ms: u64) -> Status {
     guarded(|| {
-        let client = held().client(client)?;
+        let client = held::client(client)?;
         if client.wait_attached(at_most(within_ms))? { Ok(()) } else { Err(Fault::NotAttached(within_ms)) }
     })
 }
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn synod_send(
     guarded(|| {
         // SAFETY: the caller's promise.
         let (subject, payload) = unsafe { (text("subject", subject)?, self::bytes(bytes, len)?) };
-        let client = held().client(client)?.with_priority(self::priority(priority)?);
+        let client = held::client(client)?.with_priority(self::priority(priority)?);
         let sent = client.with_patience(at_most(within_ms)).publish(subject, Payload::copy_from(payload));
         // SAFETY: the caller's promise.
         unsafe { receive_receipt(subject, sent, receipt) }
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn synod_send_expiring(
     guarded(|| {
         // SAFETY: the caller's promise.
         let (subject, payload) = unsafe { (text("subject", subject)?, self::bytes(bytes, len)?) };
-        let client = held().client(client)?.with_priority(self::priority(priority)?);
+        let client = held::client(client)?.with_priority(self::priority(priority)?);
         let sent = client.publish_expiring(subject, Payload::copy_from(payload), at_most(lifetime_ms));
         // SAFETY: the caller's promise.
         unsafe { receive_receipt(subject, sent, receipt) }
@@ -312,9 +312,9 @@ pub unsafe extern "C" fn synod_loan(client: Handle, len: usize, loan: *mut Loan)
         // SAFETY: the caller's promise.
         let mut place = unsafe { place("loan", loan, Loan::NONE)? };
         given::length(len)?;
-        let mut borrowed = held().client(client)?.loan(len)?;
+        let mut borrowed = held::client(client)?.loan(len)?;
         let (bytes, len) = (borrowed.as_mut_ptr(), borrowed.len());
-        let handle = held().keep(Held::Loan(Arc::new(Mutex::new(Loaned::Filling(borrowed)))));
+        let handle = held::keep(Held::Loan(Arc::new(Mutex::new(Loaned::Filling(borrowed)))));
         place.put(Loan { handle, bytes, len });
         Ok(())
     })
@@ -337,14 +337,14 @@ pub unsafe extern "C" fn synod_send_loan(
     guarded(|| {
         // SAFETY: the caller's promise.
         let subject = unsafe { text("subject", subject)? };
-        let client = held().client(client)?.with_priority(self::priority(priority)?);
-        let loaned = held().loan(loan)?;
+        let client = held::client(client)?.with_priority(self::priority(priority)?);
+        let loaned = held::loan(loan)?;
         let payload = loaned.lock().unwrap_or_else(PoisonError::into_inner).seal();
         let sent = client.with_patience(at_most(within_ms)).publish(subject, payload);
         // SAFETY: the caller's promise.
         unsafe { receive_receipt(subject, sent, receipt)? };
         // Another thread may have released it meanwhile.
-        let _ = held().remove_releasable(loan);
+        let _ = held::remove_releasable(loan);
         Ok(())
     })
 }
@@ -382,7 +382,7 @@ pub unsafe extern "C" fn synod_serve(
 #[unsafe(no_mangle)]
 pub extern "C" fn synod_unsubscribe(subscription: Handle) -> Status {
     guarded(|| {
-        let removed = held().remove_subscription(subscription)?;
+        let removed = held::remove_subscription(subscription)?;
         removed.source.close();
         Ok(())
     })
@@ -402,7 +402,7 @@ pub unsafe extern "C" fn synod_receive(
     guarded(|| {
         // SAFETY: the caller's promise.
         let mut place = unsafe { place("message", message, Message::NONE)? };
-        let subscription = held().subscription(subscription)?;
+        let subscription = held::subscription(subscription)?;
         let within = (within_ms != SYNOD_FOREVER).then(|| at_most(within_ms));
         let received = subscription.source.next(within)?.ok_or(Fault::NoMessage(within_ms))?;
         place.put(Message::keep(received));
@@ -430,7 +430,7 @@ pub unsafe extern "C" fn synod_request(
         let mut place = unsafe { place("answer", answer, Message::NONE)? };
         // SAFETY: the caller's promise.
         let (subject, payload) = unsafe { (text("subject", subject)?, self::bytes(bytes, len)?) };
-        let client = held().client(client)?.with_priority(self::priority(priority)?);
+        let client = held::client(client)?.with_priority(self::priority(priority)?);
         let payload = Payload::copy_from(payload);
         let answer = client.with_patience(at_most(within_ms)).request(subject, payload)?;
         place.put(Message::keep(answer));
@@ -447,7 +447,7 @@ pub unsafe extern "C" fn synod_reply(request: Handle, bytes: *const c_void, len:
     guarded(|| {
         // SAFETY: the caller's promise.
         let payload = unsafe { self::bytes(bytes, len)? };
-        Ok(held().message(request)?.take()?.reply(Payload::copy_from(payload))?)
+        Ok(held::message(request)?.take()?.reply(Payload::copy_from(payload))?)
     })
 }
 
@@ -460,19 +460,14 @@ pub unsafe extern "C" fn synod_fail(request: Handle, reason: *const c_char) -> S
     guarded(|| {
         // SAFETY: the caller's promise.
         let reason = unsafe { text("reason", reason)? };
-        Ok(held().message(request)?.take()?.fail(reason)?)
+        Ok(held::message(request)?.take()?.fail(reason)?)
     })
 }
 
 /// Gives back a message or a loan. A request that has no answer yet is told so.
 #[unsafe(no_mangle)]
 pub extern "C" fn synod_release(handle: Handle) -> Status {
-    guarded(|| {
-        // Dropped after the table is free again.
-        let released = held().remove_releasable(handle)?;
-        drop(released);
-        Ok(())
-    })
+    guarded(|| held::remove_releasable(handle).map(drop))
 }
 
 /// Opens a subscription of some kind.
@@ -489,8 +484,8 @@ unsafe fn open(
         // SAFETY: the caller's promise.
         let (mut place, pattern) =
             unsafe { (place("subscription", subscription, 0)?, text("pattern", pattern)?) };
-        let source = how(&held().client(client)?, pattern)?;
-        place.put(held().keep_subscription(client, source)?);
+        let source = how(&held::client(client)?, pattern)?;
+        place.put(held::keep_subscription(client, source)?);
         Ok(())
     })
 }
