@@ -16,7 +16,12 @@ const PEERS: &str = r#"{
      "unit": "x", "median": 1.09, "low": 1.04, "high": 1.13, "rounds": 15},
     {"group": "round trip", "subject": "synod ring", "size_bytes": 1024, "mode": "spinning", "metric": "p50", "unit": "ns",
      "median": 213.0, "low": 209.0, "high": 221.0, "rounds": 15}
-  ]
+  ],
+  "observations": [
+    {"group": "idle", "subject": "synod, 64 agents", "size_bytes": 0, "mode": "20 processes", "metric": "wake-ups of all", "unit": "1/s",
+     "median": 0.6, "low": 0.6, "high": 0.6, "rounds": 1}
+  ],
+  "unavailable": [{"group": "round trip", "subject": "iceoryx2", "needs": "libclang"}]
 }"#;
 
 const SWEEP: &str = r#"{
@@ -114,6 +119,8 @@ fn the_figures_of_every_source_stand_on_their_page() {
             "messages / rtrb chunks",
             "<td class=\"n\">41.2</td>",
             "<td class=\"n\">213</td>",
+            "idle, seen once: wake-ups of all",
+            "iceoryx2: unavailable: needs libclang.",
             "throughput, 64 B, batch 16: messages",
             "ours 4096",
             "205 ns",
@@ -154,7 +161,7 @@ fn every_plot_names_what_it_shows_and_holds_its_figures_in_the_pages_colours() {
     let folder = tempfile::tempdir().unwrap();
     everything(folder.path());
     let [_, benchmarks, scenarios, chaos] = pages(folder.path()).unwrap();
-    for (page, plots) in [(&benchmarks, 4), (&scenarios, 2), (&chaos, 2)] {
+    for (page, plots) in [(&benchmarks, 5), (&scenarios, 2), (&chaos, 2)] {
         assert_eq!(page.matches("<svg class=\"plot\"").count(), plots);
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert!(!page.contains("#0102"), "a marker colour was left");

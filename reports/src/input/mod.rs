@@ -67,7 +67,12 @@ impl Results {
             match value.as_array().and_then(|items| items.first()) {
                 Some(first) if first.get("metric").is_some() => {
                     let rows = serde_json::from_str(&text).map_err(wrong)?;
-                    self.peers.push(Peers { machine: None, rows });
+                    self.peers.push(Peers {
+                        machine: None,
+                        rows,
+                        observations: Vec::new(),
+                        unavailable: Vec::new(),
+                    });
                 }
                 Some(first) if first.get("trace_hash").is_some() => {
                     self.runs.append(&mut serde_json::from_str(&text).map_err(wrong)?);

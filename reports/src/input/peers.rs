@@ -10,6 +10,23 @@ pub struct Peers {
     pub machine: Option<Machine>,
     /// The measurements.
     pub rows: Vec<Row>,
+    /// What was seen once, in no rounds: what idle agents cost.
+    #[serde(default)]
+    pub observations: Vec<Row>,
+    /// Who could not be measured.
+    #[serde(default)]
+    pub unavailable: Vec<Unavailable>,
+}
+
+/// Somebody who could not be measured.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unavailable {
+    /// What would have been measured.
+    pub group: String,
+    /// Who.
+    pub subject: String,
+    /// What is missing.
+    pub needs: String,
 }
 
 /// Where measurements were taken.
@@ -24,6 +41,9 @@ pub struct Machine {
     /// Kernel and release.
     #[serde(default)]
     pub kernel: String,
+    /// How many wanted a core before the run, over 1, 5 and 15 minutes.
+    #[serde(default)]
+    pub load: String,
     /// Peers and their versions.
     #[serde(default)]
     pub versions: Vec<(String, String)>,

@@ -1,6 +1,6 @@
 //! Benchmarks: ratios to peers first, then each group's figures, then criterion's estimates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command;
 use crate::figures::{bytes, figure, time_unit};
@@ -42,10 +42,11 @@ fn beside_peers(page: &mut Page, peers: &Peers) -> Result<(), ReportError> {
         let versions: Vec<String> =
             machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         page.text(&format!(
-            "Measured on {}, {} usable cores, kernel {}. Peers: {}.",
+            "Measured on {}, {} usable cores, kernel {}{}. Peers: {}.",
             machine.processor,
             machine.cores,
             machine.kernel,
+            if machine.load.is_empty() { String::new() } else { format!(", load {} before", machine.load) },
             versions.join(", ")
         ));
     }
@@ -84,6 +85,31 @@ fn beside_peers(page: &mut Page, peers: &Peers) -> Result<(), ReportError> {
         let title = format!("{group}, {}, {mode}: {metric}", size(rows[0]));
         page.subheading(&title);
         draw(page, &title, unit, None, &rows, |row| row.subject.clone())?;
+    }
+    observed(page, peers)?;
+    let absent: BTreeSet<(&str, &str)> =
+        peers.unavailable.iter().map(|absent| (absent.subject.as_str(), absent.needs.as_str())).collect();
+    for (subject, needs) in absent {
+        page.text(&format!("{subject}: unavailable: needs {needs}."));
+    }
+    Ok(())
+}
+
+/// What was seen once: each figure in a plot of its own, in the file's order.
+fn observed(page: &mut Page, peers: &Peers) -> Result<(), ReportError> {
+    let mut metrics: Vec<(&str, &str, &str)> = Vec::new();
+    for row in &peers.observations {
+        let metric = (row.group.as_str(), row.metric.as_str(), row.unit.as_str());
+        if !metrics.contains(&metric) {
+            metrics.push(metric);
+        }
+    }
+    for (group, metric, unit) in metrics {
+        let rows: Vec<&Row> =
+            peers.observations.iter().filter(|row| row.group == group && row.metric == metric).collect();
+        let title = format!("{group}, seen once: {metric}");
+        page.subheading(&title);
+        draw(page, &title, unit, None, &rows, |row| format!("{}, {}", row.subject, row.mode))?;
     }
     Ok(())
 }
