@@ -238,8 +238,10 @@ synod_status synod_detach(synod_handle client);
 synod_status synod_is_attached(synod_handle client,
                                bool *attached);
 
-// Waits so long until the process is attached (again); SYNOD_STATUS_TIMED_OUT if it is not by then.
-synod_status synod_wait_attached(synod_handle client, uint64_t within_ms);
+// Waits so long until the process is attached (again); SYNOD_STATUS_TIMED_OUT if it is not by then. After a node's restart each process comes
+// back in its own time with what it subscribes to: what is sent before that finds nobody.
+synod_status synod_wait_attached(synod_handle client,
+                                 uint64_t within_ms);
 
 // Sends to everybody who subscribes to `subject`, and waits so long until each has room. Nobody there at all is
 // SYNOD_STATUS_NOBODY_LISTENS. `receipt` may be NULL; it is written also when not everybody had room in time.

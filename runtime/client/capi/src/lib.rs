@@ -242,7 +242,8 @@ pub unsafe extern "C" fn synod_is_attached(client: Handle, attached: *mut bool) 
     })
 }
 
-/// Waits so long until the process is attached (again); SYNOD_STATUS_TIMED_OUT if it is not by then.
+/// Waits so long until the process is attached (again); SYNOD_STATUS_TIMED_OUT if it is not by then. After a node's restart each process comes
+/// back in its own time with what it subscribes to: what is sent before that finds nobody.
 #[unsafe(no_mangle)]
 pub extern "C" fn synod_wait_attached(client: Handle, within_ms: u64) -> Status {
     guarded(|| {

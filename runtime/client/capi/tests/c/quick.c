@@ -140,8 +140,8 @@ static void what_has_no_room_in_time_is_said_and_what_is_too_old_never_comes(syn
     CHECK(receipt.accepted == 0 && receipt.refused == 1);
     IS(synod_send_expiring(ben, "small", SYNOD_PRIORITY_NORMAL, "3", 1, 5, &receipt), SYNOD_STATUS_WOULD_BLOCK);
     receives(small, "small", SYNOD_PRIORITY_NORMAL, "1");
-    OK(synod_send_expiring(ben, "small", SYNOD_PRIORITY_NORMAL, "4", 1, 50, &receipt));
-    IS(synod_receive(silent, 100, &message), SYNOD_STATUS_TIMED_OUT);
+    OK(synod_send_expiring(ben, "small", SYNOD_PRIORITY_NORMAL, "4", 1, 200, &receipt));
+    IS(synod_receive(silent, 300, &message), SYNOD_STATUS_TIMED_OUT);
     IS(synod_receive(small, 0, &message), SYNOD_STATUS_TIMED_OUT);
     OK(synod_send_expiring(ben, "small", SYNOD_PRIORITY_NORMAL, "5", 1, PATIENCE_MS, &receipt));
     receives(small, "small", SYNOD_PRIORITY_NORMAL, "5");
