@@ -175,6 +175,25 @@ fn memory_that_holds_no_queue_is_refused_by_what_it_is() {
 }
 
 #[test]
+fn a_head_that_goes_back_or_past_the_tail_stops_its_writer_for_good() {
+    for head in [0, 64 * 3, 65] {
+        let memory = queue(256);
+        let mut writer = Writer::open(memory.clone(), sum).unwrap();
+        let mut reader = Reader::open(memory.clone(), sum).unwrap();
+        for _ in 0..2 {
+            writer.put([0; 4], b"work").unwrap();
+        }
+        reader.peek().unwrap().unwrap().free();
+        assert_eq!(writer.is_drained(), Ok(false));
+        // SAFETY: an aligned word inside the memory.
+        unsafe { memory.store(256, head, Ordering::Relaxed) };
+        let damage = Damage::Positions { head, tail: 128, capacity: 256 };
+        assert_eq!(writer.is_drained(), Err(damage));
+        assert_eq!(writer.put([0; 4], &[0; 200]), Err(PutError::Damage(damage)));
+    }
+}
+
+#[test]
 fn one_turned_bit_of_a_record_is_found() {
     for bit in 0..8 * (24 + 40) {
         let memory = queue(256);
