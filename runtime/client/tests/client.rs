@@ -66,6 +66,32 @@ fn an_answer_that_was_given_before_its_giver_left_arrives() {
 }
 
 #[test]
+fn what_expires_is_not_received_too_late_and_is_tried_again_while_nobody_has_room() {
+    testing::run(1, || async {
+        let _node = node("expires").await;
+        let ben = client("expires", "ben").await;
+        let ada = Options::new().socket(socket("expires")).capacity(1).attach("ada").await.unwrap();
+        let mut news = ada.subscribe("news").await.unwrap();
+        let _receipt = ben.publish_expiring("news", "first", SOON).await.unwrap();
+        assert_eq!(**news.recv().await.unwrap().payload(), *b"first");
+        let _receipt = ben.publish_expiring("news", "old", Duration::from_millis(20)).await.unwrap();
+        time::sleep(Duration::from_millis(40)).await;
+        assert!(time::timeout(Duration::from_millis(5), news.recv()).await.is_err(), "nobody wants it now");
+        let _receipt = ben.publish_expiring("news", "new", SOON).await.unwrap();
+        let full = ben.publish_expiring("news", "more", Duration::from_millis(5)).await.unwrap_err();
+        assert!(matches!(full, ClientError::Publish(_)), "{full}");
+        let reading = async {
+            time::sleep(Duration::from_millis(5)).await;
+            news.recv().await.unwrap()
+        };
+        let (sent, received) = futures_util::join!(ben.publish_expiring("news", "more", SOON), reading);
+        assert_eq!(sent.unwrap().accepted_count(), 1);
+        assert_eq!(**received.payload(), *b"new");
+        assert_eq!(**news.recv().await.unwrap().payload(), *b"more");
+    });
+}
+
+#[test]
 fn a_publish_while_the_node_is_lost_waits_for_it_and_a_try_says_that_it_is_lost() {
     testing::run(1, || async {
         let first = node("lost").await;
