@@ -542,7 +542,7 @@ fn a_wanted_credit_is_told_and_one_given_without_a_fence_is_found() {
 
 #[test]
 fn a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found() {
-    explore(100, a_queue_hands_over_whole_records);
+    explore(12000, a_queue_hands_over_whole_records);
     for bug in ["queue.published-too-early", "queue.freed-too-early"] {
         let failure = failure_with(bug, a_queue_hands_over_whole_records);
         assert!(!failure.contains("deadlock") && !failure.contains("executions"), "{failure}");
