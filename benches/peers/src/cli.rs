@@ -11,7 +11,13 @@ use std::time::Duration;
 
 /// Measures the ring and the fabric beside their peers, in one process and between two, on two cores; prints tables and ratios.
 #[derive(clap::Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Peers that take long to build are asked for when building:\n  \
+        cargo run --release --manifest-path benches/peers/Cargo.toml --target-dir target/peers --features iceoryx2,zmq -- --only processes-throughput\n\
+        iceoryx2 needs libclang, zmq a C++ compiler; NATS is measured where nats-server is in the search path. What is missing answers \
+        `unavailable: needs …`."
+)]
 pub struct Arguments {
     /// Only this group (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
     /// processes-blocked, processes-fan, processes-large, idle), or only this subject beside those it is compared to

@@ -243,3 +243,23 @@ fn row(subject: &'static str, processes: usize, metric: &str, unit: &'static str
         rounds: 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_the_number_behind_the_name_that_begins_its_line() {
+        let status = "Name:\tpeers\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t4\n";
+        assert_eq!(field(status, "voluntary_ctxt_switches:"), 17.0);
+        assert_eq!(field(status, "nonvoluntary_ctxt_switches:"), 4.0);
+        assert_eq!(field(status, "Pss:"), 0.0);
+    }
+
+    #[test]
+    fn this_process_has_used_time_and_memory_by_the_kernels_books() {
+        let books = Books::of(std::process::id());
+        assert!(books.used > 0.0 && books.pss > 0.0 && books.rss >= books.pss, "a process that runs");
+        assert!(books.mappings > 5.0 && books.descriptors >= 3.0);
+    }
+}

@@ -32,6 +32,7 @@ pub fn pin(core: Option<usize>) {
 }
 
 /// Leaves this thread, and whatever it starts, both cores.
+#[cfg(feature = "fabric")]
 pub fn pin_to_both(cores: Cores) {
     let mut set = CpuSet::new();
     [cores.sender, cores.receiver].into_iter().flatten().for_each(|core| set.set(core));

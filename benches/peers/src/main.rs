@@ -10,6 +10,7 @@ mod groups;
 mod idle;
 mod machine;
 mod measure;
+#[cfg(feature = "fabric")]
 mod processes;
 mod report;
 mod statistics;
@@ -20,11 +21,16 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // This program starts itself again for the other side of a pair of processes.
-    let words: Vec<String> = std::env::args().collect();
-    let done = match &words[..] {
-        [_, word, task] if word == "other" => processes::Task::read(task).and_then(processes::Task::run),
-        _ => cli::run(&cli::Arguments::parse()),
-    };
+    #[cfg(feature = "fabric")]
+    if let [_, word, task] = &std::env::args().collect::<Vec<_>>()[..]
+        && word == "other"
+    {
+        return ended(processes::Task::read(task).and_then(processes::Task::run));
+    }
+    ended(cli::run(&cli::Arguments::parse()))
+}
+
+fn ended(done: Result<(), String>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

@@ -46,6 +46,7 @@ const SPINS: u32 = 4096;
 
 impl Idle {
     /// For where others wait for the same core: it gives the core away at once, always.
+    #[cfg(feature = "fabric")]
     pub fn crowded() -> Self {
         Self(u32::MAX)
     }
@@ -138,6 +139,7 @@ pub fn rate(messages: u64, nanos: u64) -> Reading {
 }
 
 /// So many messages in so many nanoseconds: nanoseconds for each.
+#[cfg(feature = "fabric")]
 pub fn each(messages: u64, nanos: u64) -> Reading {
     vec![("time", nanos as f64 / messages as f64)]
 }

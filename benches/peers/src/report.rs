@@ -77,9 +77,10 @@ pub fn idle(rows: &[Row]) {
     }
 }
 
-/// Three digits that matter.
+/// Three digits that matter, or so.
 fn figure(value: f64) -> String {
     match value.abs() {
+        small if small > 0.0 && small < 0.1 => format!("{value:.4}"),
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),

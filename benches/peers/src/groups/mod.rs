@@ -4,12 +4,14 @@ mod blocked;
 #[cfg(feature = "fabric")]
 mod fabric;
 mod floor;
+#[cfg(feature = "fabric")]
 mod processes;
 mod round_trip;
 mod same_thread;
 mod throughput;
 
 use crate::measure::{Plan, Reading};
+#[cfg(feature = "fabric")]
 use crate::processes::{Job, Pair, errand};
 use crate::statistics::{Summary, summarise};
 use serde::Serialize;
@@ -70,12 +72,14 @@ impl Subject {
     }
 
     /// A subject between processes.
+    #[cfg(feature = "fabric")]
     pub fn between(pair: impl Pair + 'static, job: Job) -> Self {
         let (name, lacks) = (pair.name(), pair.lacks());
         Self { name, slice: Box::new(move |plan| errand(&pair, job, plan)), lacks }
     }
 
     /// One that this build cannot have.
+    #[cfg(feature = "fabric")]
     pub fn lacking(name: &'static str, needs: &str) -> Self {
         let needs = needs.to_owned();
         Self { name, slice: Box::new(|_| unreachable!("it is not run")), lacks: Some(needs) }
@@ -121,7 +125,10 @@ pub fn all(smoke: bool) -> Vec<Group> {
     groups.extend(throughput::groups());
     groups.extend(round_trip::groups());
     groups.extend(blocked::groups());
+    #[cfg(feature = "fabric")]
     groups.extend(processes::groups(smoke));
+    #[cfg(not(feature = "fabric"))]
+    let _ = smoke;
     groups
 }
 

@@ -3,10 +3,13 @@
 
 use super::{Compare, Group, Subject};
 use crate::measure::{Plan, throughput};
+use crate::processes::Job;
 use crate::processes::bare::{CacheLine, Eventfd, Futex, UnixSocket};
 use crate::processes::copies::Copies;
+use crate::processes::link::Over;
 use crate::processes::nats::Nats;
-use crate::processes::{Job, Pair};
+use crate::processes::publish::Publish;
+use crate::processes::ring::{Apart, Belled, IntoMailbox, Whole};
 use crate::subjects::synod;
 
 /// Who else there is, for a job.
@@ -58,50 +61,44 @@ fn peers(job: Job) -> Vec<Subject> {
 
 fn iceoryx2(job: Job) -> Subject {
     #[cfg(feature = "iceoryx2")]
-    return Subject::between(crate::processes::iceoryx::Iceoryx, job);
+    {
+        Subject::between(crate::processes::iceoryx::Iceoryx, job)
+    }
     #[cfg(not(feature = "iceoryx2"))]
-    return without("iceoryx2", job, "`--features iceoryx2`, and libclang to build it");
+    {
+        let _ = job;
+        Subject::lacking("iceoryx2", "`--features iceoryx2`, and libclang to build it")
+    }
 }
 
 fn zeromq(job: Job) -> Subject {
     #[cfg(feature = "zmq")]
-    return Subject::between(crate::processes::zeromq::ZeroMq, job);
-    #[cfg(not(feature = "zmq"))]
-    return without("ZeroMQ ipc", job, "`--features zmq`, and a C++ compiler to build it");
-}
-
-#[cfg(not(all(feature = "iceoryx2", feature = "zmq")))]
-fn without(name: &'static str, _job: Job, needs: &str) -> Subject {
-    Subject::lacking(name, needs)
-}
-
-/// Ours, as far as this build has the platform.
-fn ours(job: Job) -> Vec<Subject> {
-    #[cfg(feature = "fabric")]
     {
-        use crate::processes::link::Over;
-        use crate::processes::publish::Publish;
-        use crate::processes::ring::{Apart, Belled, IntoMailbox, Whole};
-        match job {
-            Job::Asleep { .. } => vec![Subject::between(Belled, job), Subject::between(Publish, job)],
-            Job::Large { .. } => vec![Subject::between(Publish, job)],
-            Job::FanOut { .. } | Job::FanIn { .. } => vec![
-                Subject::between(Over(Apart), job),
-                Subject::between(Over(IntoMailbox), job),
-                Subject::between(Publish, job),
-            ],
-            _ => vec![
-                Subject::between(Over(Whole), job),
-                Subject::between(Over(Apart), job),
-                Subject::between(Over(IntoMailbox), job),
-                Subject::between(Publish, job),
-            ],
-        }
+        Subject::between(crate::processes::zeromq::ZeroMq, job)
     }
-    #[cfg(not(feature = "fabric"))]
+    #[cfg(not(feature = "zmq"))]
     {
         let _ = job;
-        vec![Subject::lacking("synod publish", "`--features fabric`")]
+        Subject::lacking("ZeroMQ ipc", "`--features zmq`, and a C++ compiler to build it")
+    }
+}
+
+/// Ours.
+fn ours(job: Job) -> Vec<Subject> {
+    match job {
+        Job::Asleep { .. } => vec![Subject::between(Belled, job), Subject::between(Publish, job)],
+        Job::Large { .. } => vec![Subject::between(Publish, job)],
+        Job::FanOut { .. } | Job::FanIn { .. } => vec![
+            Subject::between(Over(Apart), job),
+            Subject::between(Over(IntoMailbox), job),
+            Subject::between(Publish, job),
+        ],
+        _ => vec![
+            Subject::between(Over(Whole), job),
+            Subject::between(Over(Apart), job),
+            Subject::between(Over(IntoMailbox), job),
+            Subject::between(Publish, job),
+        ],
     }
 }
 
@@ -109,10 +106,6 @@ fn with(mut group: Group, job: Job, more: Vec<Subject>) -> Group {
     group.subjects = ours(job);
     group.subjects.extend(more);
     group
-}
-
-fn floor(pair: impl Pair + 'static, job: Job) -> Subject {
-    Subject::between(pair, job)
 }
 
 fn streams<const N: usize>(batch: usize) -> Group {
@@ -123,7 +116,7 @@ fn streams<const N: usize>(batch: usize) -> Group {
         Subject::new("synod ring, in process", move |plan: &Plan| {
             throughput(synod::whole::<N>(), batch, plan)
         }),
-        floor(UnixSocket, job),
+        Subject::between(UnixSocket, job),
     ];
     #[cfg(feature = "queues")]
     more.push(Subject::new("disruptor, in process", move |plan: &Plan| {
@@ -138,7 +131,11 @@ fn streams<const N: usize>(batch: usize) -> Group {
 fn trips(size: usize) -> Group {
     let job = Job::RoundTrip { size };
     let about = "there and back between two processes, both sides watching";
-    let mut more = vec![floor(CacheLine, job), floor(Copies, job), floor(UnixSocket, job)];
+    let mut more = vec![
+        Subject::between(CacheLine, job),
+        Subject::between(Copies, job),
+        Subject::between(UnixSocket, job),
+    ];
     // The others have threads or a server between the two: on two cores, nobody may watch beside them.
     more.push(iceoryx2(job));
     let mut group = group("processes-round-trip", about, size, "busy", "ns");
@@ -149,7 +146,8 @@ fn trips(size: usize) -> Group {
 fn sleepers(size: usize) -> Group {
     let job = Job::Asleep { size };
     let about = "there and back between two processes, both asleep in between";
-    let mut more = vec![floor(Futex, job), floor(Eventfd, job), floor(UnixSocket, job)];
+    let mut more =
+        vec![Subject::between(Futex, job), Subject::between(Eventfd, job), Subject::between(UnixSocket, job)];
     more.extend(peers(job));
     let mut group = group("processes-blocked", about, size, "asleep", "ns");
     group.baselines.extend(["futex", "eventfd", "Unix socket"]);
@@ -169,5 +167,5 @@ fn large(size: usize, touch: bool) -> Group {
     };
     let mut group = group("processes-large", about, size, mode, "ns");
     group.baselines.push("two copies");
-    with(group, job, vec![floor(Copies, job), iceoryx2(job)])
+    with(group, job, vec![Subject::between(Copies, job), iceoryx2(job)])
 }

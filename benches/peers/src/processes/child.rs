@@ -1,7 +1,6 @@
 //! The other process: started for one slice with an errand on its command line, watched while it runs, and ended by its id.
 
 use super::{Job, Meeting, Page, Pair, pairs};
-#[cfg(feature = "fabric")]
 use crate::machine::Cores;
 use crate::machine::pin;
 use crate::measure::{Plan, Reading};
@@ -23,10 +22,8 @@ pub enum Task {
     /// The other side of a subject.
     Serve(Errand),
     /// A node at a socket in a folder.
-    #[cfg(feature = "fabric")]
     Node(PathBuf, Cores),
     /// Agents that do nothing, attached to such a node.
-    #[cfg(feature = "fabric")]
     Idle(PathBuf, crate::idle::Idlers),
 }
 
@@ -42,9 +39,7 @@ impl Task {
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
         match self {
             Self::Serve(errand) => errand.run(),
-            #[cfg(feature = "fabric")]
             Self::Node(folder, cores) => super::publish::node(&folder, cores),
-            #[cfg(feature = "fabric")]
             Self::Idle(folder, idlers) => crate::idle::attached(&folder, &idlers),
         }
     }
@@ -158,5 +153,32 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_stays_itself_on_its_way_over_a_command_line_and_nothing_else_is_one() {
+        let cores = crate::machine::Cores { sender: Some(0), receiver: None };
+        let plan = Plan { rounds: 2, slice: Duration::from_millis(50), cores };
+        let (subject, folder) = ("cache line".to_owned(), PathBuf::from("/tmp/x"));
+        let job = Job::Throughput { size: 64, batch: 16 };
+        let errand = Errand { subject, job, plan, page: 3, brought: vec![4, 5], folder, number: 1 };
+        let text = serde_json::to_string(&Task::Serve(errand)).unwrap();
+        let Ok(Task::Serve(read)) = Task::read(&text) else { panic!("{text}") };
+        assert_eq!((read.job, read.page, &read.brought[..], read.number), (job, 3, &[4, 5][..], 1));
+        assert!(Task::read("{}").is_err());
+    }
+
+    #[test]
+    fn every_subject_of_a_child_has_a_name_of_its_own() {
+        let mut names: Vec<&str> = pairs().iter().map(|pair| pair.name()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
     }
 }

@@ -325,3 +325,31 @@ impl<R: Receiver> Gather for AnyOf<R> {
         received
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subjects::rtrb::{Single, single};
+
+    #[test]
+    fn a_message_to_many_of_whom_one_is_full_is_sent_to_the_others_once() {
+        let (roomy, mut first) = single::<64>();
+        let (narrow, second) = rtrb::RingBuffer::<[u8; 64]>::new(1);
+        let (narrow, mut second) = (Single(narrow), Single(second));
+        let mut many = Many::new([roomy, narrow].into_iter());
+        assert_eq!(many.send(0, 1), 1);
+        assert_eq!((many.send(1, 1), many.send(1, 1)), (0, 0), "the second is full");
+        assert_eq!(second.receive(0, 1), 1);
+        assert_eq!(many.send(1, 1), 1);
+        assert_eq!((first.receive(0, 16), second.receive(1, 16)), (2, 1));
+    }
+
+    #[test]
+    fn what_several_sent_is_checked_for_each_by_itself() {
+        let (mut one, first) = single::<64>();
+        let (mut other, second) = single::<64>();
+        let mut any = AnyOf::new([first, second].into_iter());
+        assert_eq!((one.send(first_of(0), 2), other.send(first_of(1), 3)), (2, 3));
+        assert_eq!((any.gather(), any.gather()), (5, 0));
+    }
+}

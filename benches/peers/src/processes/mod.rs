@@ -12,15 +12,12 @@ pub mod iceoryx;
 pub mod link;
 pub mod nats;
 mod page;
-#[cfg(feature = "fabric")]
 pub mod publish;
-#[cfg(feature = "fabric")]
 pub mod ring;
 #[cfg(feature = "zmq")]
 pub mod zeromq;
 
 use crate::measure::{Plan, Reading};
-#[cfg(feature = "fabric")]
 pub use child::{Folder, other};
 pub use child::{Task, errand};
 pub use page::{Page, Tally, now};
@@ -120,6 +117,10 @@ pub trait Pair: Send + Sync {
 
 /// Every subject, for a child to find its own.
 fn pairs() -> Vec<Box<dyn Pair>> {
+    #[cfg_attr(
+        not(any(feature = "iceoryx2", feature = "zmq")),
+        expect(unused_mut, reason = "there is nobody to add")
+    )]
     let mut pairs: Vec<Box<dyn Pair>> = vec![
         Box::new(bare::CacheLine),
         Box::new(bare::Futex),
@@ -127,15 +128,12 @@ fn pairs() -> Vec<Box<dyn Pair>> {
         Box::new(bare::UnixSocket),
         Box::new(copies::Copies),
         Box::new(nats::Nats),
+        Box::new(link::Over(ring::Whole)),
+        Box::new(link::Over(ring::Apart)),
+        Box::new(link::Over(ring::IntoMailbox)),
+        Box::new(ring::Belled),
+        Box::new(publish::Publish),
     ];
-    #[cfg(feature = "fabric")]
-    {
-        pairs.push(Box::new(link::Over(ring::Whole)));
-        pairs.push(Box::new(link::Over(ring::Apart)));
-        pairs.push(Box::new(link::Over(ring::IntoMailbox)));
-        pairs.push(Box::new(ring::Belled));
-        pairs.push(Box::new(publish::Publish));
-    }
     #[cfg(feature = "iceoryx2")]
     pairs.push(Box::new(iceoryx::Iceoryx));
     #[cfg(feature = "zmq")]
