@@ -77,6 +77,7 @@ impl Client {
     }
 
     /// Receives what is published to subjects that match. Every publish that starts after this returned reaches it, wherever it starts.
+    /// If the node is lost meanwhile there is no subscription, and what it had accepted is given up: subscribe again once attached.
     pub async fn subscribe(&self, pattern: &str) -> Result<Subscription, ClientError> {
         Ok(self.agent.subscribe(pattern, self.defaults.capacity).await?)
     }
