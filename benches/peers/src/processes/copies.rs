@@ -65,21 +65,26 @@ impl Pair for Copies {
                 let mut copier = Copier::new(meeting, size);
                 meeting.page.gather(1);
                 let (there, back) = (meeting.page.word(Tally::There), meeting.page.word(Tally::Back));
-                let (clock, begun, mut sent, mut idle) = (Instant::now(), now(), 0, Idle::default());
-                while clock.elapsed() < plan.slice || sent == 0 {
-                    if sent - back.load(Ordering::Acquire) == UNDER_WAY as u64 {
+                let mut post = |number: u64| {
+                    let mut idle = Idle::default();
+                    while number - back.load(Ordering::Acquire) >= UNDER_WAY as u64 {
                         idle.wait();
-                        continue;
                     }
-                    copier.copy_in(sent);
+                    copier.copy_in(number);
+                    there.store(number + 1, Ordering::Release);
+                };
+                // The first in each place finds its pages.
+                let first = 2 * UNDER_WAY as u64;
+                (0..first).for_each(&mut post);
+                let (clock, begun, mut sent) = (Instant::now(), now(), first);
+                while clock.elapsed() < plan.slice || sent == first {
+                    post(sent);
                     sent += 1;
-                    there.store(sent, Ordering::Release);
-                    idle.reset();
                 }
                 meeting.page.word(Tally::Total).store(sent, Ordering::Release);
                 let (received, ended) = meeting.page.finished(1);
                 assert_eq!(received, [sent], "sent is not received");
-                each(sent, ended - begun)
+                each(sent - first, ended - begun)
             }
             _ => unreachable!("no group asks copies for {job:?}"),
         }
