@@ -21,8 +21,6 @@ pub struct Peers {
 /// Somebody who could not be measured.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Unavailable {
-    /// What would have been measured.
-    pub group: String,
     /// Who.
     pub subject: String,
     /// What is missing.
