@@ -47,6 +47,12 @@ impl Ledger {
         self.lives.get("hub").copied().unwrap_or(0)
     }
 
+    /// A number of a writer's life arrived in a reader's.
+    fn note(&mut self, writer: u64, reader: u64, number: u64) {
+        let hub = self.hub();
+        self.got.entry((writer, reader)).or_default().push((number, hub));
+    }
+
     /// How many messages arrived.
     fn arrived(&self) -> usize {
         self.got.values().map(Vec::len).sum()
@@ -143,10 +149,7 @@ async fn read(name: &'static str, ledger: Shared) {
         };
         assert!(payload.len() == 16 || payload[4999] == 7, "a long one is whole");
         let (writer, number) = (word(0), word(8));
-        let mut ledger = ledger.borrow_mut();
-        let hub = ledger.hub();
-        ledger.got.entry((writer, life)).or_default().push((number, hub));
-        drop(ledger);
+        ledger.borrow_mut().note(writer, life, number);
         if random::chance(0.1) {
             time::sleep(Duration::from_micros(random::below(5000))).await;
         }
