@@ -1,5 +1,7 @@
 //! How a node's fabric is set up.
 
+use std::time::Duration;
+
 use synod_resilience::breaker;
 
 use crate::attach::shape::Shape;
@@ -15,6 +17,8 @@ pub struct FabricConfig {
     pub capacity_max: usize,
     /// The most bytes of memory that each context has for long payloads to other processes.
     pub payload_bytes: usize,
+    /// How long a context looks for more from other processes before it sleeps: within it a message costs no wake-up.
+    pub spin: Duration,
     /// When an instance of a service is given a rest.
     pub breaker: breaker::Settings,
 }
@@ -27,6 +31,7 @@ impl FabricConfig {
             lane_bytes: 16 << 10,
             capacity_max: 65_536,
             payload_bytes: 256 << 20,
+            spin: Duration::from_micros(50),
             breaker: breaker::Settings::default(),
         }
     }

@@ -15,6 +15,7 @@ use std::task::{Context as Poller, Poll, Waker};
 use std::time::Duration;
 
 use synod_platform::memory::Handle;
+use synod_platform::time::Spin;
 use synod_platform::{task, time};
 use synod_probe::{event, loss, plant, reach};
 use synod_resilience::breaker::Breaker;
@@ -176,6 +177,9 @@ pub(crate) struct Inner {
     me: Weak<Inner>,
     /// A task takes idle lanes back.
     tidying: Cell<bool>,
+    /// Something came over a lane since the last look, and how long to look for more.
+    came: Cell<bool>,
+    spin: RefCell<Spin>,
     pub shared: Arc<Shared>,
     pub station: Arc<Station>,
     pub queues: RefCell<BTreeMap<SubId, Rc<Queue>>>,
@@ -206,6 +210,8 @@ impl Inner {
         let inner = Rc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
             tidying: Cell::new(false),
+            came: Cell::new(false),
+            spin: RefCell::new(Spin::new(shared.config.spin)),
             shared,
             station: station.clone(),
             queues: RefCell::default(),
@@ -336,7 +342,16 @@ impl Inner {
                 self.station.tell_room();
             }
         }
-        self.drain_lanes() || self.station.home().has_notes() || !self.intake.borrow_mut().fall_asleep()
+        let more = self.drain_lanes();
+        if self.came.replace(false) {
+            self.spin.borrow_mut().renew();
+        }
+        more || self.station.home().has_notes() || self.spins() || !self.intake.borrow_mut().fall_asleep()
+    }
+
+    /// Whether to look again before sleeping: a wake-up from another process takes longer.
+    fn spins(&self) -> bool {
+        self.spin.borrow().goes_on() && self.intake.borrow().has_foreign()
     }
 
     /// Whether all that was accepted here is on its lane.
@@ -554,6 +569,7 @@ impl Inner {
 
     /// A record came over a lane.
     fn accept(&self, from: ContextId, record: crate::lane::Incoming) {
+        self.came.set(true);
         if record.revoked {
             return self.withhold(from, &record);
         }

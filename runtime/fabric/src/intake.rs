@@ -86,6 +86,11 @@ impl Intake {
         Ok(true)
     }
 
+    /// Whether other processes send here.
+    pub fn has_foreign(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
     /// Ends a lane from another process; false if there is none.
     pub fn cut_foreign(&mut self, number: LaneNumber) -> bool {
         let Some(lane) = self.foreign.remove(&number) else { return false };

@@ -48,6 +48,33 @@ impl Mono {
     }
 }
 
+/// How long one who waits for another process looks again and again before it sleeps: for a while after something came, for more may
+/// follow sooner than a wake-up takes. Never where time moves only when nothing is ready, nor on a machine with one processor.
+#[derive(Debug)]
+pub struct Spin {
+    span: Duration,
+    until: Mono,
+}
+
+impl Spin {
+    /// One that goes on for `span` after each [`Self::renew`].
+    pub fn new(span: Duration) -> Self {
+        Self { span: arm::spin(span), until: Mono::ZERO }
+    }
+
+    /// Something came.
+    pub fn renew(&mut self) {
+        if !self.span.is_zero() {
+            self.until = now() + self.span;
+        }
+    }
+
+    /// Whether to look again before sleeping.
+    pub fn goes_on(&self) -> bool {
+        self.until != Mono::ZERO && now() < self.until
+    }
+}
+
 /// Saturates at [`Mono::MAX`].
 impl Add<Duration> for Mono {
     type Output = Self;

@@ -24,6 +24,12 @@ pub(super) fn wall() -> Wall {
     Wall(read(ClockId::Realtime))
 }
 
+/// A spin of `span`, or none where it would keep the other side from running.
+pub(super) fn spin(span: Duration) -> Duration {
+    let alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    if alone { Duration::ZERO } else { span }
+}
+
 /// The executor's timer rounds up to a millisecond of its own clock, so that this never ends early.
 pub(super) struct Sleep(Option<Pin<Box<tokio::time::Sleep>>>);
 

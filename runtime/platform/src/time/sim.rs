@@ -16,6 +16,11 @@ pub(super) fn wall() -> Wall {
     Wall(clock::wall())
 }
 
+/// Time moves only when nothing is ready: who spins would stop it.
+pub(super) fn spin(_span: Duration) -> Duration {
+    Duration::ZERO
+}
+
 /// Sleeps to the nanosecond. Asks the virtual clock again when it wakes: the node's rate may have changed meanwhile.
 pub(super) struct Sleep {
     deadline: Mono,
