@@ -24,10 +24,12 @@ pub(super) fn wall() -> Wall {
     Wall(read(ClockId::Realtime))
 }
 
-/// A spin of `span`, or none where it would keep the other side from running.
+/// A spin of `span`, or none where it would keep the other side from running. A thread that is pinned may have one processor of many:
+/// what counts is how many the machine has.
 pub(super) fn spin(span: Duration) -> Duration {
-    let alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-    if alone { Duration::ZERO } else { span }
+    // SAFETY: the call only asks for a number.
+    let processors = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    if processors == 1 { Duration::ZERO } else { span }
 }
 
 /// The executor's timer rounds up to a millisecond of its own clock, so that this never ends early.
