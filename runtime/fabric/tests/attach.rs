@@ -1,7 +1,7 @@
 //! Processes that attach to a node: everybody finds everybody, messages go straight from one to the other, ends are told.
 //!
 //! Each "process" here is a fabric of its own, over the real socket and real sealed memory in production, over simulated ones otherwise.
-//! What only the death of a true process shows stands in `attach_processes.rs`.
+//! What only the death of a true process shows stands in `client/tests/processes`.
 
 use std::path::PathBuf;
 use std::time::Duration;
