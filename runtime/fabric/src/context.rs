@@ -263,26 +263,29 @@ impl Inner {
 
     /// Takes lanes to other processes back over which nothing went since the last call; false if none is left.
     fn take_back_idle(&self) -> bool {
-        let mut outgoing = self.outgoing.borrow_mut();
+        let outgoing = self.outgoing.borrow();
         let idle: Vec<_> = outgoing
             .iter()
             .filter(|(_, lane)| lane.borrow_mut().is_idle())
             .map(|(context, _)| *context)
             .collect();
-        for context in &idle {
-            if let Some(lane) = outgoing.remove(context) {
-                reach!("attach.taken_back");
-                lane.borrow_mut().end();
-            }
-        }
-        let more = outgoing.values().any(|lane| lane.borrow().number().is_some());
         drop(outgoing);
-        if !idle.is_empty() {
-            // Routes that know such a lane look anew, and make another.
-            self.edges.borrow_mut().retain(|_, edge| !idle.contains(&edge.to.station.id));
+        for context in idle {
+            reach!("attach.taken_back");
+            self.end_lane(context);
+            // Routes that know the lane look anew, and make another.
             self.shared.look_anew();
         }
-        more
+        self.outgoing.borrow().values().any(|lane| lane.borrow().number().is_some())
+    }
+
+    /// Ends the lane to a context of another process, if there is one, with what was counted on it.
+    fn end_lane(&self, context: ContextId) {
+        let lane = self.outgoing.borrow_mut().remove(&context);
+        if let Some(lane) = lane.filter(|lane| lane.borrow().leads_away()) {
+            lane.borrow_mut().end();
+            self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
+        }
     }
 
     /// A slot for a long payload, after a look at what receivers gave back if it must be.
@@ -487,7 +490,11 @@ impl Inner {
             }
             LaneNote::Closed { lane } => {
                 if let Some(lane) = outgoing(lane) {
-                    lane.borrow_mut().end();
+                    // The other context lives: who sends to it next looks anew, and asks for another lane.
+                    reach!("attach.lane_closed");
+                    let to = lane.borrow().to();
+                    self.end_lane(to);
+                    self.shared.look_anew();
                     self.station.tell_room();
                 } else {
                     // What was said before it ended counts.
@@ -525,11 +532,7 @@ impl Inner {
 
     /// Nothing more goes to a context, and nobody here waits for it.
     fn part_from(&self, context: ContextId) {
-        let lane = self.outgoing.borrow_mut().remove(&context);
-        if let Some(lane) = lane.filter(|lane| lane.borrow().leads_away()) {
-            lane.borrow_mut().end();
-            self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
-        }
+        self.end_lane(context);
         // Whoever waits for its room, or for a lane to it, waits in vain: let it see that.
         self.station.tell_room();
         let asked: Vec<u64> = self

@@ -28,7 +28,7 @@ use crate::attach::payloads::{Name, Store};
 use crate::attach::shape::{GROWTH, place};
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
-use crate::registry::{Entry, Shared, Station, SubId};
+use crate::registry::{ContextId, Entry, Shared, Station, SubId};
 use crate::subject::Subject;
 
 /// The smallest record in a ring, bytes: what bounds the payloads beside it.
@@ -287,6 +287,11 @@ impl OutLane {
             Away::Yes(outbound) => Ok(outbound),
             Away::No | Away::Ended => Err(Refusal::Gone),
         }
+    }
+
+    /// The context it leads to.
+    pub fn to(&self) -> ContextId {
+        self.to.id
     }
 
     /// Whether it leads to a context that was taken away.

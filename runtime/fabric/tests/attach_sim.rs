@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use synod_fabric::attach::{AttachOptions, Attachment, Host, HostConfig, attach};
 use synod_fabric::{Agent, Fabric, FabricConfig, Priority};
+use synod_platform::memory::control;
 use synod_platform::simulation::{self, Node};
 use synod_platform::{random, task, time};
 
@@ -248,6 +249,36 @@ fn an_idle_lane_is_taken_back_and_made_again_when_there_is_something_to_send() {
             }
         });
         let exit = both.exited().await;
+        assert!(*ended.borrow(), "{exit:?}");
+    });
+    done.unwrap();
+}
+
+#[test]
+fn a_lane_that_a_receiver_had_no_memory_for_is_asked_for_again_by_the_next_who_sends() {
+    let done = simulation::run(5, Duration::from_secs(600), || async {
+        let ledger = Shared::default();
+        let (hub, reader) = (ledger.clone(), ledger.clone());
+        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
+        let short = Node::create("r1", ip(2), move || read("r1", reader.clone()));
+        let ended = Rc::new(RefCell::new(false));
+        let ends = ended.clone();
+        let sender = Node::create("ada", ip(3), move || {
+            let ends = ends.clone();
+            async move {
+                let (_attachment, ada) = come_in("ada").await;
+                time::sleep(Duration::from_secs(1)).await;
+                let faults = control::MemoryFaults { refuse_next: 1, ..Default::default() };
+                control::set_faults(short.id(), faults);
+                let within = Duration::from_secs(1);
+                let refused = ada.publish_wait("to.r1", Priority::Normal, [0; 16].as_slice(), within).await;
+                assert!(refused.is_err(), "{refused:?}");
+                let sent = ada.publish_wait("to.r1", Priority::Normal, [0; 16].as_slice(), within).await;
+                assert_eq!(sent.unwrap().accepted_count(), 1);
+                *ends.borrow_mut() = true;
+            }
+        });
+        let exit = sender.exited().await;
         assert!(*ended.borrow(), "{exit:?}");
     });
     done.unwrap();
