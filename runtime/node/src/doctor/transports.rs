@@ -114,9 +114,19 @@ pub async fn examine(config: &NodeConfig) -> Vec<Transport> {
     });
     all.push(links(config));
     all.extend(simd::kernels().into_iter().map(|(job, kernel)| {
-        let why =
-            format!("{kernel}: the widest that measured faster, and that this processor and --simd allow");
-        transport(format!("SIMD: {job}"), State::InUse, why)
+        let best = "the widest that measured faster, and that this processor and --simd allow";
+        let (state, why) = match job {
+            "scan" => (
+                State::Ready,
+                format!("{kernel}: {best}; not used: the words that a receiver looks at lie apart"),
+            ),
+            "sets" => (
+                State::Ready,
+                format!("{kernel}: {best}; not used: routes are found by names, not in bitmaps"),
+            ),
+            _ => (State::InUse, format!("{kernel}: {best}")),
+        };
+        transport(format!("SIMD: {job}"), state, why)
     }));
     all.extend(ladder());
     all
