@@ -50,6 +50,7 @@ impl Published {
             synod_fabric::Refusal::LaneFull => "lane-full",
             synod_fabric::Refusal::Opening => "opening",
             synod_fabric::Refusal::MemoryFull => "memory-full",
+            synod_fabric::Refusal::NoMemory => "no-memory",
             synod_fabric::Refusal::NotAllowed => "not-allowed",
             synod_fabric::Refusal::Gone => "gone",
             synod_fabric::Refusal::Unreachable => "unreachable",

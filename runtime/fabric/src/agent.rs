@@ -245,7 +245,8 @@ impl Publisher {
         self.route.publish(self.agent.inner(), Sending { priority, deadline, correlation: 0, body })
     }
 
-    /// Sends, and waits up to `within` until every receiver has room. Those that took it at first are not sent it twice.
+    /// Sends, and waits up to `within` until every receiver has room, except for those to which this process has no memory to send. Those that
+    /// took it at first are not sent it twice.
     pub async fn publish_wait(
         &self,
         priority: Priority,
@@ -272,12 +273,12 @@ pub(crate) async fn publish_wait(
     let sending = Sending { priority, deadline, correlation: 0, body: Body::Shared(payload) };
     let resolved = route.resolved(inner).clone();
     let mut receipt = resolved.publish_now(sending);
-    while receipt.refused.iter().any(|(_, why)| why.may_pass()) {
+    while receipt.refused.iter().any(|(_, why)| why.is_told_over()) {
         let mut room = pin!(inner.station.home().space.notified());
         room.as_mut().enable();
         let must_wait = resolved.ask_for_room(sending, &receipt);
         resolved.retry(sending, &mut receipt);
-        if !receipt.refused.iter().any(|(_, why)| why.may_pass()) {
+        if !receipt.refused.iter().any(|(_, why)| why.is_told_over()) {
             break;
         }
         if !must_wait {

@@ -143,6 +143,11 @@ impl Edge {
         Self { from, to, shared, sender, receiver, known_freed: Default::default(), wish }
     }
 
+    /// Sender: whether the receiver can see what it counts: false for one of another process for which no lane had a place.
+    pub fn is_counted(&self) -> bool {
+        self.to.station.away().is_none() || !matches!(self.wish, Wish::Near(_))
+    }
+
     /// Sender: the receiver's counters are there.
     pub fn meet(&self, receiver: Cells) {
         let _met_before = self.receiver.set(receiver);

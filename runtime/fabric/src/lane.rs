@@ -4,18 +4,20 @@
 //! that means nothing there is a violation and the ring is cut. A payload above an eighth of the ring goes beside it, in the
 //! same order, and the record carries its descriptor. A ring grows nowhere yet: [`OutLane::ring`] is where a larger one takes over.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use synod_platform::memory::{self, Handle};
+use synod_platform::{task, time};
 use synod_probe::{event, loss, reach};
 use synod_ring::mailbox::ConnectError;
 use synod_ring::{ClaimError, Hardware, LaneId, Producer, Record, RegionError, layout};
@@ -180,6 +182,8 @@ pub(crate) struct OutLane {
     store: Rc<RefCell<Store>>,
     /// Answers that wait for a lane to another process, or for its grant.
     early: VecDeque<Early>,
+    /// They wait for memory, and are tried again after a moment.
+    pausing: Rc<Cell<bool>>,
     /// Records sent, when it was last asked whether the lane is idle.
     sent: u64,
 }
@@ -192,6 +196,9 @@ enum Away {
     /// There is none, and will be none.
     Ended,
 }
+
+/// How long answers wait until they are tried again for which there was no memory.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// An answer that cannot be put on its ring yet.
 struct Early {
@@ -223,7 +230,8 @@ fn connect(to: &Station, class: Class, bytes: usize, from: &Station) -> Result<(
 impl OutLane {
     pub fn new(from: Arc<Station>, to: Arc<Station>, shared: Arc<Shared>, store: Rc<RefCell<Store>>) -> Self {
         let (rings, answers, early) = ([None, None], Vec::new(), VecDeque::new());
-        Self { from, to, shared, rings, answers, away: Away::No, store, early, sent: 0 }
+        let pausing = Rc::default();
+        Self { from, to, shared, rings, answers, away: Away::No, store, early, pausing, sent: 0 }
     }
 
     /// The ring of a class, made now if this is its first use.
@@ -245,7 +253,8 @@ impl OutLane {
             self.tell_refused(&error.to_string());
             match error {
                 NoLane::Connect(ConnectError::Gone) => Refusal::Gone,
-                NoLane::Connect(_) | NoLane::Memory(_) => Refusal::LaneFull,
+                NoLane::Connect(_) => Refusal::LaneFull,
+                NoLane::Memory(_) => Refusal::NoMemory,
             }
         })?;
         event!("fabric.lane", from = &*self.from.name, to = &*self.to.name, bytes = bytes);
@@ -279,7 +288,7 @@ impl OutLane {
                 Ok(outbound) => Away::Yes(Box::new(outbound)),
                 Err(why) => {
                     self.tell_refused(&why.to_string());
-                    return Err(Refusal::LaneFull);
+                    return Err(Refusal::NoMemory);
                 }
             };
         }
@@ -492,7 +501,7 @@ impl OutLane {
             Err(NotPassed::Refused(why)) => Err(why),
             Err(NotPassed::Memory(why)) => {
                 self.tell_refused(&why.to_string());
-                Err(Refusal::MemoryFull)
+                Err(Refusal::NoMemory)
             }
             Err(NotPassed::Violation(why)) => {
                 reach!("attach.violation");
@@ -531,7 +540,7 @@ impl OutLane {
             None => {
                 outbound.collect()?;
                 let len = record.body.len();
-                let mut loan = store.take(len).map_err(|_| NotPassed::Refused(Refusal::MemoryFull))?;
+                let mut loan = store.take(len)?;
                 outbound.may_pass(store.region_of(&loan), &store)?;
                 record.body.copy_to(&mut loan);
                 let slice = loan.seal();
@@ -616,8 +625,11 @@ impl OutLane {
             None => {
                 let grant = match self.grant(class, Arc::new(Grant::Answer { from, source: source.clone() }))
                 {
-                    Err(Refusal::Opening) => {
+                    Err(why @ (Refusal::Opening | Refusal::NoMemory)) => {
                         reach!("attach.answer_early");
+                        if why == Refusal::NoMemory {
+                            self.look_later();
+                        }
                         let source = source.clone();
                         self.early.push_back(Early { from, source, kind, priority, correlation, payload });
                         return Ok(());
@@ -634,6 +646,7 @@ impl OutLane {
             Err(why) if why.may_pass() && self.to.away().is_some() => {
                 let wait = match why {
                     Refusal::LaneFull => self.want_room(class, payload.len()),
+                    Refusal::NoMemory => self.look_later(),
                     _ => self.want_memory(),
                 };
                 let source = source.clone();
@@ -653,6 +666,20 @@ impl OutLane {
         ring.held.push_back(Held { kind, priority, grant, correlation, payload });
         ring.wake_for(len);
         Ok(())
+    }
+
+    /// Nobody tells when there is memory again: the drain looks after a moment. Always true.
+    fn look_later(&self) -> bool {
+        if !self.pausing.replace(true) {
+            let (pausing, from) = (self.pausing.clone(), self.from.clone());
+            let pause = async move {
+                time::sleep(PAUSE).await;
+                pausing.set(false);
+                from.home().doorbell.0.wake();
+            };
+            task::spawn(pause).detach();
+        }
+        true
     }
 
     /// A subscription of this side ended: it answers no more.
@@ -720,7 +747,7 @@ fn means_of(grant: &Grant, lane: &Outbound) -> Result<Means, Refusal> {
                 let sub = passage.edge.as_ref()?.to.id;
                 Some((sub, lane.place_of(sub)?))
             };
-            let to = passages.iter().map(place).collect::<Option<_>>().ok_or(Refusal::LaneFull)?;
+            let to = passages.iter().map(place).collect::<Option<_>>().ok_or(Refusal::NoMemory)?;
             let (source, subject) = (first.source.to_string(), first.subject.as_str().to_owned());
             Ok(Means::Deliver { source, subject, to })
         }

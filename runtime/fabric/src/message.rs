@@ -182,6 +182,9 @@ pub enum Refusal {
     Opening,
     /// It is in another process, and as much memory for long payloads is held by receivers as may be.
     MemoryFull,
+    /// The memory that sending to it takes, for a lane, for its counters or for a long payload, is refused: nobody tells when there is
+    /// some again, so nobody waits for that.
+    NoMemory,
     /// It is in another process, and the node does not let this agent send that there.
     NotAllowed,
     /// It ended meanwhile.
@@ -191,8 +194,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether waiting may help.
+    /// Whether it may be otherwise later.
     pub fn may_pass(self) -> bool {
+        self.is_told_over() || self == Self::NoMemory
+    }
+
+    /// Whether who waits is woken when it is over.
+    pub(crate) fn is_told_over(self) -> bool {
         matches!(self, Self::QueueFull | Self::LaneFull | Self::Opening | Self::MemoryFull)
     }
 }

@@ -128,9 +128,11 @@ async fn ask_instances(
             }
             reach!("fabric.instance_refuses");
             last = Some(match why {
-                Refusal::QueueFull | Refusal::LaneFull | Refusal::Opening | Refusal::MemoryFull => {
-                    RequestError::WouldBlock(subject())
-                }
+                Refusal::QueueFull
+                | Refusal::LaneFull
+                | Refusal::Opening
+                | Refusal::MemoryFull
+                | Refusal::NoMemory => RequestError::WouldBlock(subject()),
                 Refusal::NotAllowed => RequestError::Refused {
                     subject: subject(),
                     reason: "the node does not let this agent ask that".to_owned(),

@@ -155,7 +155,9 @@ impl Route {
             instances = services.len()
         );
         reach!("fabric.resolved");
-        self.epoch.set(epoch);
+        let whole = events.iter().chain(&services).all(|target| target.edge.is_counted());
+        // One without a place for its counters is looked up again by the next send.
+        self.epoch.set(if whole { epoch } else { 0 });
         let old = self.resolved.replace(Rc::new(Resolved { events, services, names, here, hops }));
         drop(old);
     }
@@ -268,7 +270,7 @@ impl Resolved {
 
     /// Asks for a wake-up of this context's station when those who refused have room. False: look again at once.
     pub fn ask_for_room(&self, sending: Sending<'_>, receipt: &Receipt) -> bool {
-        receipt.refused.iter().filter(|(_, why)| why.may_pass()).all(|&(index, why)| {
+        receipt.refused.iter().filter(|(_, why)| why.is_told_over()).all(|&(index, why)| {
             let target = &self.events[index];
             match (&target.way, why) {
                 (Way::Lane { lane, .. }, Refusal::LaneFull) => {
@@ -300,6 +302,7 @@ fn send_on<'e>(
     let known = &grants[class_index(class)];
     let index = match known.get() {
         Some(index) => index,
+        None if !edges.clone().all(Edge::is_counted) => return Err(Refusal::NoMemory),
         None => {
             let index = lane.grant(class, Arc::new(grant()))?;
             known.set(Some(index));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use synod_fabric::attach::{AttachOptions, Attachment, Host, HostConfig, attach};
-use synod_fabric::{Agent, Fabric, FabricConfig, Priority};
+use synod_fabric::{Agent, Fabric, FabricConfig, Priority, PublishError, Refusal};
 use synod_platform::memory::control;
 use synod_platform::simulation::{self, Node};
 use synod_platform::{random, task, time};
@@ -279,6 +279,75 @@ fn a_lane_that_a_receiver_had_no_memory_for_is_asked_for_again_by_the_next_who_s
             }
         });
         let exit = sender.exited().await;
+        assert!(*ended.borrow(), "{exit:?}");
+    });
+    done.unwrap();
+}
+
+#[test]
+fn who_has_no_memory_to_send_is_told_so_at_once_and_sends_when_there_is_some() {
+    let done = simulation::run(6, Duration::from_secs(600), || async {
+        let ledger = Shared::default();
+        let (hub, reader) = (ledger.clone(), ledger.clone());
+        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
+        let _reader = Node::create("r1", ip(2), move || read("r1", reader.clone()));
+        let ended = Rc::new(RefCell::new(false));
+        let ends = ended.clone();
+        let sender = Node::create("ada", ip(3), move || {
+            let ends = ends.clone();
+            async move {
+                let (_attachment, ada) = come_in("ada").await;
+                time::sleep(Duration::from_secs(1)).await;
+                // First there is none for the lane, then for a payload that does not go into its ring.
+                for len in [16, 5000] {
+                    let send =
+                        || ada.publish_wait("to.r1", Priority::Normal, vec![7; len], Duration::from_secs(1));
+                    let faults = control::MemoryFaults { refuse_next: 1, ..Default::default() };
+                    control::set_faults(Node::current().unwrap().id(), faults);
+                    let began = time::now();
+                    let refused = send().await;
+                    let Err(PublishError::WouldBlock(receipt)) = refused else { panic!("{refused:?}") };
+                    assert_eq!(receipt.refused(), [("r1", Refusal::NoMemory)]);
+                    assert!(time::now().since(began) < Duration::from_millis(1), "nobody would wake it");
+                    assert_eq!(send().await.unwrap().accepted_count(), 1);
+                }
+                *ends.borrow_mut() = true;
+            }
+        });
+        let exit = sender.exited().await;
+        assert!(*ended.borrow(), "{exit:?}");
+    });
+    done.unwrap();
+}
+
+#[test]
+fn an_answer_for_which_there_was_no_memory_goes_out_when_there_is_some() {
+    let done = simulation::run(7, Duration::from_secs(600), || async {
+        let ledger = Shared::default();
+        let hub = ledger.clone();
+        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
+        let _server = Node::create("server", ip(2), || async {
+            let (_attachment, server) = come_in("server").await;
+            let mut asked = server.serve("sum", 4).await.unwrap();
+            while let Some(message) = asked.recv().await {
+                let faults = control::MemoryFaults { refuse_next: 2, ..Default::default() };
+                control::set_faults(Node::current().unwrap().id(), faults);
+                message.reply("6").unwrap();
+            }
+        });
+        let ended = Rc::new(RefCell::new(false));
+        let ends = ended.clone();
+        let asker = Node::create("ada", ip(3), move || {
+            let ends = ends.clone();
+            async move {
+                let (_attachment, ada) = come_in("ada").await;
+                time::sleep(Duration::from_secs(1)).await;
+                let answer = ada.request("sum", Priority::Normal, "123", Duration::from_secs(1)).await;
+                assert_eq!(&**answer.unwrap().payload(), b"6");
+                *ends.borrow_mut() = true;
+            }
+        });
+        let exit = asker.exited().await;
         assert!(*ended.borrow(), "{exit:?}");
     });
     done.unwrap();

@@ -17,7 +17,7 @@ use synod_ring::{Cells, Hardware, LayoutError, Producer, RegionError, Waiter};
 use synod_wire::Class;
 
 use super::control::{Ask, LaneNumber, Means};
-use super::payloads::{Name, Offered, Store};
+use super::payloads::{Name, NoSlot, Offered, Store};
 use super::shape::{GROWTHS, HOLDS, Shape, place};
 use super::uplink::Uplink;
 use crate::edge::Edge;
@@ -55,6 +55,16 @@ pub(crate) enum NotPassed {
     Memory(#[from] MemoryError),
     #[error(transparent)]
     Violation(#[from] Violation),
+}
+
+impl From<NoSlot> for NotPassed {
+    fn from(why: NoSlot) -> Self {
+        Self::Refused(if matches!(why, NoSlot::Full { .. }) {
+            Refusal::MemoryFull
+        } else {
+            Refusal::NoMemory
+        })
+    }
 }
 
 /// A meaning, and whether the receiver knows it by now.
@@ -230,7 +240,7 @@ impl Outbound {
             Some(_) => return Err(Refusal::Opening),
             None => {}
         }
-        let index = u16::try_from(self.by_index.len()).map_err(|_| Refusal::LaneFull)?;
+        let index = u16::try_from(self.by_index.len()).map_err(|_| Refusal::NoMemory)?;
         let means = Arc::new(means);
         self.given.insert(means.clone(), Index { index, known: false, revoked: false });
         self.by_index.push(means.clone());
