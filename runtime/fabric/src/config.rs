@@ -36,8 +36,9 @@ impl FabricConfig {
         }
     }
 
-    /// The sizes of a new lane to another process: its counters fill whole pages, which cost nothing until they count.
+    /// The sizes of a new lane to another process: it could count for far more receivers than there mostly are, for pages in which nothing is
+    /// counted cost nothing.
     pub(crate) fn shape(&self) -> Shape {
-        Shape { ring: self.lane_bytes as u32, edges: 254 }
+        Shape { ring: self.lane_bytes as u32, edges: 4094 }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Acquire;
 use synod_probe::{event, plant, reach};
 use synod_wire::{Class, Kind, PAYLOAD_MAX, Priority};
 
+use crate::attach::control::TARGETS_MAX;
 use crate::context::{Envelope, Inner, Queue, gone};
 use crate::edge::Edge;
 use crate::error::PublishError;
@@ -55,7 +56,7 @@ enum Way {
     Lane { lane: Rc<RefCell<OutLane>>, grants: [Cell<Option<u16>>; 2] },
 }
 
-/// Several receivers in one other context: one record for all of them.
+/// Several receivers in one other context, as many as one grant names: one record for all of them.
 struct Hop {
     members: Vec<usize>,
     lane: Rc<RefCell<OutLane>>,
@@ -135,7 +136,9 @@ impl Route {
                 Way::Here(_) => here.push(index),
                 Way::Lane { lane, .. } => {
                     let context = target.entry.station.id;
-                    match hops.iter_mut().find(|(id, _)| *id == context) {
+                    let has_place =
+                        |(id, hop): &&mut (ContextId, Hop)| *id == context && hop.members.len() < TARGETS_MAX;
+                    match hops.iter_mut().find(has_place) {
                         Some((_, hop)) => hop.members.push(index),
                         None => hops.push((
                             context,

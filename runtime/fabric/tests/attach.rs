@@ -491,3 +491,25 @@ fn the_node_sees_what_lanes_count_and_takes_the_leave_to_send_away() {
         assert_eq!(rest, ["7", "8", "9", "may still be said"]);
     });
 }
+
+#[test]
+fn a_process_with_more_subscriptions_than_one_grant_names_gets_each_message_for_each_of_them() {
+    testing::run(1, || async {
+        const COUNT: usize = 1500;
+        let node = node("many").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut subscriptions = Vec::new();
+        for _ in 0..COUNT {
+            subscriptions.push(ben.agent.subscribe("news", 4).await.unwrap());
+        }
+        for round in 0..3 {
+            let receipt = ada.agent.publish_wait("news", Priority::Normal, round.to_string(), SOON).await;
+            assert_eq!(receipt.unwrap().accepted_count(), COUNT);
+            for subscription in &mut subscriptions {
+                let message = time::timeout(SOON, subscription.recv()).await.unwrap().unwrap();
+                assert_eq!(**message.payload(), *round.to_string().as_bytes());
+            }
+        }
+        assert!(subscriptions.iter_mut().all(|subscription| subscription.try_recv().is_none()));
+    });
+}
