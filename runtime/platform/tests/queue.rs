@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use synod_platform::queue::{PAUSE_MAX, PutError, QueueError, Reader, Writer};
+use synod_platform::queue::{PAUSE_MAX, PutError, QueueError, Reader, Writer, list, remove_idle, set_aside};
 use synod_platform::time::{Duration, Elapsed, timeout};
 use synod_platform::{task, testing};
 
@@ -137,6 +137,40 @@ fn a_queue_keeps_the_capacity_it_was_made_with_and_takes_no_longer_record() {
         assert_eq!(writer.try_put([0; 4], &[0; CAPACITY]), Err(PutError::TooLarge { len, largest }));
         assert_eq!(writer.try_put([0; 4], &vec![0; largest]), Ok(0));
         assert_eq!(writer.try_put([0; 4], b""), Err(PutError::Full));
+    });
+}
+
+#[test]
+fn a_queue_is_removed_once_nothing_waits_in_it_and_nobody_has_it_open() {
+    testing::run(9, || async {
+        let Place { path, .. } = &place();
+        let folder = path.parent().unwrap();
+        assert_eq!(list(&folder.join("absent")).await, Ok(Vec::new()));
+        let mut writer = Writer::open(path, CAPACITY).await.unwrap();
+        assert!(!remove_idle(path).await.unwrap(), "it has a writer");
+        writer.try_put([0; 4], b"work").unwrap();
+        drop(writer);
+        assert!(!remove_idle(path).await.unwrap(), "something waits");
+        let mut reader = Reader::open(path).await.unwrap();
+        reader.next().await.unwrap().free();
+        assert!(!remove_idle(path).await.unwrap(), "it has a reader");
+        drop(reader);
+        assert_eq!(list(folder).await.unwrap(), ["queue"]);
+        assert!(remove_idle(path).await.unwrap());
+        assert_eq!(list(folder).await, Ok(Vec::new()));
+        assert_eq!(remove_idle(path).await, Err(QueueError::NotFound { path: path.clone() }));
+    });
+}
+
+#[test]
+fn a_queue_that_is_set_aside_makes_place_for_another() {
+    testing::run(10, || async {
+        let Place { path, .. } = &place();
+        let old = Writer::open(path, CAPACITY).await.unwrap();
+        set_aside(path).await.unwrap();
+        assert_eq!(list(path.parent().unwrap()).await.unwrap(), ["queue.damaged"]);
+        let _another = Writer::open(path, CAPACITY).await.unwrap();
+        drop(old);
     });
 }
 

@@ -91,6 +91,11 @@ pub async fn connect(path: &Path) -> Result<Channel, LocalError> {
     arm::connect(fitting(path)?).await.map(Channel::new)
 }
 
+/// The effective user id of this process, as its peers see it.
+pub fn user() -> u32 {
+    arm::user()
+}
+
 /// A channel to another process. The context in which it was made must live as long: its executor watches the sockets.
 pub struct Channel {
     sender: Sender,

@@ -188,6 +188,10 @@ unsafe fn option<T: Copy>(socket: &OwnedFd, name: libc::c_int, mut value: T) -> 
     if answer == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
+pub(super) fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Not by rustix, whose process ids are never 0: a peer outside of this process's namespace has that.
 fn credentials(socket: &OwnedFd) -> io::Result<PeerProcess> {
     let unknown = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };

@@ -20,6 +20,11 @@ const OVERHEAD: usize = 768;
 
 type Frame = (Bytes, Vec<Handle>);
 
+/// All processes of the machine are of one user, with a group of its own.
+pub(super) fn user() -> u32 {
+    1000
+}
+
 #[derive(Default)]
 struct Machine {
     listeners: BTreeMap<PathBuf, Door>,
@@ -54,7 +59,7 @@ impl Side {
     }
 
     fn peer(&self) -> PeerProcess {
-        PeerProcess { pid: self.life.node.number(), uid: 1000, gid: 1000 }
+        PeerProcess { pid: self.life.node.number(), uid: user(), gid: user() }
     }
 }
 

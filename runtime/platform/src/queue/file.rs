@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::fstat;
 use rustix::io::{Errno, pread};
 use synod_probe::reach;
-use synod_ring::queue::{CONTROL, OpenError, make, memory_len, recognise};
+use synod_ring::queue::{CONTROL, OpenError, Writer, make, memory_len, recognise};
 use synod_ring::region::Region;
 use synod_ring::{Hardware, LayoutError};
 
@@ -79,6 +79,31 @@ pub(super) fn for_reader(path: &Path) -> Result<Opened, QueueError> {
     look(&file, path, found)?;
     let len = usize::try_from(found).map_err(|_| failed(path, "mapping it", Errno::NOMEM))?;
     map(file, path, End::Reader, len)
+}
+
+/// Removes a queue that nobody has open and nothing waits in; false if it stays.
+pub(super) fn remove_idle(path: &Path) -> Result<bool, QueueError> {
+    let file = match arm::open_whole(path) {
+        Err(QueueError::Taken { .. }) => return Ok(false),
+        opened => opened?,
+    };
+    let found = length(&file, path)?;
+    // The locks are held until it is removed: who opens it after that sees that it has no name.
+    match look(&file, path, found) {
+        Ok(()) => {
+            let len = usize::try_from(found).map_err(|_| failed(path, "mapping it", Errno::NOMEM))?;
+            let opened = map(file, path, End::Writer, len)?;
+            let ring = Writer::open(opened.memory, synod_wire::crc::append);
+            let damaged = |reason| QueueError::Refused { path: path.to_owned(), reason };
+            let mut ring = ring.map_err(damaged)?;
+            let drained = ring.is_drained().map_err(|damage| damaged(damage.into()))?;
+            if drained { arm::remove(path).map(|()| true) } else { Ok(false) }
+        }
+        Err(QueueError::Refused { reason: OpenError::Unmade, .. }) if is_blank(&file, path, found)? => {
+            arm::remove(path).map(|()| true)
+        }
+        Err(other) => Err(other),
+    }
 }
 
 fn map(file: OwnedFd, path: &Path, end: End, len: usize) -> Result<Opened, QueueError> {

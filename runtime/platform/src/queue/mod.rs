@@ -3,7 +3,7 @@
 //! A [`Writer`] and a [`Reader`], each the only one of its file, map it and pass records as [`synod_ring::queue`] does. Either may be killed
 //! at any instruction and be followed by another, which goes on: what was put is read in order, and what was read but not freed is read
 //! again, under the same position. Not so after a loss of power: the kernel writes pages back when it likes, unless
-//! [`Writer::sync_to_disk`] returned. Who waits looks again after a pause that doubles from [`PAUSE_MIN`] to [`PAUSE_MAX`], for a file has no bell.
+//! [`Writer::sync_to_disk`] returned. Who waits here looks again after a pause that doubles from [`PAUSE_MIN`] to [`PAUSE_MAX`], for a file has no bell: the fabric rings a lane's.
 //!
 //! All room is allocated when the file is made, so that a full disk is an error then and no signal later. A signal there is all the same
 //! (SIGBUS, the end of the process) when something cuts or punches the file while it is mapped, as another process of its user could, when
@@ -102,6 +102,11 @@ impl Writer {
         self.ring.position()
     }
 
+    /// Whether a payload of `len` bytes would find room now.
+    pub fn has_room(&mut self, len: usize) -> Result<bool, Damage> {
+        self.ring.has_room(len)
+    }
+
     /// Whether everything that was put has been freed by the reader.
     pub fn is_drained(&mut self) -> Result<bool, Damage> {
         self.ring.is_drained()
@@ -149,6 +154,26 @@ impl Reader {
             .peek()
             .map(|record| record.unwrap_or_else(|| unreachable!("it was there, and stays until it is freed")))
     }
+}
+
+/// The names of the files in a directory, sorted; none if it is not there.
+pub async fn list(folder: &Path) -> Result<Vec<String>, QueueError> {
+    let owned = folder.to_owned();
+    off_the_loop(folder, move || arm::names(&owned)).await
+}
+
+/// Removes a queue that nobody has open and nothing waits in; false if it stays. Who opens it at that moment makes another.
+pub async fn remove_idle(path: &Path) -> Result<bool, QueueError> {
+    let owned = path.to_owned();
+    off_the_loop(path, move || file::remove_idle(&owned)).await
+}
+
+/// Gives a damaged queue another name, `.damaged` behind its own, so that another can be made; whoever has it open keeps it.
+pub async fn set_aside(path: &Path) -> Result<(), QueueError> {
+    let mut to = path.as_os_str().to_owned();
+    to.push(".damaged");
+    let owned = path.to_owned();
+    off_the_loop(path, move || arm::rename(&owned, Path::new(&to))).await
 }
 
 async fn off_the_loop<T: Send + 'static>(

@@ -3,11 +3,14 @@
 //! Each end locks one byte of the file, so that the writer and the reader do not exclude each other. A lock goes with the last
 //! descriptor of its opening: the kernel gives it back however the process ends.
 
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
     FallocateFlags, FileType, Mode, OFlags, fallocate, fstat, fsync, ftruncate, open as open_file,
+    rename as rename_file, unlink,
 };
 use rustix::io::{Errno, pwrite};
 use rustix::mm::ProtFlags;
@@ -21,19 +24,63 @@ pub(super) type Mapped = Mapping;
 /// Opens a file and locks its end; a writer's is made if it is not there.
 pub(super) fn open(path: &Path, end: End) -> Result<OwnedFd, QueueError> {
     let create = if end == End::Writer { OFlags::CREATE } else { OFlags::empty() };
+    locked(path, create, &[end])
+}
+
+/// Opens a file that is there and locks both its ends.
+pub(super) fn open_whole(path: &Path) -> Result<OwnedFd, QueueError> {
+    locked(path, OFlags::empty(), &[End::Writer, End::Reader])
+}
+
+fn locked(path: &Path, create: OFlags, ends: &[End]) -> Result<OwnedFd, QueueError> {
     // Without NONBLOCK, opening some devices would wait.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | create;
-    let file =
-        open_file(path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| failed(path, "opening it", error))?;
-    let found = fstat(&file).map_err(|error| failed(path, "asking what it is", error))?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-        return Err(QueueError::NotAFile { path: path.to_owned() });
+    loop {
+        let file = open_file(path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| failed(path, "opening it", error))?;
+        let look = || fstat(&file).map_err(|error| failed(path, "asking what it is", error));
+        if FileType::from_raw_mode(look()?.st_mode) != FileType::RegularFile {
+            return Err(QueueError::NotAFile { path: path.to_owned() });
+        }
+        for end in ends {
+            match lock(&file, *end) {
+                Ok(()) => {}
+                Err(Errno::AGAIN | Errno::ACCESS) => {
+                    return Err(QueueError::Taken { path: path.to_owned(), end: *end });
+                }
+                Err(error) => return Err(failed(path, "locking it", error)),
+            }
+        }
+        // One that was removed before its lock was had has no name any more: whoever comes later would not find it.
+        if look()?.st_nlink > 0 {
+            return Ok(file);
+        }
     }
-    match lock(&file, end) {
-        Ok(()) => Ok(file),
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(QueueError::Taken { path: path.to_owned(), end }),
-        Err(error) => Err(failed(path, "locking it", error)),
-    }
+}
+
+/// Removes a file.
+pub(super) fn remove(path: &Path) -> Result<(), QueueError> {
+    unlink(path).map_err(|error| failed(path, "removing it", error))
+}
+
+/// Gives a file another name in its directory.
+pub(super) fn rename(path: &Path, to: &Path) -> Result<(), QueueError> {
+    rename_file(path, to).map_err(|error| failed(path, "renaming it", error))
+}
+
+/// The names in a directory; none if it is not there.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, QueueError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.and_then(Iterator::collect::<Result<Vec<_>, _>>),
+    };
+    let told =
+        |error: &io::Error| failed(folder, "listing it", Errno::from_io_error(error).unwrap_or(Errno::IO));
+    let entries = entries.map_err(|error| told(&error))?;
+    let mut names: Vec<_> =
+        entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
 }
 
 fn lock(file: &OwnedFd, end: End) -> rustix::io::Result<()> {

@@ -58,12 +58,51 @@ pub(super) fn open(path: &Path, end: End) -> Result<OwnedFd, QueueError> {
         files.insert(path.to_owned(), File { memory, mapped: Vec::new() });
     }
     let file = files.get_mut(path).ok_or_else(|| failed(path, "opening it", Errno::NOENT))?;
-    file.mapped.retain(|(_, _, mapping)| mapping.strong_count() > 0);
-    if file.mapped.iter().any(|(of, ..)| *of == end) {
-        return Err(QueueError::Taken { path: path.to_owned(), end });
+    file.give(path, &[end])
+}
+
+impl File {
+    /// Its memory, if those ends are free.
+    fn give(&mut self, path: &Path, ends: &[End]) -> Result<OwnedFd, QueueError> {
+        self.mapped.retain(|(_, _, mapping)| mapping.strong_count() > 0);
+        if let Some((end, ..)) = self.mapped.iter().find(|(of, ..)| ends.contains(of)) {
+            return Err(QueueError::Taken { path: path.to_owned(), end: *end });
+        }
+        let copied = self.memory.try_clone();
+        copied.map_err(|error| failed(path, "opening it", Errno::from_io_error(&error).unwrap_or(Errno::IO)))
     }
-    let copied = file.memory.try_clone();
-    copied.map_err(|error| failed(path, "opening it", Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+}
+
+/// Opens a file that is there, if both its ends are free.
+pub(super) fn open_whole(path: &Path) -> Result<OwnedFd, QueueError> {
+    let files = simulation::state::<Files>();
+    let mut files = files.0.borrow_mut();
+    let file = files.get_mut(path).ok_or_else(|| failed(path, "opening it", Errno::NOENT))?;
+    file.give(path, &[End::Writer, End::Reader])
+}
+
+/// Removes a file.
+pub(super) fn remove(path: &Path) -> Result<(), QueueError> {
+    let removed = simulation::state::<Files>().0.borrow_mut().remove(path);
+    removed.map(drop).ok_or_else(|| failed(path, "removing it", Errno::NOENT))
+}
+
+/// Gives a file another name.
+pub(super) fn rename(path: &Path, to: &Path) -> Result<(), QueueError> {
+    let files = simulation::state::<Files>();
+    let mut files = files.0.borrow_mut();
+    let file = files.remove(path).ok_or_else(|| failed(path, "renaming it", Errno::NOENT))?;
+    files.insert(to.to_owned(), file);
+    Ok(())
+}
+
+/// The names in a directory, which is there once a file is.
+#[expect(clippy::unnecessary_wraps, reason = "the real arm's can fail")]
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, QueueError> {
+    let files = simulation::state::<Files>();
+    let files = files.0.borrow();
+    let here = files.keys().filter(|path| path.parent() == Some(folder));
+    Ok(here.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
 }
 
 /// Gives the file all its room, zeroed.

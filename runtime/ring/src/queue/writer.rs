@@ -63,20 +63,26 @@ impl<M: Memory> Writer<M> {
         Ok(self.head == self.tail)
     }
 
+    /// Whether a payload of `len` bytes would find room now.
+    pub fn has_room(&mut self, len: usize) -> Result<bool, Damage> {
+        let total = footprint(len) as u64;
+        if total > self.room() {
+            self.look()?;
+        }
+        Ok(total <= self.room())
+    }
+
     /// Puts a record and publishes it; returns its position, which is its number: no other record of this queue ever has the same.
     pub fn put(&mut self, tag: Tag, payload: &[u8]) -> Result<u64, PutError> {
         let (len, largest) = (payload.len(), self.largest());
         if len > largest {
             return Err(PutError::TooLarge { len, largest });
         }
-        let total = footprint(len) as u64;
-        if total > self.room() {
-            self.look()?;
-            if total > self.room() {
-                reach!("queue.full");
-                return Err(PutError::Full);
-            }
+        if !self.has_room(len)? {
+            reach!("queue.full");
+            return Err(PutError::Full);
         }
+        let total = footprint(len) as u64;
         let at = self.tail;
         self.tail = at.wrapping_add(total);
         if plant!("queue.published-too-early") {

@@ -223,6 +223,11 @@ impl<M: Memory> Producer<M> {
         // SAFETY: the control words were checked at the start.
         unsafe { self.own.store(TAIL, self.tail, order) };
         self.published = self.tail;
+        self.ring();
+    }
+
+    /// Wakes the consumer if it sleeps, for something that was published beside this ring.
+    pub fn ring(&self) {
         if let Some(bell) = &self.bell {
             bell.ring();
         }
