@@ -332,10 +332,14 @@ impl Subscription {
         Some(Message::received(&self.context, envelope))
     }
 
-    /// The next message, if one is there.
+    /// The next message, if one is there or on its way here by now. Who calls it over and over is busy and never woken: it must let the
+    /// context's other tasks run now and then, which hear from the node.
     #[inline]
     pub fn try_recv(&mut self) -> Option<Message> {
-        let envelope = self.queue.take(ALL)?;
+        let envelope = self.queue.take(ALL).or_else(|| {
+            self.context.inner().look();
+            self.queue.take(ALL)
+        })?;
         Some(Message::received(&self.context, envelope))
     }
 

@@ -39,6 +39,9 @@ use crate::route::Route;
 /// Records taken off the lanes before other tasks of the context have their turn.
 const BUDGET: usize = 512;
 
+/// Looks at the lanes in a row while spinning, before other tasks of the context have their turn: under a microsecond.
+const LOOKS: usize = 32;
+
 /// How long a lane is kept whose sender may live without its node and has not closed it.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -177,6 +180,8 @@ pub(crate) struct Inner {
     me: Weak<Inner>,
     /// A task takes idle lanes back.
     tidying: Cell<bool>,
+    /// Something may be held back on a lane from here, or somebody waits for its room.
+    unsettled: Rc<Cell<bool>>,
     /// Something came over a lane since the last look, and how long to look for more.
     came: Cell<bool>,
     spin: RefCell<Spin>,
@@ -210,6 +215,7 @@ impl Inner {
         let inner = Rc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
             tidying: Cell::new(false),
+            unsettled: Rc::default(),
             came: Cell::new(false),
             spin: RefCell::new(Spin::new(shared.config.spin)),
             shared,
@@ -251,7 +257,7 @@ impl Inner {
         let lane = outgoing.entry(station.id).or_insert_with(|| {
             let (from, to) = (self.station.clone(), station.clone());
             let (shared, store) = (self.shared.clone(), self.store.clone());
-            Rc::new(RefCell::new(OutLane::new(from, to, shared, store)))
+            Rc::new(RefCell::new(OutLane::new(from, to, shared, store, self.unsettled.clone())))
         });
         let lane = lane.clone();
         drop(outgoing);
@@ -330,31 +336,63 @@ impl Inner {
         self.routes.borrow_mut().retain(|_, route| route.strong_count() > 0);
     }
 
-    /// Moves what came to where it belongs, and what was held back on; true if there may be more.
-    fn drain(&self) -> bool {
+    /// Moves what came to where it belongs, and what was held back on.
+    fn drain(&self) -> Next {
         for note in self.station.home().take_notes() {
             self.heed(note);
         }
         let given_back = self.store.borrow_mut().take_given_back();
-        let lanes: Vec<_> = self.outgoing.borrow().values().cloned().collect();
-        for lane in lanes {
-            if !given_back.is_empty() {
-                lane.borrow_mut().unmap(&given_back);
-            }
-            if lane.borrow_mut().flush() {
-                self.station.tell_room();
-            }
+        if !given_back.is_empty() {
+            self.outgoing.borrow().values().for_each(|lane| lane.borrow_mut().unmap(&given_back));
+        }
+        if self.unsettled.get() {
+            self.flush();
         }
         let more = self.drain_lanes();
         if self.came.replace(false) {
             self.spin.borrow_mut().renew();
         }
-        more || self.station.home().has_notes() || self.spins() || !self.intake.borrow_mut().fall_asleep()
+        if more || self.station.home().has_notes() {
+            Next::Drain
+        } else if self.spin.borrow().goes_on() && self.intake.borrow().has_foreign() {
+            Next::Spin
+        } else if self.intake.borrow_mut().fall_asleep() {
+            Next::Sleep
+        } else {
+            Next::Drain
+        }
     }
 
-    /// Whether to look again before sleeping: a wake-up from another process takes longer.
-    fn spins(&self) -> bool {
-        self.spin.borrow().goes_on() && self.intake.borrow().has_foreign()
+    /// Sends on what was held back, and tells who waits for room that there is some.
+    fn flush(&self) {
+        let (mut room, mut unsettled) = (false, false);
+        for lane in self.outgoing.borrow().values() {
+            let mut lane = lane.borrow_mut();
+            room |= lane.flush();
+            unsettled |= !lane.is_settled();
+        }
+        self.unsettled.set(unsettled);
+        if room {
+            self.station.tell_room();
+        }
+    }
+
+    /// Looks at the lanes for a moment, since a wake-up from another process takes longer; true if something came.
+    fn watch(&self) -> bool {
+        let mut intake = self.intake.borrow_mut();
+        (0..LOOKS).any(|_| {
+            std::hint::spin_loop();
+            intake.is_ready()
+        })
+    }
+
+    /// Takes in what is on the lanes now, without waiting for the drain task's turn.
+    pub fn look(&self) {
+        let slept = self.intake.borrow().is_asleep();
+        if self.drain_lanes() || slept {
+            // Awake now: the drain task goes on, or falls asleep anew.
+            self.station.home().doorbell.0.wake();
+        }
     }
 
     /// Whether all that was accepted here is on its lane.
@@ -815,6 +853,17 @@ async fn take_back(inner: Weak<Inner>) {
     }
 }
 
+/// What the drain task does after it has drained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more.
+    Drain,
+    /// Nothing is there, but something may come soon.
+    Spin,
+    /// It is woken when something comes.
+    Sleep,
+}
+
 /// The task that drains a context's lanes; it ends with the context.
 struct Drain {
     inner: Weak<Inner>,
@@ -827,7 +876,11 @@ impl Future for Drain {
     fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
         self.station.home().doorbell.0.register(cx.waker());
         let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
-        if inner.drain() {
+        let mut next = inner.drain();
+        if next == Next::Spin && inner.watch() {
+            next = inner.drain();
+        }
+        if next != Next::Sleep {
             cx.waker().wake_by_ref();
         }
         Poll::Pending

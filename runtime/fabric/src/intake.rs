@@ -188,6 +188,16 @@ impl Intake {
         (drained.more, foreign_broken)
     }
 
+    /// Whether something is there to be drained.
+    pub fn is_ready(&mut self) -> bool {
+        self.mailbox.is_ready()
+    }
+
+    /// Whether the context said that it sleeps, and nothing was drained since.
+    pub fn is_asleep(&self) -> bool {
+        self.mailbox.is_asleep()
+    }
+
     /// Says that the context is about to sleep; false if there is something after all.
     pub fn fall_asleep(&mut self) -> bool {
         self.mailbox.fall_asleep()

@@ -186,6 +186,8 @@ pub(crate) struct OutLane {
     pausing: Rc<Cell<bool>>,
     /// Records sent, when it was last asked whether the lane is idle.
     sent: u64,
+    /// The context's sign that some lane holds something back, or is waited for.
+    unsettled: Rc<Cell<bool>>,
 }
 
 /// The part of a lane to another process.
@@ -228,10 +230,16 @@ fn connect(to: &Station, class: Class, bytes: usize, from: &Station) -> Result<(
 }
 
 impl OutLane {
-    pub fn new(from: Arc<Station>, to: Arc<Station>, shared: Arc<Shared>, store: Rc<RefCell<Store>>) -> Self {
+    pub fn new(
+        from: Arc<Station>,
+        to: Arc<Station>,
+        shared: Arc<Shared>,
+        store: Rc<RefCell<Store>>,
+        unsettled: Rc<Cell<bool>>,
+    ) -> Self {
         let (rings, answers, early) = ([None, None], Vec::new(), VecDeque::new());
         let pausing = Rc::default();
-        Self { from, to, shared, rings, answers, away: Away::No, store, early, pausing, sent: 0 }
+        Self { from, to, shared, rings, answers, away: Away::No, store, early, pausing, sent: 0, unsettled }
     }
 
     /// The ring of a class, made now if this is its first use.
@@ -606,14 +614,8 @@ impl OutLane {
     ) -> Result<(), Refusal> {
         let class = priority.class();
         if !self.early.is_empty() {
-            self.early.push_back(Early {
-                from,
-                source: source.clone(),
-                kind,
-                priority,
-                correlation,
-                payload,
-            });
+            let source = source.clone();
+            self.defer(Early { from, source, kind, priority, correlation, payload });
             return Ok(());
         }
         let known = self.answers.iter().position(|(id, _)| *id == from).unwrap_or_else(|| {
@@ -631,7 +633,7 @@ impl OutLane {
                             self.look_later();
                         }
                         let source = source.clone();
-                        self.early.push_back(Early { from, source, kind, priority, correlation, payload });
+                        self.defer(Early { from, source, kind, priority, correlation, payload });
                         return Ok(());
                     }
                     granted => granted?,
@@ -650,7 +652,7 @@ impl OutLane {
                     _ => self.want_memory(),
                 };
                 let source = source.clone();
-                self.early.push_back(Early { from, source, kind, priority, correlation, payload });
+                self.defer(Early { from, source, kind, priority, correlation, payload });
                 if !wait {
                     // There is room after all: the drain that follows finds it.
                     self.from.home().doorbell.0.wake();
@@ -661,6 +663,7 @@ impl OutLane {
             done => return done,
         }
         reach!("fabric.answer_held");
+        self.unsettled.set(true);
         let ring = self.ring(class)?;
         let len = payload.len();
         ring.held.push_back(Held { kind, priority, grant, correlation, payload });
@@ -682,6 +685,11 @@ impl OutLane {
         true
     }
 
+    fn defer(&mut self, early: Early) {
+        self.early.push_back(early);
+        self.unsettled.set(true);
+    }
+
     /// A subscription of this side ended: it answers no more.
     pub fn forget_answers(&mut self, from: SubId) {
         if let Some(known) = self.answers.iter().position(|(id, _)| *id == from) {
@@ -699,6 +707,7 @@ impl OutLane {
         // To another process: whoever waits is woken when the lane, or the grant, is there.
         let Some(ring) = &mut self.rings[place(class)] else { return true };
         ring.wanted = true;
+        self.unsettled.set(true);
         if ring.next.is_some() {
             return matches!(ring.producer.fall_asleep_until_empty(), Ok(true));
         }
@@ -721,6 +730,11 @@ impl OutLane {
             }
         }
         look_again
+    }
+
+    /// Whether nothing is held back, and nobody waits for room.
+    pub fn is_settled(&self) -> bool {
+        self.is_flushed() && self.rings.iter().flatten().all(|ring| !ring.wanted)
     }
 
     /// Whether nothing is held back.

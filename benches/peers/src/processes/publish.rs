@@ -1,8 +1,7 @@
 //! The full publish path between two attached processes: subject, grant, priority, credits and counters on.
 //!
-//! A third process is the node. It admits both, passes their lanes' memory, grants what they may say, and sleeps while they talk. The fabric has
-//! no batches: sixteen are sixteen publishes, each visible at once. Nor does its receiver spin: between two looks it lets its
-//! executor run, and where it finds nothing it is woken.
+//! A third process is the node. It admits both, passes their lanes' memory, grants what they may say, and sleeps while they talk. Where both
+//! sides watch, the receiver looks again and again, and lets its executor run now and then.
 
 use super::{Job, Meeting, Pair, Tally, Task, UNDER_WAY, asleep, now, other};
 use crate::machine::{Cores, pin_to_both};
@@ -10,7 +9,7 @@ use crate::measure::{Plan, Reading, each, quantiles, rate};
 use crate::subjects::{CAPACITY_BYTES, check, fill, touch};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
 use synod_fabric::{
@@ -21,6 +20,9 @@ use synod_platform::{task, time};
 
 /// Places of a subscription: more than a lane holds.
 const PLACES: usize = 4096;
+
+/// Looks before the executor has its turn.
+const LOOKS: usize = 256;
 
 /// How long anything may take that is no measurement.
 const SOON: Duration = Duration::from_secs(30);
@@ -216,12 +218,9 @@ async fn receive_all(place: &Place, meeting: &Meeting) {
     meeting.page.arrive();
     let total = meeting.page.word(Tally::Total);
     let mut received = 0;
-    while received < total.load(Ordering::Acquire) {
-        while let Some(message) = next(&mut events) {
-            check(message.payload(), received);
-            received += 1;
-        }
-        task::yield_now().await;
+    while let Some(message) = awaited(&mut events, received, total).await {
+        check(message.payload(), received);
+        received += 1;
     }
     meeting.page.finish(meeting.number, received);
     task::yield_now().await;
@@ -240,7 +239,7 @@ async fn trips(place: &Place, size: usize, meeting: &Meeting, plan: &Plan) -> Re
     while last - begun < plan.slice || samples.is_empty() {
         fill(&mut message, number);
         publish(&there, &message, 1).await;
-        let answer = awaited(&mut back).await;
+        let answer = awaited(&mut back, 0, &AtomicU64::new(u64::MAX)).await.expect("an answer");
         check(answer.payload(), number);
         let now = Instant::now();
         samples.push((now - last).as_nanos().min(u128::from(u32::MAX)) as u32);
@@ -252,11 +251,17 @@ async fn trips(place: &Place, size: usize, meeting: &Meeting, plan: &Plan) -> Re
     quantiles(samples)
 }
 
-/// Looks again and again.
-async fn awaited(events: &mut Subscription) -> Message {
+/// Looks again and again; nothing once `total` are there.
+async fn awaited(events: &mut Subscription, received: u64, total: &AtomicU64) -> Option<Message> {
     loop {
-        if let Some(message) = next(events) {
-            return message;
+        for _ in 0..LOOKS {
+            if let Some(message) = next(events) {
+                return Some(message);
+            }
+            std::hint::spin_loop();
+        }
+        if received >= total.load(Ordering::Acquire) {
+            return None;
         }
         task::yield_now().await;
     }
@@ -269,15 +274,11 @@ async fn answers(place: &Place, size: usize, meeting: &Meeting) {
     meeting.page.arrive();
     let total = meeting.page.word(Tally::Total);
     let (mut number, mut message) = (0, vec![0; size]);
-    while number < total.load(Ordering::Relaxed) {
-        if let Some(asked) = next(&mut there) {
-            check(asked.payload(), number);
-            fill(&mut message, number);
-            publish(&back, &message, 1).await;
-            number += 1;
-        } else {
-            task::yield_now().await;
-        }
+    while let Some(asked) = awaited(&mut there, number, total).await {
+        check(asked.payload(), number);
+        fill(&mut message, number);
+        publish(&back, &message, 1).await;
+        number += 1;
     }
     meeting.page.finish(0, number);
 }
@@ -384,16 +385,11 @@ async fn long_ones(place: &Place, size: usize, touched: bool, meeting: &Meeting,
     for _ in 0..2 * UNDER_WAY {
         send_long(place, &publisher, size, touched, sent).await;
         sent += 1;
-        while sent - back.load(Ordering::Acquire) >= UNDER_WAY as u64 {
-            task::yield_now().await;
-        }
+        until_fewer(sent, back).await;
     }
     let (first, clock, begun) = (sent, Instant::now(), now());
     while clock.elapsed() < plan.slice || sent == first {
-        if sent - back.load(Ordering::Acquire) >= UNDER_WAY as u64 {
-            task::yield_now().await;
-            continue;
-        }
+        until_fewer(sent, back).await;
         send_long(place, &publisher, size, touched, sent).await;
         sent += 1;
     }
@@ -401,6 +397,18 @@ async fn long_ones(place: &Place, size: usize, touched: bool, meeting: &Meeting,
     let (received, ended) = meeting.page.finished(1);
     assert_eq!(received, [sent], "sent is not received");
     each(sent - first, ended - begun)
+}
+
+/// Waits until fewer than the most are under way.
+async fn until_fewer(sent: u64, back: &AtomicU64) {
+    let mut looks = 0;
+    while sent - back.load(Ordering::Acquire) >= UNDER_WAY as u64 {
+        std::hint::spin_loop();
+        looks += 1;
+        if looks % LOOKS == 0 {
+            task::yield_now().await;
+        }
+    }
 }
 
 async fn send_long(place: &Place, publisher: &Publisher, size: usize, touched: bool, number: u64) {
@@ -421,11 +429,7 @@ async fn take_long_ones(place: &Place, touched: bool, meeting: &Meeting) {
     meeting.page.arrive();
     let (total, back) = (meeting.page.word(Tally::Total), meeting.page.word(Tally::Back));
     let (mut received, mut part) = (0u64, vec![0; 4096]);
-    while received < total.load(Ordering::Acquire) {
-        let Some(message) = next(&mut events) else {
-            task::yield_now().await;
-            continue;
-        };
+    while let Some(message) = awaited(&mut events, received, total).await {
         let payload = message.payload();
         let mut number = [0; 8];
         payload.copy_to(0..8, &mut number);

@@ -222,7 +222,7 @@ impl<M: Memory> Mailbox<M> {
                 records += self.turn(class, place, budget - records, &mut deliver);
             }
         }
-        Drained { records, more: self.ready_here() || self.ready_there() || self.look_at_tails() }
+        Drained { records, more: self.is_ready() }
     }
 
     /// One lane's turn; returns how many records it delivered.
@@ -458,6 +458,16 @@ impl<M: Memory> Mailbox<M> {
         // SAFETY: the word lies inside the control memory.
         (0..self.ranks.len()).any(|class| self.shared.summary(class) != 0)
             || unsafe { self.shared.control.load(ARRIVALS, Acquire) } != 0
+    }
+
+    /// Whether something is there to be drained. Changes nothing for a sleeper.
+    pub fn is_ready(&mut self) -> bool {
+        self.ready_here() || self.ready_there() || self.look_at_tails()
+    }
+
+    /// Whether the owner said that it is about to sleep, and has not said otherwise.
+    pub fn is_asleep(&self) -> bool {
+        self.sleeping
     }
 
     /// Says that the owner is about to sleep. False: something is ready, drain. True: sleep until the waiter wakes, then
