@@ -1,0 +1,171 @@
+//! Opening a store: the lock, every segment read in the order of its epoch, the torn tail ended.
+//!
+//! Nothing is changed before all is known to be well. What lay in the last batches may be in the cache alone (a sync that failed), so
+//! they are written again before anyone is told that they are there.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use synod_platform::disk::{self, Buffer, DiskError, Failure, File, OpenOptions, SyncKind};
+use synod_probe::{event, reach};
+
+use crate::error::OpenError;
+use crate::format::{BLOCK, Header, NoHeader, VERSION};
+use crate::rebuild::Rebuild;
+use crate::scan::{Scan, scan, verdict};
+use crate::segments::{Segment, Segments, id_of, path_of};
+use crate::state::State;
+
+/// How far an opening has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of segments read.
+    pub read: u64,
+    /// Bytes of all segments.
+    pub total: u64,
+}
+
+/// What an opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// How many segments hold something.
+    pub segments: u64,
+    /// How many records were read, copies and those no longer needed among them.
+    pub records: u64,
+    /// The torn tail: bytes behind the last whole batch that can be seen to have been written and were never acknowledged.
+    pub cut: u64,
+}
+
+/// What an opening hands on.
+pub(crate) struct Opened {
+    pub(crate) lock: File,
+    pub(crate) segments: Rc<Segments>,
+    pub(crate) state: State,
+    /// The highest epoch there ever was.
+    pub(crate) epoch: u64,
+    pub(crate) recovered: Recovered,
+}
+
+/// Reads what the directory holds, which is made if it is not there.
+pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -> Result<Opened, OpenError> {
+    disk::create_directories(directory).await?;
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk::sync_directory(parent).await?;
+    }
+    let lock = File::open(directory.join("lock"), OpenOptions::CREATE).await?;
+    lock.lock().await.map_err(|error| match error.failure {
+        Failure::Locked => OpenError::Locked { directory: directory.to_owned() },
+        _ => error.into(),
+    })?;
+    let segments = Segments { directory: directory.to_owned(), all: RefCell::default() };
+    let mut order = BTreeMap::new();
+    for (id, path) in files(directory).await? {
+        let file = File::open(&path, OpenOptions::READ_WRITE).await?;
+        let header = header_of(&file, &path).await?;
+        let segment = Rc::new(Segment { id, file, header: Cell::new(header) });
+        segments.all.borrow_mut().insert(id, segment.clone());
+        if header.epoch > 0 && order.insert(header.epoch, segment).is_some() {
+            return Err(OpenError::NoSegment { file: path });
+        }
+    }
+
+    let total = order.values().map(|segment| segment.header.get().len).sum();
+    let epoch = order.last_key_value().map_or(0, |(epoch, _)| *epoch);
+    let mut recovered = Recovered { segments: order.len() as u64, ..Recovered::default() };
+    let (mut rebuild, mut number, mut read) = (Rebuild::default(), 1, 0);
+    let mut tail = None;
+    for segment in order.into_values() {
+        let header = segment.header.get();
+        let bytes = read_segment(&segment.file, header.len).await?;
+        let mut strange = None;
+        let found = scan(&bytes, &header, |offset, record| {
+            recovered.records += 1;
+            if !rebuild.record(&record, segment.id, offset) {
+                strange.get_or_insert((offset, record.stamp));
+            }
+        });
+        let corrupt = |offset, number| OpenError::Corrupt {
+            file: path_of(directory, segment.id),
+            offset: u64::from(offset),
+            number,
+        };
+        if let Some((offset, number)) = strange {
+            return Err(corrupt(offset, number));
+        }
+        verdict(&found, header.epoch == epoch).map_err(|damage| corrupt(damage.offset, damage.number))?;
+        number = number.max(found.number);
+        recovered.cut = found.torn;
+        read += header.len;
+        progress(Progress { read, total });
+        if !found.sealed {
+            tail = Some((segment, found, bytes));
+        }
+    }
+    let state = rebuild.finish(number)?;
+    if let Some((segment, found, bytes)) = tail {
+        end_tail(&segment, &found, &bytes).await?;
+    }
+    event!("store.opened", records = recovered.records, cut = recovered.cut);
+    Ok(Opened { lock, segments: Rc::new(segments), state, epoch, recovered })
+}
+
+/// The segment files; those whose making was interrupted are removed.
+async fn files(directory: &Path) -> Result<Vec<(u32, PathBuf)>, DiskError> {
+    let mut found = Vec::new();
+    for entry in disk::list(directory).await? {
+        let name = entry.name.to_string_lossy();
+        if let Some(id) = id_of(&name) {
+            found.push((id, directory.join(&*name)));
+        } else if name.ends_with(".new") {
+            reach!("store.unfinished_segment_removed");
+            disk::remove(directory.join(&*name)).await?;
+        }
+    }
+    Ok(found)
+}
+
+async fn header_of(file: &File, path: &Path) -> Result<Header, OpenError> {
+    let no_segment = || OpenError::NoSegment { file: path.to_owned() };
+    let (read, block) = file.read_exact_at(0, Buffer::zeroed(BLOCK)).await;
+    match read {
+        Err(error) if error.failure == Failure::EndOfFile => return Err(no_segment()),
+        read => read?,
+    }
+    Header::decode(&block).map_err(|why| match why {
+        NoHeader::Unreadable => no_segment(),
+        NoHeader::Version(found) => OpenError::Version { file: path.to_owned(), found, known: VERSION },
+    })
+}
+
+/// The whole file, or as much of it as there is.
+async fn read_segment(file: &File, len: u64) -> Result<Vec<u8>, DiskError> {
+    const CHUNK: u64 = 4 << 20;
+    let mut bytes = Vec::with_capacity(len as usize);
+    let mut chunk = Buffer::zeroed(CHUNK.min(len) as usize);
+    while (bytes.len() as u64) < len {
+        let (read, returned) = file.read_at(bytes.len() as u64, chunk).await;
+        chunk = returned;
+        match read? {
+            0 => break,
+            count => bytes.extend_from_slice(&chunk[..count]),
+        }
+    }
+    bytes.truncate(len as usize);
+    Ok(bytes)
+}
+
+/// Makes sure of the batches that nothing proves durable, and ends the segment behind them.
+async fn end_tail(segment: &Segment, found: &Scan, bytes: &[u8]) -> Result<(), DiskError> {
+    if found.torn > 0 {
+        reach!("store.tail_cut");
+        event!("store.tail_cut", bytes = found.torn);
+    }
+    let (from, to) = (found.proven as usize, found.end as usize);
+    if from < to {
+        segment.file.write_all_at(u64::from(found.proven), Buffer::copy_of(&bytes[from..to])).await.0?;
+        segment.file.sync(SyncKind::Data).await?;
+    }
+    segment.seal(found.end, found.number).await
+}

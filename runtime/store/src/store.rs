@@ -1,0 +1,423 @@
+//! The store and its logs, as their users hold them: handles that may be sent anywhere, over what one context writes and reads.
+
+use std::ops::{Bound, Range, RangeBounds};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use synod_platform::disk::DiskError;
+use synod_platform::task;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::format::RECORD_HEADER;
+use crate::open::{self, Progress, Recovered};
+use crate::options::Options;
+use crate::reader::{self, Request};
+use crate::state::{Ack, Found, LogState, State};
+use crate::writer::{Active, Writer};
+
+/// How many reads may wait for the reader.
+const READS: usize = 64;
+
+/// Whether a store takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Good,
+    /// The last write failed. Reading goes on; the next write tries again.
+    Degraded(DiskError),
+}
+
+/// What handles, writer and reader share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    state: Mutex<State>,
+    health: Mutex<Health>,
+    /// Bytes that may still wait.
+    pub(crate) room: Semaphore,
+    /// Something waits to be written, or the store was closed.
+    pub(crate) work: Notify,
+    closed: AtomicBool,
+    /// Closed when the writer has ended.
+    pub(crate) ended: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = health;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.room.close();
+        self.work.notify_one();
+    }
+
+    /// Where the entries of a range are, as many as `bytes_max` allows, but the first in any case if `at_least_one`.
+    pub(crate) fn find(
+        &self,
+        log: u32,
+        range: Range<u64>,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<Vec<Found>, ReadError> {
+        let state = self.state();
+        let log = &state.logs[&log];
+        if range.start < log.first() && !range.is_empty() {
+            return Err(ReadError::Purged { index: range.start, first: log.first() });
+        }
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for entry in range.map_while(|index| log.entry(index)) {
+            bytes += match &entry {
+                Found::Here(payload) => payload.len(),
+                Found::There(place) => place.len as usize,
+            };
+            if bytes > bytes_max && !(at_least_one && found.is_empty()) {
+                break;
+            }
+            found.push(entry);
+        }
+        Ok(found)
+    }
+}
+
+/// Held by handles alone: when the last one is dropped, the store closes.
+struct Handle {
+    shared: Arc<Shared>,
+    reads: mpsc::Sender<Request>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// An open store: one physical log with many logical ones. Cloning gives another handle.
+///
+/// The context that opened it does its work; when that context ends, whatever still waits is [`WriteError::Closed`].
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+impl Store {
+    /// Opens the store in a directory, made if it is not there, and reads all of it; alone ([`OpenError::Locked`]).
+    pub async fn open(
+        directory: impl Into<PathBuf>,
+        options: Options,
+    ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_with(directory, options, |_| {}).await
+    }
+
+    /// The same, and tells after each segment how far it has come.
+    pub async fn open_with(
+        directory: impl Into<PathBuf>,
+        options: Options,
+        progress: impl FnMut(Progress),
+    ) -> Result<(Self, Recovered), OpenError> {
+        options.check()?;
+        let opened = open::open(&directory.into(), progress).await?;
+        let shared = Arc::new(Shared {
+            options,
+            state: Mutex::new(opened.state),
+            health: Mutex::new(Health::Good),
+            room: Semaphore::new(options.waiting_max),
+            work: Notify::new(),
+            closed: AtomicBool::new(false),
+            ended: Semaphore::new(0),
+        });
+        let (reads, requests) = mpsc::channel(READS);
+        task::spawn(reader::run(shared.clone(), Rc::clone(&opened.segments), requests)).detach();
+        let writer = Writer {
+            shared: shared.clone(),
+            segments: opened.segments,
+            lock: opened.lock,
+            epoch: opened.epoch,
+            active: Active::None,
+        };
+        task::spawn(writer.run()).detach();
+        Ok((Self { handle: Arc::new(Handle { shared, reads }) }, opened.recovered))
+    }
+
+    /// The logical log of this name, 1 to 255 bytes; made if there is none, durable with the first thing written to it.
+    pub fn log(&self, name: &str) -> Result<Log, WriteError> {
+        name_of(name)?;
+        let id = self.handle.shared.state().log(name);
+        Ok(Log { handle: self.handle.clone(), id, name: name.into() })
+    }
+
+    /// The names of all logs, sorted.
+    pub fn logs(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            self.handle.shared.state().logs.values().map(|log| log.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether it takes writes.
+    pub fn health(&self) -> Health {
+        self.handle.shared.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Refuses further writes, waits until what waits is durable or refused, and lets go of the directory.
+    pub async fn close(self) {
+        self.handle.shared.close();
+        // It never has a permit: this waits until it is closed.
+        drop(self.handle.shared.ended.acquire().await);
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("logs", &self.logs().len()).field("health", &self.health()).finish()
+    }
+}
+
+fn name_of(name: &str) -> Result<(), WriteError> {
+    if (1..=255).contains(&name.len()) { Ok(()) } else { Err(WriteError::Name { len: name.len() }) }
+}
+
+/// An entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its index in its log; the first ever is 1.
+    pub index: u64,
+    /// What was appended.
+    pub payload: Bytes,
+}
+
+/// Resolves when what was written is durable, or refused. Dropping it changes nothing.
+#[must_use = "what is not durable yet may be lost: await it, or say `drop`"]
+#[derive(Debug)]
+pub struct Durable(oneshot::Receiver<Result<(), WriteError>>);
+
+impl Durable {
+    fn new() -> (Ack, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (Box::new(move |outcome| drop(sender.send(outcome))), Self(receiver))
+    }
+}
+
+impl Future for Durable {
+    type Output = Result<(), WriteError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(WriteError::Closed)))
+    }
+}
+
+/// Room for something to wait in until it is durable. Dropping it gives it back.
+#[must_use = "room that is not used is given back"]
+pub struct Room<'a> {
+    log: &'a Log,
+    bytes: usize,
+}
+
+impl Room<'_> {
+    /// Appends entries, which must need no more than was reserved, and answers their indexes. They are seen at once;
+    /// `done` is called when they are durable or refused. The order of calls is the order of the log.
+    pub fn append_then(
+        self,
+        payloads: Vec<Bytes>,
+        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
+    ) -> Result<Range<u64>, WriteError> {
+        let bytes = size_of_all(&payloads);
+        if bytes > self.bytes {
+            return Err(WriteError::TooLong { bytes, max: self.bytes });
+        }
+        let count = payloads.len() as u64;
+        if count == 0 {
+            let end = self.log.last() + 1;
+            done(Ok(()));
+            return Ok(end..end);
+        }
+        let first = self.enqueue(|state, id, room| state.append(id, payloads, room, Box::new(done)));
+        Ok(first..first + count)
+    }
+
+    /// The same, with a future.
+    pub fn append(self, payloads: Vec<Bytes>) -> Result<(Range<u64>, Durable), WriteError> {
+        let (done, durable) = Durable::new();
+        Ok((self.append_then(payloads, done)?, durable))
+    }
+
+    fn enqueue<T>(mut self, work: impl FnOnce(&mut State, u32, usize) -> T) -> T {
+        let shared = &self.log.handle.shared;
+        let room = std::mem::take(&mut self.bytes);
+        let result = work(&mut shared.state(), self.log.id, room);
+        shared.work.notify_one();
+        result
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.log.handle.shared.room.add_permits(self.bytes);
+    }
+}
+
+fn size_of_all(payloads: &[Bytes]) -> usize {
+    payloads.iter().map(|payload| RECORD_HEADER + payload.len()).sum()
+}
+
+/// A logical log: entries with indexes from 1 on without a gap, and named values beside them.
+///
+/// Whoever writes to a log should be one, or agree with the others: the log knows no expectations.
+#[derive(Clone)]
+pub struct Log {
+    handle: Arc<Handle>,
+    id: u32,
+    name: Box<str>,
+}
+
+impl Log {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The index of the first entry that is not purged; one more than the last if there is none.
+    pub fn first(&self) -> u64 {
+        self.with(LogState::first)
+    }
+
+    /// The index of the last entry, durable or not; one less than the first if there is none.
+    pub fn last(&self) -> u64 {
+        self.with(LogState::last)
+    }
+
+    /// The index up to which entries are known to be durable.
+    pub fn durable(&self) -> u64 {
+        self.with(LogState::durable_last)
+    }
+
+    /// Waits until `bytes` more may wait; [`Log::size`] says how many an append needs.
+    pub async fn reserve(&self, bytes: usize) -> Result<Room<'_>, WriteError> {
+        let shared = &self.handle.shared;
+        let max = shared.options.append_max();
+        if bytes > max {
+            return Err(WriteError::TooLong { bytes, max });
+        }
+        let permits = shared.room.acquire_many(bytes as u32).await.map_err(|_| WriteError::Closed)?;
+        permits.forget();
+        Ok(Room { log: self, bytes })
+    }
+
+    /// What an append of these payloads needs of the room for what waits, bytes. Refuses a payload that no segment holds.
+    pub fn size(&self, payloads: &[Bytes]) -> Result<usize, WriteError> {
+        let max = self.handle.shared.options.payload_max();
+        match payloads.iter().find(|payload| payload.len() > max) {
+            Some(payload) => Err(WriteError::TooLong { bytes: payload.len(), max }),
+            None => Ok(size_of_all(payloads)),
+        }
+    }
+
+    /// Appends entries as soon as there is room, and answers their indexes and what resolves when they are durable. They are seen
+    /// by readers when this returns. Several entries may become durable one after the other.
+    pub async fn append(&self, payloads: Vec<Bytes>) -> Result<(Range<u64>, Durable), WriteError> {
+        let bytes = self.size(&payloads)?;
+        self.reserve(bytes).await?.append(payloads)
+    }
+
+    /// Drops all entries after this index, as soon as there is room. Seen at once.
+    pub async fn truncate(&self, after: u64) -> Result<Durable, WriteError> {
+        let room = self.reserve(RECORD_HEADER + 8).await?;
+        let first = self.first();
+        if after + 1 < first {
+            return Err(WriteError::Purged { after, first });
+        }
+        let (done, durable) = Durable::new();
+        room.enqueue(|state, id, room| state.truncate(id, after, room, done));
+        Ok(durable)
+    }
+
+    /// Drops all entries up to this index, as soon as there is room; the log goes on behind it even if it was shorter. Seen at once.
+    pub async fn purge(&self, up_to: u64) -> Result<Durable, WriteError> {
+        let room = self.reserve(RECORD_HEADER + 8).await?;
+        let (done, durable) = Durable::new();
+        room.enqueue(|state, id, room| state.purge(id, up_to, room, done));
+        Ok(durable)
+    }
+
+    /// Gives a named value (1 to 255 bytes of name) a new content, as soon as there is room. Seen at once, and kept in memory:
+    /// for small things. Durable in the order of all writes to this store.
+    pub async fn put(&self, key: &str, value: &[u8]) -> Result<Durable, WriteError> {
+        name_of(key)?;
+        let (len, max) = (1 + key.len() + value.len(), self.handle.shared.options.payload_max());
+        if len > max {
+            return Err(WriteError::TooLong { bytes: len, max });
+        }
+        let room = self.reserve(RECORD_HEADER + len).await?;
+        let (done, durable) = Durable::new();
+        room.enqueue(|state, id, room| state.put(id, key, value, room, done));
+        Ok(durable)
+    }
+
+    /// The named value, durable or not.
+    pub fn get(&self, key: &str) -> Option<Bytes> {
+        self.handle.shared.state().logs[&self.id].value(key)
+    }
+
+    /// The entries of a range, in order, as far as they are there: up to `bytes_max` of payload, but at least one if there is any.
+    /// [`ReadError::Purged`] if the range begins below the first.
+    pub async fn read(
+        &self,
+        range: impl RangeBounds<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let range = start_of(&range)..end_of(&range);
+        let found = self.handle.shared.find(self.id, range.clone(), bytes_max, true)?;
+        if found.iter().all(|found| matches!(found, Found::Here(_))) {
+            let here = found.into_iter().zip(range.start..).filter_map(|(found, index)| match found {
+                Found::Here(payload) => Some(Entry { index, payload }),
+                Found::There(_) => None,
+            });
+            return Ok(here.collect());
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request { log: self.id, range, bytes_max, reply };
+        self.handle.reads.send(request).await.map_err(|_| ReadError::Closed)?;
+        answer.await.map_err(|_| ReadError::Closed)?
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&LogState) -> T) -> T {
+        look(&self.handle.shared.state().logs[&self.id])
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let range = self.first()..=self.last();
+        f.debug_struct("Log").field("name", &self.name).field("entries", &range).finish()
+    }
+}
+
+fn start_of(range: &impl RangeBounds<u64>) -> u64 {
+    match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 1,
+    }
+}
+
+fn end_of(range: &impl RangeBounds<u64>) -> u64 {
+    match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    }
+}

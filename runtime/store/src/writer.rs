@@ -1,0 +1,174 @@
+//! Who writes: turns what waits into one aligned write and one sync, again and again.
+//!
+//! While one batch is on its way the next gathers; nobody waits on purpose. After an error everything that waits is refused, and the
+//! next thing to be written first ends the broken segment where it was known to be durable and begins another. So a full disk is over
+//! when there is room, without a restart.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use synod_platform::disk::{Buffer, DiskError, File, SyncKind};
+use synod_platform::{random, task};
+use synod_probe::{event, loss, reach};
+
+use crate::error::WriteError;
+use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, aligned};
+use crate::segments::{Segment, Segments};
+use crate::state::{Item, Place};
+use crate::store::{Health, Shared};
+
+/// The one who writes.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) segments: Rc<Segments>,
+    pub(crate) lock: File,
+    pub(crate) epoch: u64,
+    pub(crate) active: Active,
+}
+
+/// Where the next batch goes.
+pub(crate) enum Active {
+    /// Into a segment that is yet to be chosen.
+    None,
+    /// Into this one, whose header may or may not be durable.
+    Beginning(Rc<Segment>),
+    /// Here; all before it is durable.
+    At(Rc<Segment>, u32),
+    /// Nowhere: a write failed, and the segment must be ended here first.
+    Broken(Rc<Segment>, u32),
+}
+
+impl Writer {
+    /// Writes until the store is closed and nothing waits.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let items = self.shared.state().take(self.limit());
+            if !items.is_empty() {
+                self.commit(items).await;
+                // Whoever was woken by that may have the next batch's records ready.
+                task::yield_now().await;
+            } else if self.shared.is_closed() {
+                break;
+            } else {
+                self.shared.work.notified().await;
+            }
+        }
+        // Nothing unsynced is left: an error changes nothing.
+        drop(self.lock.close().await);
+        self.shared.ended.close();
+    }
+
+    /// How many bytes of records the next batch may have.
+    fn limit(&self) -> usize {
+        self.shared.options.batch_max - BATCH_HEADER
+    }
+
+    async fn commit(&mut self, items: Vec<Item>) {
+        let first = items[0].number;
+        let written = self.write(&items).await;
+        let mut settled = Vec::new();
+        let outcome = match written {
+            Ok(places) => {
+                let mut state = self.shared.state();
+                for (item, place) in items.into_iter().zip(places) {
+                    state.durable(&item, place);
+                    settled.push(item);
+                }
+                drop(state);
+                event!("store.durable", number = first, records = settled.len());
+                self.shared.set_health(Health::Good);
+                Ok(())
+            }
+            Err(error) => {
+                reach!("store.write_failed");
+                event!("store.refused", number = first);
+                self.shared.set_health(Health::Degraded(error.clone()));
+                settled.extend(items);
+                settled.extend(self.shared.state().refuse());
+                loss!("store.append", "write or sync failed", settled.len() as u64);
+                Err(WriteError::Disk(error))
+            }
+        };
+        for item in settled {
+            self.shared.room.add_permits(item.room);
+            if let Some(ack) = item.ack {
+                ack(outcome.clone());
+            }
+        }
+    }
+
+    async fn write(&mut self, items: &[Item]) -> Result<Vec<Place>, DiskError> {
+        let len = BATCH_HEADER + items.iter().map(|item| item.record().size()).sum::<usize>();
+        let (segment, at) = self.make_room(aligned(len), items[0].number).await?;
+        let (buffer, places) = encode(items, &segment, at, len);
+        self.active = Active::Broken(segment.clone(), at);
+        segment.file.write_all_at(u64::from(at), buffer).await.0?;
+        segment.file.sync(SyncKind::Data).await?;
+        self.active = Active::At(segment, at + aligned(len) as u32);
+        Ok(places)
+    }
+
+    /// The segment and offset for a batch of this length; ends one segment and begins another where it must.
+    async fn make_room(&mut self, len: usize, number: u64) -> Result<(Rc<Segment>, u32), DiskError> {
+        if let Active::At(segment, at) = &self.active {
+            if u64::from(*at) + len as u64 <= segment.header.get().len {
+                return Ok((segment.clone(), *at));
+            }
+            self.active = Active::Broken(segment.clone(), *at);
+        }
+        if let Active::Broken(segment, at) = &self.active {
+            segment.seal(*at, number).await?;
+            self.active = Active::None;
+        }
+        let segment = match &self.active {
+            Active::Beginning(segment) => segment.clone(),
+            _ => self.free_segment(len).await?,
+        };
+        self.epoch += 1;
+        let header = Header { epoch: self.epoch, salt: random::u64(), number, ..segment.header.get() };
+        self.active = Active::Beginning(segment.clone());
+        segment.begin(header).await?;
+        event!("store.segment_begun", segment = segment.id, epoch = self.epoch);
+        self.active = Active::At(segment.clone(), BLOCK as u32);
+        Ok((segment, BLOCK as u32))
+    }
+
+    /// A segment of which nothing is needed and that nobody reads, or a new one.
+    async fn free_segment(&self, len: usize) -> Result<Rc<Segment>, DiskError> {
+        let free = {
+            let state = self.shared.state();
+            let all = self.segments.all.borrow();
+            let is_free = |segment: &&Rc<Segment>| {
+                Rc::strong_count(segment) == 1
+                    && state.live.get(&segment.id).copied().unwrap_or(0) == 0
+                    && segment.header.get().len >= (BLOCK + len) as u64
+            };
+            all.values().find(is_free).cloned()
+        };
+        match free {
+            Some(segment) => {
+                reach!("store.segment_recycled");
+                Ok(segment)
+            }
+            None => self.segments.create(self.shared.options.segment_len).await,
+        }
+    }
+}
+
+/// A batch of these records for this place, and where each record will lie.
+fn encode(items: &[Item], segment: &Segment, at: u32, len: usize) -> (Buffer, Vec<Place>) {
+    let seed = segment.header.get().seed();
+    let mut buffer = Buffer::zeroed(aligned(len));
+    let batch = Batch { len: len as u32, records: items.len() as u32, durable: at, number: items[0].number };
+    batch.encode(seed, at, &mut buffer);
+    let mut from = BATCH_HEADER;
+    let mut places = Vec::with_capacity(items.len());
+    for item in items {
+        let record = item.record();
+        let offset = at + from as u32;
+        record.encode(seed, offset, &mut buffer[from..]);
+        places.push(Place { segment: segment.id, offset, len: record.payload.len() as u32 });
+        from += record.size();
+    }
+    (buffer, places)
+}

@@ -1,0 +1,121 @@
+//! A store on a good disk: what is appended is read, found again after the next opening, and one process has it at a time.
+
+mod common;
+
+use bytes::Bytes;
+use common::{directory, entries, payloads, small};
+use synod_platform::testing;
+use synod_store::{OpenError, ReadError, Store, WriteError};
+
+#[test]
+fn what_is_appended_is_seen_at_once_and_found_again_after_the_next_opening() {
+    testing::run(1, || async {
+        let place = directory();
+        let (store, found) = Store::open(place.path(), small()).await.unwrap();
+        assert_eq!((found.records, found.cut), (0, 0));
+        let (a, b) = (store.log("a").unwrap(), store.log("b").unwrap());
+        let (range, durable) = a.append(payloads(0..3)).await.unwrap();
+        assert_eq!(range, 1..4);
+        assert_eq!(entries(&a).await, [0, 1, 2]);
+        let (_, other) = b.append(payloads(10..11)).await.unwrap();
+        durable.await.unwrap();
+        other.await.unwrap();
+        assert_eq!((a.durable(), b.durable()), (3, 1));
+        assert_eq!(entries(&a).await, [0, 1, 2]);
+        store.close().await;
+
+        let (store, found) = Store::open(place.path(), small()).await.unwrap();
+        assert_eq!(found.records, 6);
+        assert_eq!(store.logs(), ["a", "b"]);
+        let (a, b) = (store.log("a").unwrap(), store.log("b").unwrap());
+        assert_eq!((entries(&a).await, entries(&b).await), (vec![0, 1, 2], vec![10]));
+        a.append(payloads(3..4)).await.unwrap().1.await.unwrap();
+        assert_eq!(entries(&a).await, [0, 1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_truncated_and_purged_log_goes_on_where_it_was_cut_also_after_the_next_opening() {
+    testing::run(2, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        drop(log.append(payloads(0..10)).await.unwrap().1);
+        drop(log.truncate(6).await.unwrap());
+        assert_eq!((log.first(), log.last()), (1, 6));
+        drop(log.append(payloads(20..23)).await.unwrap().1);
+        log.purge(2).await.unwrap().await.unwrap();
+        let expected = [2, 3, 4, 5, 20, 21, 22];
+        assert_eq!(entries(&log).await, expected);
+        assert_eq!(log.read(1.., 100).await, Err(ReadError::Purged { index: 1, first: 3 }));
+        assert_eq!(log.truncate(1).await.err(), Some(WriteError::Purged { after: 1, first: 3 }));
+        store.close().await;
+
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        assert_eq!((log.first(), log.last(), entries(&log).await), (3, 9, expected.to_vec()));
+        log.purge(100).await.unwrap().await.unwrap();
+        assert_eq!((log.first(), log.last()), (101, 100));
+        assert_eq!(log.append(payloads(0..1)).await.unwrap().0, 101..102);
+        store.close().await;
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        assert_eq!(entries(&store.log("log").unwrap()).await, [0]);
+    });
+}
+
+#[test]
+fn a_named_value_is_the_last_one_put() {
+    testing::run(3, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        assert_eq!(log.get("vote"), None);
+        drop(log.put("vote", b"1").await.unwrap());
+        let durable = log.put("vote", b"2").await.unwrap();
+        assert_eq!(log.get("vote").unwrap(), "2");
+        durable.await.unwrap();
+        log.put("committed", b"").await.unwrap().await.unwrap();
+        store.close().await;
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        assert_eq!((log.get("vote"), log.get("committed")), (Some("2".into()), Some(Bytes::new())));
+    });
+}
+
+#[test]
+fn logs_of_many_segments_are_read_back_in_parts_and_whole() {
+    testing::run(4, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        for at in 0..40 {
+            log.append(payloads(at * 10..at * 10 + 10)).await.unwrap().1.await.unwrap();
+        }
+        assert_eq!(entries(&log).await, (0..400).collect::<Vec<_>>());
+        let part = log.read(100..=102, usize::MAX).await.unwrap();
+        assert_eq!(part.iter().map(|entry| entry.index).collect::<Vec<_>>(), [100, 101, 102]);
+        assert_eq!(log.read(5.., 0).await.unwrap().len(), 1);
+        assert_eq!(log.read(401.., 100).await.unwrap(), []);
+        store.close().await;
+        let (store, found) = Store::open(place.path(), small()).await.unwrap();
+        assert!(found.segments > 3, "{found:?}");
+        assert_eq!(entries(&store.log("log").unwrap()).await, (0..400).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_store_is_open_once_and_refuses_what_it_cannot_hold() {
+    testing::run(5, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let locked = Store::open(place.path(), small()).await.unwrap_err();
+        assert_eq!(locked, OpenError::Locked { directory: place.path().to_owned() });
+        let log = store.log("log").unwrap();
+        let large = vec![Bytes::from(vec![0; 1 << 20])];
+        assert!(matches!(log.append(large).await, Err(WriteError::TooLong { .. })));
+        assert_eq!(store.log("").err(), Some(WriteError::Name { len: 0 }));
+        store.close().await;
+        assert_eq!(log.append(payloads(0..1)).await.err(), Some(WriteError::Closed));
+        assert!(Store::open(place.path(), small()).await.is_ok());
+    });
+}
