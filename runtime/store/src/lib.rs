@@ -6,9 +6,12 @@
 //!
 //! Decisions are pure: the bytes in `format`, what a segment holds in `scan`, what all records leave in `rebuild`, all logs in memory in
 //! `state`. Around them `open`, `writer` and `reader` do the I/O, on the context that opened the store.
+//!
+//! [`streams`] stand on one of the logs.
 
 pub mod format;
 pub mod scan;
+pub mod streams;
 
 mod error;
 mod open;
