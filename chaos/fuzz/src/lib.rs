@@ -11,6 +11,7 @@ pub mod docgen;
 pub mod external;
 pub mod fabric;
 pub mod platform;
+pub mod store;
 pub mod testbed;
 pub mod wire;
 
@@ -50,4 +51,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "runners", run: testbed::runners },
     Target { name: "append", run: platform::append },
     Target { name: "attach", run: fabric::attach },
+    Target { name: "streams", run: store::streams },
 ];
