@@ -92,6 +92,16 @@ pub enum WriteError {
         /// The first index that is left.
         first: u64,
     },
+    /// The log goes on with another index than its writer believes.
+    #[error(
+        "the log goes on with {next}, not with {expected}: what was written before was refused, or others write; read it again"
+    )]
+    Moved {
+        /// What the writer believes.
+        expected: u64,
+        /// What it is.
+        next: u64,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

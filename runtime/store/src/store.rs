@@ -235,18 +235,44 @@ impl Room<'_> {
         payloads: Vec<Bytes>,
         done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
     ) -> Result<Range<u64>, WriteError> {
+        self.append_if(None, payloads, done)
+    }
+
+    /// The same, if the log goes on with the index `first`; [`WriteError::Moved`] if not, because others wrote or what was there
+    /// before has been refused.
+    pub fn append_at_then(
+        self,
+        first: u64,
+        payloads: Vec<Bytes>,
+        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
+    ) -> Result<Range<u64>, WriteError> {
+        self.append_if(Some(first), payloads, done)
+    }
+
+    fn append_if(
+        self,
+        expected: Option<u64>,
+        payloads: Vec<Bytes>,
+        done: impl FnOnce(Result<(), WriteError>) + Send + 'static,
+    ) -> Result<Range<u64>, WriteError> {
         let bytes = size_of_all(&payloads);
         if bytes > self.bytes {
             return Err(WriteError::TooLong { bytes, max: self.bytes });
         }
-        let count = payloads.len() as u64;
-        if count == 0 {
-            let end = self.log.last() + 1;
-            done(Ok(()));
-            return Ok(end..end);
+        let log = self.log;
+        let mut state = log.handle.shared.state();
+        let next = state.logs[&log.id].last() + 1;
+        if let Some(expected) = expected.filter(|expected| *expected != next) {
+            return Err(WriteError::Moved { expected, next });
         }
-        let first = self.enqueue(|state, id, room| state.append(id, payloads, room, Box::new(done)));
-        Ok(first..first + count)
+        let end = next + payloads.len() as u64;
+        if end == next {
+            drop(state);
+            done(Ok(()));
+            return Ok(next..next);
+        }
+        self.enqueue(&mut state, |state, id, room| state.append(id, payloads, room, Box::new(done)));
+        Ok(next..end)
     }
 
     /// The same, with a future.
@@ -255,11 +281,9 @@ impl Room<'_> {
         Ok((self.append_then(payloads, done)?, durable))
     }
 
-    fn enqueue<T>(mut self, work: impl FnOnce(&mut State, u32, usize) -> T) -> T {
-        let shared = &self.log.handle.shared;
-        let room = std::mem::take(&mut self.bytes);
-        let result = work(&mut shared.state(), self.log.id, room);
-        shared.work.notify_one();
+    fn enqueue<T>(mut self, state: &mut State, work: impl FnOnce(&mut State, u32, usize) -> T) -> T {
+        let result = work(state, self.log.id, std::mem::take(&mut self.bytes));
+        self.log.handle.shared.work.notify_one();
         result
     }
 }
@@ -341,7 +365,9 @@ impl Log {
             return Err(WriteError::Purged { after, first });
         }
         let (done, durable) = Durable::new();
-        room.enqueue(|state, id, room| state.truncate(id, after, room, done));
+        room.enqueue(&mut self.handle.shared.state(), |state, id, room| {
+            state.truncate(id, after, room, done)
+        });
         Ok(durable)
     }
 
@@ -349,7 +375,7 @@ impl Log {
     pub async fn purge(&self, up_to: u64) -> Result<Durable, WriteError> {
         let room = self.reserve(RECORD_HEADER + 8).await?;
         let (done, durable) = Durable::new();
-        room.enqueue(|state, id, room| state.purge(id, up_to, room, done));
+        room.enqueue(&mut self.handle.shared.state(), |state, id, room| state.purge(id, up_to, room, done));
         Ok(durable)
     }
 
@@ -363,7 +389,9 @@ impl Log {
         }
         let room = self.reserve(RECORD_HEADER + len).await?;
         let (done, durable) = Durable::new();
-        room.enqueue(|state, id, room| state.put(id, key, value, room, done));
+        room.enqueue(&mut self.handle.shared.state(), |state, id, room| {
+            state.put(id, key, value, room, done)
+        });
         Ok(durable)
     }
 

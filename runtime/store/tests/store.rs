@@ -119,3 +119,23 @@ fn a_store_is_open_once_and_refuses_what_it_cannot_hold() {
         assert!(Store::open(place.path(), small()).await.is_ok());
     });
 }
+
+#[test]
+fn an_append_for_another_place_than_the_logs_end_is_refused_and_gives_its_room_back() {
+    testing::run(6, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        let room = small().waiting_max;
+        for _ in 0..3 {
+            let refused = log
+                .reserve(room)
+                .await
+                .unwrap()
+                .append_at_then(2, payloads(0..1), |_| panic!("nothing to tell"));
+            assert_eq!(refused, Err(WriteError::Moved { expected: 2, next: 1 }));
+        }
+        assert_eq!(log.reserve(room).await.unwrap().append_at_then(1, payloads(0..2), drop), Ok(1..3));
+        assert_eq!(entries(&log).await, [0, 1]);
+    });
+}
