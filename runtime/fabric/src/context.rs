@@ -291,6 +291,9 @@ impl Inner {
         if let Some(lane) = lane.filter(|lane| lane.borrow().leads_away()) {
             lane.borrow_mut().end();
             self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
+            if !self.outgoing.borrow().values().any(|lane| lane.borrow().leads_away()) {
+                self.store.borrow_mut().give_back();
+            }
         }
     }
 
@@ -550,6 +553,7 @@ impl Inner {
                 while self.drain_lanes() {}
                 self.intake.borrow_mut().cut_from(context);
                 self.part_from(context);
+                self.store.borrow_mut().forget(context);
             }
             Note::Lost(context) => {
                 self.part_from(context);
@@ -587,21 +591,29 @@ impl Inner {
     }
 
     /// Lanes from a context that may live without its node end when it closes them: it hears of the node's end at a time of its own,
-    /// and what it sent until then counts. If it has died, too, they are taken back after a while.
+    /// and what it sent until then counts. If it has died, too, they are taken back after a while. So is what it holds of ours, if the node is back by
+    /// then and does not know it.
     fn linger(&self, context: ContextId) {
-        let numbers = self.intake.borrow().foreign_from(context);
-        if numbers.is_empty() || self.me.strong_count() == 0 {
+        let mut numbers = self.intake.borrow().foreign_from(context);
+        if numbers.is_empty() && !self.store.borrow().is_held_by(context) || self.me.strong_count() == 0 {
             return;
         }
         let me = self.me.clone();
         task::spawn(async move {
-            time::sleep(LINGER).await;
-            if let Some(inner) = me.upgrade() {
+            loop {
+                time::sleep(LINGER).await;
+                let Some(inner) = me.upgrade() else { return };
                 while inner.drain_lanes() {}
                 let mut intake = inner.intake.borrow_mut();
-                let left = numbers.into_iter().filter(|number| intake.cut_foreign(*number)).count();
+                let left = numbers.drain(..).filter(|number| intake.cut_foreign(*number)).count();
                 if left > 0 {
                     reach!("attach.lingered");
+                }
+                if inner.shared.uplink().is_none_or(|uplink| uplink.is_up()) {
+                    if !inner.shared.registry().stations.contains_key(&context) {
+                        inner.store.borrow_mut().forget(context);
+                    }
+                    return;
                 }
             }
         })

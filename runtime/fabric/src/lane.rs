@@ -368,9 +368,11 @@ impl OutLane {
         }
     }
 
-    /// The lane has ended: what was held back for it is lost.
+    /// The lane has ended: what was held back for it is lost. What its receiver holds stays with it.
     pub fn end(&mut self) {
-        self.away = Away::Ended;
+        if let Away::Yes(outbound) = std::mem::replace(&mut self.away, Away::Ended) {
+            outbound.part(self.to.id).into_iter().for_each(|parted| self.store.borrow_mut().keep(parted));
+        }
         let held: usize = self.rings.iter().flatten().map(|ring| ring.held.len()).sum();
         let lost = held + self.early.len();
         if lost > 0 {

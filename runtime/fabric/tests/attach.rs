@@ -234,6 +234,39 @@ fn a_process_finds_its_node_again_after_a_restart_with_all_it_had() {
 }
 
 #[test]
+fn what_is_held_while_the_node_is_lost_stays_as_it_is_until_its_holder_lets_go() {
+    testing::run(1, || async {
+        const LEN: usize = 1 << 20;
+        let first = node("held").await;
+        let (ada, ben) = (process(&first, "ada").await, process(&first, "ben").await);
+        let mut news = ben.agent.subscribe("news", 4).await.unwrap();
+        let send = async |salt| {
+            let mut loan = ada.agent.loan(LEN).unwrap();
+            loan.copy_from_slice(&pattern(LEN, salt));
+            let receipt = ada.agent.publish_wait("news", Priority::Normal, loan, SOON).await.unwrap();
+            assert_eq!(receipt.accepted_count(), 1);
+        };
+        send(1).await;
+        let held = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+        drop(first);
+        futures_util::join!(ada.attachment.changed_to(false), ben.attachment.changed_to(false));
+        let second = node("held").await;
+        futures_util::join!(ada.attachment.changed_to(true), ben.attachment.changed_to(true));
+        while second.context.fabric().snapshot().subscriptions.is_empty() {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        for salt in 2..5 {
+            send(salt).await;
+            time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+        }
+        assert!(**held.payload() == pattern(LEN, 1)[..], "nobody writes what ben holds");
+        drop(held);
+        let all_there_is: Vec<_> = std::iter::from_fn(|| ada.agent.loan(LEN).ok()).collect();
+        assert_eq!(all_there_is.len(), 256, "its memory is ada's own again");
+    });
+}
+
+#[test]
 fn an_answer_that_came_too_late_for_a_lost_node_does_not_bar_the_way_once_it_is_back() {
     testing::run(1, || async {
         let first = node("late").await;

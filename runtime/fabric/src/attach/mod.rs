@@ -14,6 +14,7 @@ pub(crate) mod control;
 #[doc(hidden)]
 pub mod foreign;
 mod guest;
+pub(crate) mod holds;
 mod host;
 pub(crate) mod inbound;
 pub(crate) mod outbound;

@@ -17,6 +17,7 @@ use synod_ring::{Cells, Hardware, LayoutError, Producer, RegionError, Waiter};
 use synod_wire::Class;
 
 use super::control::{Ask, LaneNumber, Means};
+use super::holds::{Holds, Parted};
 use super::payloads::{Name, NoSlot, Offered, Store};
 use super::shape::{GROWTHS, HOLDS, Shape, place};
 use super::uplink::Uplink;
@@ -24,7 +25,7 @@ use crate::edge::Edge;
 use crate::intake::CONTROL_LEN;
 use crate::lane::Violation;
 use crate::message::Refusal;
-use crate::registry::{Station, SubId};
+use crate::registry::{ContextId, Station, SubId};
 
 /// Why there is no lane to another process.
 #[derive(Debug, thiserror::Error)]
@@ -99,16 +100,14 @@ pub(crate) struct Outbound {
     by_index: Vec<Arc<Means>>,
     /// Regions of long payloads that the receiver was told of, and whether it has mapped them.
     regions: BTreeMap<u16, bool>,
-    /// What the receiver holds: for each slot how often it was passed, and a clone that keeps it.
-    holds: BTreeMap<u64, (Slice, u32)>,
-    out: usize,
-    returned: Option<Returned>,
-    watch: task::JoinHandle<()>,
+    holds: Holds,
+    /// Hears the receiver's rings, until the lane has parted.
+    watch: Option<task::JoinHandle<()>>,
 }
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.watch.iter().for_each(|watch| watch.abort());
         self.uplink.say(Ask::Close { lane: self.number, broke: None }, Vec::new());
     }
 }
@@ -146,10 +145,8 @@ impl Outbound {
             given: BTreeMap::new(),
             by_index: Vec::new(),
             regions: BTreeMap::new(),
-            holds: BTreeMap::new(),
-            out: 0,
-            returned: None,
-            watch,
+            holds: Holds::default(),
+            watch: Some(watch),
         })
     }
 
@@ -189,7 +186,7 @@ impl Outbound {
         for (place, edge) in self.edges.values() {
             edge.meet(receiver_cells(self.shape, &peer, *place));
         }
-        self.returned = Some(Returned::new(peer.clone(), self.shape.returns(), HOLDS)?);
+        self.holds.meet(Returned::new(peer.clone(), self.shape.returns(), HOLDS)?);
         self.peer = Some(Peer { region: peer, page, bell });
         reach!("attach.opened");
         Ok(rings)
@@ -228,7 +225,7 @@ impl Outbound {
             && self.peer.is_some()
             && self.growing.iter().all(Option::is_none)
             && self.collect().is_ok()
-            && self.out == 0
+            && self.holds.out() == 0
             && self.edges.values().all(|(_, edge)| edge.counts().waiting() == 0)
     }
 
@@ -278,7 +275,7 @@ impl Outbound {
             }
         }
         self.collect()?;
-        if self.out >= HOLDS {
+        if self.holds.out() >= HOLDS {
             reach!("attach.holds_full");
             return Err(NotPassed::Refused(Refusal::MemoryFull));
         }
@@ -301,35 +298,27 @@ impl Outbound {
         }
     }
 
-    /// A slot is passed: held until the receiver gives it back, or is gone.
+    /// A slot is passed.
     pub fn hold_slot(&mut self, name: Name, slice: Slice) {
-        self.holds.entry(name.word()).or_insert((slice, 0)).1 += 1;
-        self.out += 1;
+        self.holds.hold(name, slice);
     }
 
-    /// Looks what the receiver gave back. It can give back what it holds, and that often: anything else is a rule broken.
+    /// Looks what the receiver gave back.
     pub fn collect(&mut self) -> Result<(), Violation> {
-        let Self { returned: Some(returned), holds, out, .. } = self else { return Ok(()) };
-        let mut forged = None;
-        returned.collect(|name| match holds.get_mut(&name) {
-            Some((_, count)) => {
-                *count -= 1;
-                *out -= 1;
-                if *count == 0 {
-                    holds.remove(&name);
-                }
-            }
-            None => forged = Some(name),
-        })?;
-        match forged {
-            Some(name) => Err(Violation::NotHeld(name)),
-            None => Ok(()),
-        }
+        self.holds.collect()
     }
 
     /// How many slots the receiver holds.
     pub fn held(&self) -> usize {
-        self.out
+        self.holds.out()
+    }
+
+    /// The lane ends: what its receiver `to`, which may live, holds still.
+    pub fn part(mut self, to: ContextId) -> Option<Parted> {
+        // A rule broken now ends its holding, too.
+        let holds = self.collect().is_ok() && self.held() > 0;
+        let watch = self.watch.take_if(|_| holds)?;
+        Some(Parted::new(to, std::mem::take(&mut self.holds), self.wish.clone(), watch))
     }
 
     /// Wants its bell rung when the receiver gives something back. Look again after this.

@@ -15,6 +15,9 @@ use synod_ring::wish::Wished;
 use synod_ring::{RegionError, Waiter};
 use synod_wire::simd::copy::append_shared;
 
+use super::holds::Parted;
+use crate::registry::ContextId;
+
 /// Bytes of the smallest slot; each size is four times the one before.
 const SLOT_MIN: usize = 4 << 10;
 
@@ -53,6 +56,8 @@ pub(crate) struct Store {
     bytes: usize,
     max: usize,
     given_back: Vec<u16>,
+    /// What receivers hold of lanes that have ended.
+    parted: Vec<Parted>,
 }
 
 /// A region as a receiver has to know it.
@@ -79,7 +84,7 @@ impl Name {
 impl Store {
     /// An empty one that grows to `max` bytes.
     pub fn new(max: usize) -> Self {
-        Self { regions: Vec::new(), bytes: 0, max, given_back: Vec::new() }
+        Self { regions: Vec::new(), bytes: 0, max, given_back: Vec::new(), parted: Vec::new() }
     }
 
     /// A slot for `len` bytes, to be written.
@@ -89,6 +94,9 @@ impl Store {
         if let Some(loan) = fitting.filter_map(|region| region.pool.take(len)).next() {
             return Ok(loan);
         }
+        if self.collect() {
+            return self.take(len);
+        }
         let slots = (REGION_MIN / slot_len).clamp(1, SLOTS_MAX);
         let bytes = slots * slot_len;
         if self.bytes + bytes > self.max {
@@ -96,6 +104,10 @@ impl Store {
         }
         if self.bytes + bytes > self.max || self.regions.len() > usize::from(u16::MAX) {
             reach!("attach.payloads_full");
+            self.parted.iter().for_each(Parted::want_back);
+            if self.collect() {
+                return self.take(len);
+            }
             return Err(NoSlot::Full { max: self.max });
         }
         let mut region = memory::shared(bytes)?;
@@ -106,6 +118,29 @@ impl Store {
         let loan = pool.take(len);
         self.regions.push(Some(Region { pool, handle, bytes }));
         loan.ok_or(NoSlot::Full { max: self.max })
+    }
+
+    /// A lane has ended of which its receiver holds this.
+    pub fn keep(&mut self, parted: Parted) {
+        self.parted.push(parted);
+    }
+
+    /// Whether a context holds something of a lane that has ended.
+    pub fn is_held_by(&self, context: ContextId) -> bool {
+        self.parted.iter().any(|parted| parted.to() == context)
+    }
+
+    /// A context is no more, and holds nothing.
+    pub fn forget(&mut self, context: ContextId) {
+        self.parted.retain(|parted| parted.to() != context);
+    }
+
+    /// Whether a receiver let go of something that it held of a lane that has ended.
+    fn collect(&mut self) -> bool {
+        let held = |parted: &[Parted]| parted.iter().map(Parted::held).sum::<usize>();
+        let before = held(&self.parted);
+        self.parted.retain_mut(Parted::is_held);
+        held(&self.parted) < before
     }
 
     /// What a slot is called; nothing if it is another context's.
@@ -124,8 +159,8 @@ impl Store {
         self.regions.iter().position(|region| region.as_ref().is_some_and(|region| is_it(&region.pool)))
     }
 
-    /// Gives regions back in which nothing is held, for those of another size.
-    fn give_back(&mut self) {
+    /// Gives regions back in which nothing is held: for those of another size, or because there is nobody to send to.
+    pub fn give_back(&mut self) {
         for (number, place) in self.regions.iter_mut().enumerate() {
             if let Some(region) = place.take_if(|region| region.pool.is_idle()) {
                 reach!("attach.region_given_back");
