@@ -19,6 +19,26 @@ impl Ledger {
     }
 }
 
+/// Every line of all ledgers in a folder, with who wrote it: the agent that a line `= AGENT` before it names, or else the process. The last
+/// line of one who was killed may be cut short, and then counts for nothing.
+pub fn lines(folder: &Path) -> impl Iterator<Item = (String, String)> {
+    let paths = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    let ledgers = paths.filter(|path| path.extension().is_some_and(|extension| extension == "ledger"));
+    ledgers.flat_map(|path| {
+        let mut name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).expect("a ledger");
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut lines = Vec::new();
+        for line in whole.lines() {
+            match line.strip_prefix("= ") {
+                Some(agent) => name = agent.to_owned(),
+                None => lines.push((name.clone(), line.to_owned())),
+            }
+        }
+        lines
+    })
+}
+
 /// Numbers by reader and writer.
 type Numbers = BTreeMap<(String, String), Vec<u64>>;
 
@@ -31,32 +51,26 @@ pub struct Books {
 }
 
 impl Books {
-    /// Reads those of a folder. The last line of one who was killed may be cut short, and then counts for nothing.
+    /// Reads those of a folder.
     pub fn read(folder: &Path) -> Self {
         let (mut accepted, mut received, mut readers) = (Numbers::new(), Numbers::new(), BTreeSet::new());
-        for entry in fs::read_dir(folder).expect("a folder").flatten() {
-            let path = entry.path();
-            if path.extension().is_none_or(|extension| extension != "ledger") {
-                continue;
+        for (name, line) in lines(folder) {
+            let side = match name.as_bytes()[0] {
+                b'w' => &mut accepted,
+                b'r' => &mut received,
+                _ => continue,
+            };
+            let mut words = line.split(' ');
+            let number = words.next().and_then(|word| word.parse().ok()).expect("a number first");
+            for other in words {
+                let pair = match name.as_bytes()[0] {
+                    b'w' => (other.to_owned(), name.clone()),
+                    _ => (name.clone(), other.to_owned()),
+                };
+                side.entry(pair).or_default().push(number);
             }
-            let mut name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let text = fs::read_to_string(&path).expect("a ledger");
-            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-            for line in whole.lines() {
-                if let Some(agent) = line.strip_prefix("= ") {
-                    name = agent.to_owned();
-                    readers.insert(name.clone());
-                    continue;
-                }
-                let mut words = line.split(' ');
-                let number = words.next().and_then(|word| word.parse().ok()).expect("a number first");
-                for other in words {
-                    if name.starts_with('w') {
-                        accepted.entry((other.to_owned(), name.clone())).or_default().push(number);
-                    } else {
-                        received.entry((name.clone(), other.to_owned())).or_default().push(number);
-                    }
-                }
+            if name.starts_with('r') {
+                readers.insert(name);
             }
         }
         Self { accepted, received, readers }

@@ -124,7 +124,7 @@ pub struct Process {
     own: Holds,
 }
 
-/// Shared memory that a process holds.
+/// What a process has open, and how much shared memory it has mapped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Holds {
     pub descriptors: usize,
@@ -162,27 +162,29 @@ impl Process {
         assert!(ended.success(), "{} failed", self.who);
     }
 
-    /// The shared memory that it has open and mapped.
+    /// The descriptors that it has open, and the shared memory that it has mapped.
     pub fn holds(&self) -> Holds {
         let of = |what: &str| format!("/proc/{}/{what}", self.child.id());
-        let ours = |target: &str| target.contains("/memfd:synod");
-        let links = fs::read_dir(of("fd")).expect("our own child").flatten();
-        let links = links.filter_map(|entry| fs::read_link(entry.path()).ok());
         let maps = fs::read_to_string(of("maps")).expect("our own child");
         Holds {
-            descriptors: links.filter(|link| ours(&link.to_string_lossy())).count(),
-            mappings: maps.lines().filter(|line| ours(line)).count(),
+            descriptors: listed(&of("fd")).len(),
+            mappings: maps.lines().filter(|line| line.contains("/memfd:synod")).count(),
+        }
+    }
+
+    /// Comes to hold what it held before: nothing is left of others. What may be alive without its node is kept for ten seconds.
+    pub fn comes_down_to(&self, before: Holds) {
+        let until = Instant::now() + PATIENCE;
+        while self.holds() != before {
+            let held = self.holds();
+            assert!(Instant::now() < until, "{} holds {held:?}, and held {before:?} before", self.who);
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// A node comes down to what it held when nobody had attached.
     pub fn forgets(&self) {
-        let until = Instant::now() + PATIENCE / 6;
-        while self.holds() != self.own {
-            let held = self.holds();
-            assert!(Instant::now() < until, "{} holds {held:?}, and {:?} alone", self.who, self.own);
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.comes_down_to(self.own);
     }
 }
 
