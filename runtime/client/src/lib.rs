@@ -48,8 +48,8 @@ pub use error::ClientError;
 pub use options::Options;
 pub use synod_fabric::attach::{DetachReason, NoSlot};
 pub use synod_fabric::{
-    AttachError, Loan, Message, PAYLOAD_MAX, Payload, Priority, PublishError, Receipt, Refusal, ReplyError,
-    RequestError, RequestOptions, Subscription,
+    AttachError, Loan, Message, PAYLOAD_MAX, Payload, Priority, PublishError, Published, Publisher, Receipt,
+    Refusal, ReplyError, RequestError, RequestOptions, Subscription,
 };
 
 /// Attaches to this machine's node with the usual [`Options`]; `name` is the process's and its first agent's, unique in the node.

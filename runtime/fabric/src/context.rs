@@ -383,10 +383,14 @@ impl Inner {
     /// Looks at the lanes for a moment, since a wake-up from another process takes longer; true if something came.
     fn watch(&self) -> bool {
         let mut intake = self.intake.borrow_mut();
-        (0..LOOKS).any(|_| {
+        let came = (0..LOOKS).any(|_| {
             std::hint::spin_loop();
             intake.is_ready()
-        })
+        });
+        if !came {
+            self.spin.borrow_mut().pause();
+        }
+        came
     }
 
     /// Takes in what is on the lanes now, without waiting for the drain task's turn.
@@ -628,15 +632,15 @@ impl Inner {
         }
         match (&*record.grant, record.kind) {
             (Grant::Deliver(passages), Kind::Publish | Kind::Request) => {
-                for passage in passages {
-                    self.deliver(Envelope {
-                        passage: passage.clone(),
-                        priority: record.priority,
-                        deadline: record.deadline,
-                        correlation: if record.kind == Kind::Request { record.correlation } else { 0 },
-                        payload: record.payload.clone(),
-                    });
+                let correlation = if record.kind == Kind::Request { record.correlation } else { 0 };
+                let (priority, deadline) = (record.priority, record.deadline);
+                let Some((last, others)) = passages.split_last() else { return };
+                for passage in others {
+                    let (passage, payload) = (passage.clone(), record.payload.clone());
+                    self.deliver(Envelope { passage, priority, deadline, correlation, payload });
                 }
+                let (passage, payload) = (last.clone(), record.payload);
+                self.deliver(Envelope { passage, priority, deadline, correlation, payload });
             }
             (Grant::Answer { from: instance, source }, kind) => {
                 let answer = match kind {
@@ -675,12 +679,15 @@ impl Inner {
     }
 
     /// Puts a message into the queue it is for.
+    #[inline]
     pub fn deliver(&self, envelope: Envelope) {
-        let to = envelope.edge().to.id;
-        let queue = self.queues.borrow().get(&to).cloned();
-        match queue {
+        let queues = self.queues.borrow();
+        match queues.get(&envelope.edge().to.id) {
             Some(queue) => queue.put(envelope),
-            None => self.give_up(envelope, "the receiver had ended"),
+            None => {
+                drop(queues);
+                self.give_up(envelope, "the receiver had ended");
+            }
         }
     }
 

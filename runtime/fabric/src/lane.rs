@@ -153,7 +153,12 @@ struct OutRing {
     /// A larger ring, used once this one is empty; and how often this one was full.
     next: Option<Producer>,
     full: u32,
+    /// More is to come at once: records that are not published yet.
+    corked: Option<u32>,
 }
+
+/// Records of a batch that are published together: more would keep the receiver waiting for what it could take.
+const BATCH: u32 = 16;
 
 /// How often a ring to another process is found full before it grows.
 const PRESSURE: u32 = 32;
@@ -445,6 +450,7 @@ impl OutLane {
     #[cold]
     fn switch(&mut self, class: Class) -> Result<(), Refusal> {
         let Some(ring) = &mut self.rings[place(class)] else { return Ok(()) };
+        ring.producer.publish();
         if !ring.producer.is_drained() {
             return Err(Refusal::LaneFull);
         }
@@ -455,9 +461,17 @@ impl OutLane {
                 to = &*self.to.name,
                 bytes = next.capacity()
             );
-            *ring = OutRing::new(next, None);
+            let corked = ring.corked.map(|_| 0);
+            *ring = OutRing { corked, ..OutRing::new(next, None) };
         }
         Ok(())
+    }
+
+    /// More records of a class come at once, and may be published together; or no more do.
+    pub fn cork(&mut self, class: Class, more: bool) {
+        if let Some(ring) = &mut self.rings[place(class)] {
+            ring.cork(more);
+        }
     }
 
     /// A ring to another process was full: one that is so over and over grows.
@@ -776,7 +790,16 @@ impl OutRing {
         if near.is_none() {
             inline_max = inline_max.min(INLINE_AWAY_MAX);
         }
-        Self { producer, near, held: VecDeque::new(), wanted: false, inline_max, next: None, full: 0 }
+        Self {
+            producer,
+            near,
+            held: VecDeque::new(),
+            wanted: false,
+            inline_max,
+            next: None,
+            full: 0,
+            corked: None,
+        }
     }
 
     #[inline]
@@ -791,7 +814,14 @@ impl OutRing {
         let payload_len = if by_descriptor { Descriptor::LEN } else { len };
         let skip = tag.extension_len();
         let number = self.producer.next_sequence();
-        let mut claim = self.producer.claim(skip + payload_len).map_err(|error| refusal(&error))?;
+        let mut claim = match self.producer.claim(skip + payload_len) {
+            Ok(claim) => claim,
+            Err(error) => {
+                // What is there can be taken, and makes room.
+                self.producer.publish();
+                return Err(refusal(&error));
+            }
+        };
         let room = claim.payload();
         if extended {
             let extension = Extension { correlation: record.correlation, deadline: record.deadline };
@@ -813,8 +843,22 @@ impl OutRing {
             room[skip..].copy_from_slice(record.body.bytes());
         }
         claim.commit(tag.encode());
-        self.producer.publish();
+        match &mut self.corked {
+            Some(records) if *records + 1 < BATCH => *records += 1,
+            corked => {
+                corked.iter_mut().for_each(|records| *records = 0);
+                self.producer.publish();
+            }
+        }
         Ok(())
+    }
+
+    /// More records come at once, or no more do: those before are published then.
+    fn cork(&mut self, more: bool) {
+        self.corked = more.then_some(0);
+        if !more {
+            self.producer.publish();
+        }
     }
 
     fn flush(&mut self) {

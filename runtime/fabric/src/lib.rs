@@ -58,7 +58,7 @@ pub use edge::Counts;
 pub use error::{AttachError, PublishError, ReplyError, RequestError};
 pub use fabric::{Changes, Context, ContextSnapshot, EdgeSnapshot, Fabric, Snapshot, SubscriptionSnapshot};
 pub use mailbox::{PATIENCE, WAIT_MAX};
-pub use message::{INLINE_MAX, Payload, Receipt, Refusal};
+pub use message::{INLINE_MAX, Payload, Published, Receipt, Refusal};
 pub use request::RequestOptions;
 pub use subject::{Pattern, Subject, SubjectError};
 pub use synod_ring::pool::Loan;

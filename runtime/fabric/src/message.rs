@@ -12,6 +12,7 @@ use synod_ring::pool::{Loan, Slice};
 
 use crate::attach::payloads::Lent;
 use crate::block::Block;
+use crate::error::PublishError;
 
 /// The longest payload kept in place, bytes.
 pub const INLINE_MAX: usize = 62;
@@ -235,6 +236,16 @@ impl Receipt {
     fn name(&self, index: usize) -> &str {
         self.targets.as_ref().map_or("", |targets| &*targets[index])
     }
+}
+
+/// What became of payloads that were published in a row.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "it may have stopped before the last: it tells how many went"]
+pub struct Published {
+    /// How many everybody took, from the first on.
+    pub taken: usize,
+    /// What became of the next if somebody refused it. Those after it were not sent.
+    pub stopped: Option<Result<Receipt, PublishError>>,
 }
 
 impl PartialEq for Receipt {

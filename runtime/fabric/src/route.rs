@@ -16,7 +16,7 @@ use crate::context::{Envelope, Inner, Queue, gone};
 use crate::edge::Edge;
 use crate::error::PublishError;
 use crate::lane::{Body, Grant, INLINE_AWAY_MAX, OutLane, Outgoing, Passage};
-use crate::message::{INLINE_MAX, Payload, Receipt, Refusal};
+use crate::message::{INLINE_MAX, Payload, Published, Receipt, Refusal};
 use crate::registry::{ContextId, Entry};
 use crate::subject::Subject;
 
@@ -95,7 +95,7 @@ impl Route {
     /// What the route leads to now.
     #[inline]
     pub fn resolved(&self, inner: &Inner) -> Ref<'_, Rc<Resolved>> {
-        if self.epoch.get() != inner.shared.epoch.load(Acquire) {
+        if !self.is_current(inner) {
             let stale = plant!("fabric.stale-route") && self.epoch.get() != 0;
             if !stale {
                 self.resolve(inner);
@@ -179,6 +179,59 @@ impl Route {
         }
         judge(receipt)
     }
+
+    /// Sends payloads in a row to every receiver, until somebody refuses one.
+    pub fn publish_all<'p>(
+        &self,
+        inner: &Inner,
+        priority: Priority,
+        payloads: impl IntoIterator<Item = &'p [u8]>,
+    ) -> Published {
+        let (mut payloads, mut taken) = (payloads.into_iter().peekable(), 0);
+        while payloads.peek().is_some() {
+            let resolved = self.resolved(inner).clone();
+            let _corked = Corked::new(&resolved, priority.class());
+            while let Some(payload) = payloads.next() {
+                let (body, len) = (Body::Slice(payload), payload.len());
+                if len > PAYLOAD_MAX {
+                    let stopped = Some(Err(PublishError::TooLarge { len, max: PAYLOAD_MAX }));
+                    return Published { taken, stopped };
+                }
+                let mut refused = Vec::new();
+                resolved.send(Sending { priority, deadline: 0, correlation: 0, body }, &mut refused);
+                if !refused.is_empty() {
+                    let receipt = Receipt { targets: Some(resolved.names.clone()), refused };
+                    return Published { taken, stopped: Some(judge(receipt)) };
+                }
+                taken += 1;
+                if !self.is_current(inner) {
+                    // Who came meanwhile is sent the rest.
+                    break;
+                }
+            }
+        }
+        Published { taken, stopped: None }
+    }
+
+    fn is_current(&self, inner: &Inner) -> bool {
+        self.epoch.get() == inner.shared.epoch.load(Acquire)
+    }
+}
+
+/// Lanes on which more comes at once, published when this is dropped.
+struct Corked<'r>(&'r Resolved, Class);
+
+impl<'r> Corked<'r> {
+    fn new(resolved: &'r Resolved, class: Class) -> Self {
+        resolved.hops.iter().for_each(|hop| hop.lane.borrow_mut().cork(class, true));
+        Self(resolved, class)
+    }
+}
+
+impl Drop for Corked<'_> {
+    fn drop(&mut self) {
+        self.0.hops.iter().for_each(|hop| hop.lane.borrow_mut().cork(self.1, false));
+    }
 }
 
 /// What a receipt with refusals amounts to.
@@ -201,6 +254,13 @@ impl Resolved {
     #[inline]
     pub fn publish_now(&self, sending: Sending<'_>) -> Receipt {
         let mut receipt = Receipt { targets: Some(self.names.clone()), refused: Vec::new() };
+        self.send(sending, &mut receipt.refused);
+        receipt
+    }
+
+    /// Sends to every receiver; those that refuse are added, by their place, with why.
+    #[inline]
+    fn send(&self, sending: Sending<'_>, refused: &mut Vec<(usize, Refusal)>) {
         // A long slice is copied once, whoever many receive it.
         let shared;
         let sending = match sending.body {
@@ -216,23 +276,22 @@ impl Resolved {
         };
         for &index in &self.here {
             if let Err(why) = self.events[index].send(sending) {
-                receipt.refused.push((index, why));
+                refused.push((index, why));
             }
         }
         for hop in &self.hops {
-            self.send_over(hop, sending, &mut receipt);
+            self.send_over(hop, sending, refused);
         }
-        receipt
     }
 
     /// One record for all members of a hop if all have room; else one for each that has.
-    fn send_over(&self, hop: &Hop, sending: Sending<'_>, receipt: &mut Receipt) {
+    fn send_over(&self, hop: &Hop, sending: Sending<'_>, refused: &mut Vec<(usize, Refusal)>) {
         let whole = hop.members.len() > 1
             && hop.members.iter().all(|&index| self.events[index].refusal(sending.priority).is_none());
         if !whole {
             for &index in &hop.members {
                 if let Err(why) = self.events[index].send(sending) {
-                    receipt.refused.push((index, why));
+                    refused.push((index, why));
                 }
             }
             return;
@@ -250,7 +309,7 @@ impl Resolved {
             Ok(()) => members().for_each(|target| target.tell_accepted(sending)),
             Err(why) => {
                 members().for_each(|target| target.edge.count_refused());
-                receipt.refused.extend(hop.members.iter().map(|&index| (index, why)));
+                refused.extend(hop.members.iter().map(|&index| (index, why)));
             }
         }
     }

@@ -453,6 +453,42 @@ fn a_flood_makes_its_lane_larger_and_comes_in_order() {
 }
 
 #[test]
+fn rows_of_payloads_cross_to_another_process_in_order_while_their_ring_grows() {
+    testing::run(1, || async {
+        let node = node("rows").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news", 65_536).await.unwrap();
+        const COUNT: u32 = 40_000;
+        publish(&ada.agent, "news", "the lane is there").await;
+        news.recv().await.unwrap();
+        let publisher = ada.agent.publisher("news").unwrap();
+        let sending = async {
+            let numbers: Vec<_> = (0..COUNT).map(u32::to_le_bytes).collect();
+            let mut left = &numbers[..];
+            while !left.is_empty() {
+                let row = left[..left.len().min(100)].iter().map(|number| &number[..]);
+                let published = publisher.publish_all(Priority::Normal, row);
+                left = &left[published.taken..];
+                match published.stopped {
+                    None => {}
+                    Some(Err(PublishError::WouldBlock(_))) => time::sleep(Duration::from_micros(100)).await,
+                    Some(other) => panic!("{other:?}"),
+                }
+            }
+        };
+        let taking = async {
+            for n in 0..COUNT {
+                let message = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+                assert_eq!(**message.payload(), n.to_le_bytes());
+            }
+        };
+        futures_util::join!(sending, taking);
+        let grown = synod_probe::reach::snapshot();
+        assert!(grown.iter().any(|(name, hits)| *name == "attach.grown" && *hits > 0), "{grown:?}");
+    });
+}
+
+#[test]
 fn a_critical_message_is_handled_before_a_hundred_thousand_low_ones_that_were_there_first() {
     testing::run(1, || async {
         let node = node("critical").await;

@@ -307,3 +307,84 @@ fn a_draining_fabric_delivers_what_it_accepted_and_takes_nothing_new() {
         assert!(subscription.recv().await.is_none());
     });
 }
+
+#[test]
+fn payloads_published_in_a_row_arrive_in_order_until_somebody_refuses_one() {
+    run(|| async {
+        let fabric = fabric();
+        let (here, there) = (fabric.enter("here").unwrap(), fabric.enter("there").unwrap());
+        let mut far = there.agent("far").unwrap().subscribe("work", 40).await.unwrap();
+        let mut near = here.agent("near").unwrap().subscribe("work", 100).await.unwrap();
+        let sender = here.agent("sender").unwrap();
+        let publisher = sender.publisher("work").unwrap();
+        let payloads: Vec<_> = (0..50u8).map(|n| [n; 9]).collect();
+        let published = publisher.publish_all(Priority::Normal, payloads.iter().map(|p| &p[..]));
+        assert_eq!(published.taken, 40, "{published:?}");
+        let Some(Ok(next)) = published.stopped else { panic!("{published:?}") };
+        assert_eq!(next.accepted().collect::<Vec<_>>(), ["near"]);
+        assert_eq!(next.refused(), [("far", Refusal::QueueFull)]);
+        for payload in &payloads[..40] {
+            assert_eq!(&**far.recv().await.unwrap().payload(), payload);
+        }
+        for payload in &payloads[..41] {
+            assert_eq!(&**near.recv().await.unwrap().payload(), payload);
+        }
+        assert!(far.try_recv().is_none() && near.try_recv().is_none());
+        let long = vec![0; PAYLOAD_MAX + 1];
+        let published = publisher.publish_all(Priority::Low, [&b"fits"[..], &long, b"after it"]);
+        let too_large = PublishError::TooLarge { len: long.len(), max: PAYLOAD_MAX };
+        assert_eq!((published.taken, published.stopped), (1, Some(Err(too_large))));
+        assert_eq!(&**far.recv().await.unwrap().payload(), b"fits");
+    });
+}
+
+#[test]
+fn a_row_longer_than_the_lane_stops_where_it_is_full_and_what_went_can_be_taken() {
+    run(|| async {
+        let fabric = fabric();
+        let (here, there) = (fabric.enter("here").unwrap(), fabric.enter("there").unwrap());
+        let mut far = there.agent("far").unwrap().subscribe("work", 4096).await.unwrap();
+        let publisher = here.agent("sender").unwrap().publisher("work").unwrap();
+        let (payload, mut sent, mut received) = ([7; 100], 0, 0);
+        while sent < 2000 {
+            let published = publisher.publish_all(Priority::Low, (sent..2000).map(|_| &payload[..]));
+            sent += published.taken;
+            let Some(stopped) = published.stopped else { continue };
+            let Err(PublishError::WouldBlock(receipt)) = stopped else { panic!("{stopped:?}") };
+            assert_eq!(receipt.refused(), [("far", Refusal::LaneFull)]);
+            while far.try_recv().is_some() {
+                received += 1;
+            }
+            assert_eq!(received, sent, "what was taken is on the lane for all to see");
+        }
+        while far.try_recv().is_some() {
+            received += 1;
+        }
+        assert_eq!(received, 2000);
+    });
+}
+
+#[test]
+fn who_looks_without_waiting_sees_what_is_on_the_lane_and_is_woken_as_ever_after_it() {
+    run(|| async {
+        let fabric = fabric();
+        let (here, there) = (fabric.enter("here").unwrap(), fabric.enter("there").unwrap());
+        let mut far = there.agent("far").unwrap().subscribe("work", 4).await.unwrap();
+        let sender = here.agent("sender").unwrap();
+        for _ in 0..3 {
+            assert!(far.try_recv().is_none());
+            let _ = sender.publish("work", Priority::Normal, "now").unwrap();
+            assert!(far.try_recv().is_some(), "no other task had a turn");
+            for _ in 0..8 {
+                task::yield_now().await;
+            }
+            assert!(far.try_recv().is_none(), "a sleeper looks");
+            let sending = async {
+                time::sleep(Duration::from_millis(1)).await;
+                let _ = sender.publish("work", Priority::Normal, "later").unwrap();
+            };
+            let (message, ()) = futures_util::join!(time::timeout(second(1), far.recv()), sending);
+            assert!(message.unwrap().is_some());
+        }
+    });
+}

@@ -22,7 +22,7 @@ use synod_platform::{task, time};
 const PLACES: usize = 4096;
 
 /// Looks before the executor has its turn.
-const LOOKS: usize = 256;
+const LOOKS: usize = 64;
 
 /// How long anything may take that is no measurement.
 const SOON: Duration = Duration::from_secs(30);
@@ -151,7 +151,8 @@ impl Pair for Publish {
         task::block_on(async {
             let place = Place::take(&meeting.folder, "parent", lane_bytes(job)).await;
             match job {
-                Job::Throughput { size, .. } => send_all(&place, size, 1, meeting, plan).await,
+                Job::Throughput { size, batch: 1 } => send_all(&place, size, 1, meeting, plan).await,
+                Job::Throughput { size, batch } => send_rows(&place, size, batch, meeting, plan).await,
                 Job::FanOut { size, receivers } => send_all(&place, size, receivers, meeting, plan).await,
                 Job::RoundTrip { size } => trips(&place, size, meeting, plan).await,
                 Job::Asleep { size } => asleep_lead(&place, size, meeting, plan).await,
@@ -197,6 +198,32 @@ async fn send_all(place: &Place, size: usize, receivers: usize, meeting: &Meetin
     let (received, ended) = meeting.page.finished(receivers);
     assert!(received.iter().all(|received| *received == sent), "sent is not received");
     rate(received.iter().sum(), ended - begun)
+}
+
+/// The same to one, so many at a time.
+async fn send_rows(place: &Place, size: usize, batch: usize, meeting: &Meeting, plan: &Plan) -> Reading {
+    let publisher = opened(place, "peers.there", 1).await;
+    meeting.page.gather(1);
+    let mut row = vec![vec![0; size]; batch];
+    let (clock, begun, mut sent) = (Instant::now(), now(), 0u64);
+    while clock.elapsed() < plan.slice {
+        for (message, number) in row.iter_mut().zip(sent..) {
+            fill(message, number);
+        }
+        let mut left = &row[..];
+        while !left.is_empty() {
+            let published = publisher.publish_all(Priority::Normal, left.iter().map(|message| &message[..]));
+            left = &left[published.taken..];
+            if published.stopped.is_some_and(|outcome| taken(outcome).is_none()) {
+                task::yield_now().await;
+            }
+        }
+        sent += batch as u64;
+    }
+    meeting.page.word(Tally::Total).store(sent, Ordering::Release);
+    let (received, ended) = meeting.page.finished(1);
+    assert_eq!(received, [sent], "sent is not received");
+    rate(sent, ended - begun)
 }
 
 /// Publishes to all; to one without waiting in a future unless it must be.

@@ -54,18 +54,31 @@ impl Mono {
 pub struct Spin {
     span: Duration,
     until: Mono,
+    in_vain: u32,
 }
+
+/// How often a spinner looks in vain before it lets other threads of its processor run, one of which may be whom it waits for.
+const IN_VAIN: u32 = 4;
 
 impl Spin {
     /// One that goes on for `span` after each [`Self::renew`].
     pub fn new(span: Duration) -> Self {
-        Self { span: arm::spin(span), until: Mono::ZERO }
+        Self { span: arm::spin(span), until: Mono::ZERO, in_vain: 0 }
     }
 
     /// Something came.
     pub fn renew(&mut self) {
         if !self.span.is_zero() {
             self.until = now() + self.span;
+            self.in_vain = 0;
+        }
+    }
+
+    /// Nothing had come, and nobody looks for a moment.
+    pub fn pause(&mut self) {
+        self.in_vain += 1;
+        if self.in_vain > IN_VAIN {
+            arm::give_way();
         }
     }
 

@@ -32,6 +32,11 @@ pub(super) fn spin(span: Duration) -> Duration {
     if processors == 1 { Duration::ZERO } else { span }
 }
 
+/// Lets another thread that waits for this processor run.
+pub(super) fn give_way() {
+    std::thread::yield_now();
+}
+
 /// The executor's timer rounds up to a millisecond of its own clock, so that this never ends early.
 pub(super) struct Sleep(Option<Pin<Box<tokio::time::Sleep>>>);
 

@@ -21,6 +21,9 @@ pub(super) fn spin(_span: Duration) -> Duration {
     Duration::ZERO
 }
 
+/// Nobody spins, so nobody gives way.
+pub(super) fn give_way() {}
+
 /// Sleeps to the nanosecond. Asks the virtual clock again when it wakes: the node's rate may have changed meanwhile.
 pub(super) struct Sleep {
     deadline: Mono,
