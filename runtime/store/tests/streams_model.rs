@@ -230,7 +230,7 @@ impl World {
                     subject: subject.as_str().into(),
                     payload: payload.clone(),
                 };
-                let verdict = self.machine.append(number, append, self.now);
+                let verdict = self.machine.append(number, &append, self.now);
                 let Some(simple) = self.model.get_mut(&stream) else {
                     assert_eq!(verdict, Err(StreamError::Unknown));
                     return;
@@ -328,12 +328,15 @@ impl World {
                 continue;
             };
             let number = machine.find(name).expect("a stream that was defined");
-            let found = machine.places(number, 0).unwrap().map(|(sequence, position)| {
-                let Ok(Fact::Message(message)) = Fact::decode(&self.log[&position]) else {
-                    panic!("no message at {position}")
+            let found = machine.places(number, 0).unwrap().map(|place| {
+                let Ok(Fact::Message(message)) = Fact::decode(&self.log[&place.position]) else {
+                    panic!("no message at {}", place.position)
                 };
-                assert_eq!((message.stream, message.sequence), (number, sequence));
-                (sequence, message.at, message.subject.to_string(), message.payload)
+                assert_eq!(
+                    (message.stream, message.sequence, message.size()),
+                    (number, place.sequence, place.size)
+                );
+                (place.sequence, message.at, message.subject.to_string(), message.payload)
             });
             assert_eq!(found.collect::<Vec<_>>(), simple.messages);
             let state = machine.state(number).unwrap();
@@ -345,7 +348,7 @@ impl World {
             }
             let now = self.clock.max(self.now);
             let early = Append { expected: None, id: None, subject: "s0".into(), payload: vec![] };
-            let Verdict::New(early) = machine.append(number, early, Wall::default()).unwrap() else {
+            let Verdict::New(early) = machine.append(number, &early, Wall::default()).unwrap() else {
                 panic!("no id, no duplicate")
             };
             assert_eq!(early.at, self.clock, "time does not run backwards");
@@ -356,7 +359,7 @@ impl World {
                     subject: "s0".into(),
                     payload: vec![],
                 };
-                let first = match machine.append(number, append, now).unwrap() {
+                let first = match machine.append(number, &append, now).unwrap() {
                     Verdict::New(_) => None,
                     Verdict::Duplicate { sequence, .. } => Some(sequence),
                 };

@@ -1,6 +1,7 @@
 //! Why a stream refused, in words that a caller can act on.
 
 use super::fact::DecodeError;
+use crate::error::{ReadError, WriteError};
 
 /// Why a stream did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +60,18 @@ pub enum StreamError {
     /// All numbers for streams were given.
     #[error("all 2^32 numbers for streams were given: begin a new store")]
     NumbersUsed,
+    /// The store did not make it durable, or not yet said so: it may be there after the next opening.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store could not read it.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log does not have a message that it has an entry for.
+    #[error("message {sequence} is not where the streams' log had it: check the store")]
+    Lost {
+        /// Which, or one behind it.
+        sequence: u64,
+    },
     /// An entry of the log is no fact of a stream, although its checksum holds.
     #[error("entry {position} of the streams' log cannot be read: {reason}")]
     Entry {

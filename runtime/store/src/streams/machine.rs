@@ -14,7 +14,7 @@ use synod_platform::time::Wall;
 use super::error::StreamError;
 use super::fact::{Fact, Message, NAME_MAX, SUBJECT_MAX, StreamId};
 use super::limits::Limits;
-use super::stream::{Cursor, Definition, Stream};
+use super::stream::{Cursor, Definition, Slot, Stream};
 
 /// The longest payload of a message, bytes.
 pub const PAYLOAD_MAX: usize = 8 << 20;
@@ -58,6 +58,17 @@ pub enum Start {
     Time(Wall),
     /// With the next message.
     End,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// The entry of the log that holds it.
+    pub position: u64,
+    /// Bytes of its subject and payload.
+    pub size: u64,
 }
 
 /// A stream as it is now.
@@ -171,7 +182,7 @@ impl Machine {
     }
 
     /// What becomes of a message that comes now.
-    pub fn append(&self, number: StreamId, append: Append, now: Wall) -> Result<Verdict, StreamError> {
+    pub fn append(&self, number: StreamId, append: &Append, now: Wall) -> Result<Verdict, StreamError> {
         let (stream, Definition { limits, .. }) = self.get(number)?;
         let at = self.clock.max(now);
         let Append { expected, id, subject, payload } = append;
@@ -192,11 +203,11 @@ impl Machine {
         if let Some(most) = limits.bytes.filter(|most| size > most.get()) {
             return Err(StreamError::TooLarge { size, most: most.get() });
         }
-        let same = stream.subjects.get(&subject);
+        let same = stream.subjects.get(subject);
         let replaced =
             same.filter(|same| limits.per_subject.is_some_and(|most| same.len() as u64 >= most.get()));
         let replaced = replaced.and_then(|same| same.front()).copied().unwrap_or(0);
-        let id = id.filter(|_| limits.window_ids > 0);
+        let id = id.clone().filter(|_| limits.window_ids > 0);
         Ok(Verdict::New(Message {
             stream: number,
             sequence: stream.next,
@@ -205,8 +216,8 @@ impl Machine {
             replaced,
             ids_floor: stream.ids_floor(limits, id.is_some(), at),
             id,
-            subject,
-            payload,
+            subject: subject.clone(),
+            payload: payload.clone(),
         }))
     }
 
@@ -313,14 +324,19 @@ impl Machine {
         })
     }
 
-    /// The messages from `sequence` on: their sequences, and which entries of the log hold them.
+    /// The messages from `sequence` on, in order.
     pub fn places(
         &self,
         number: StreamId,
         sequence: u64,
-    ) -> Result<impl Iterator<Item = (u64, u64)>, StreamError> {
+    ) -> Result<impl Iterator<Item = Place>, StreamError> {
         let (stream, _) = self.get(number)?;
-        Ok(stream.messages.range(sequence..).map(|(sequence, slot)| (*sequence, slot.position)))
+        let place = |(sequence, slot): (&u64, &Slot)| Place {
+            sequence: *sequence,
+            position: slot.position,
+            size: slot.size,
+        };
+        Ok(stream.messages.range(sequence..).map(place))
     }
 
     /// The last message of a subject, if there is one.
