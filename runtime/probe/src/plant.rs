@@ -35,6 +35,11 @@ mod armed {
         body()
     }
 
+    /// Chooses the bug `name` for the rest of this thread: for a simulated world, which has a thread of its own.
+    pub fn choose_here(name: &'static str) {
+        HERE.with(|here| *here.borrow_mut() = Some(name));
+    }
+
     /// How often the chosen bug ran in this process.
     pub fn reached() -> u64 {
         REACHED.load(Ordering::Relaxed)
@@ -55,7 +60,7 @@ mod armed {
 }
 
 #[cfg(feature = "plant")]
-pub use armed::{choose, planted, reached, with};
+pub use armed::{choose, choose_here, planted, reached, with};
 
 /// True when the planted bug of that name is chosen: `if plant!("fabric.late-reply") { ... }`.
 #[cfg(feature = "plant")]

@@ -31,6 +31,17 @@ pub fn restore(node: NodeId) {
     set_faults(node, DiskFaults::default());
 }
 
+/// Lets so many more operations of a node's disk complete and then none, or all again with `None`: for a loss of power after
+/// each of them in turn.
+pub fn stall_after(node: NodeId, operations: Option<u64>) {
+    of(node).stall_after(operations);
+}
+
+/// Whether nothing completes on a node's disk.
+pub fn is_stalled(node: NodeId) -> bool {
+    of(node).is_stalled()
+}
+
 /// Kills a node as by loss of power: what its disk had not synced is lost as its faults say.
 pub fn power_loss(node: Node) {
     node.kill();

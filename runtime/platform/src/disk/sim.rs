@@ -41,6 +41,8 @@ pub(super) struct Shared {
     disk: RefCell<Disk>,
     in_flight: RefCell<BTreeMap<(u64, u64), InFlight>>,
     next: Cell<u64>,
+    /// How many operations may still complete before the disk stalls; without end if none.
+    left: Cell<Option<u64>>,
     /// Set while a life is ended whose machine goes on running.
     cache_survives: Cell<bool>,
     /// Woken when something may complete earlier than thought: the disk goes on, or there is something new.
@@ -135,6 +137,7 @@ impl Shared {
             disk: RefCell::new(Disk::default()),
             in_flight: RefCell::new(BTreeMap::new()),
             next: Cell::new(0),
+            left: Cell::new(None),
             cache_survives: Cell::new(false),
             waker: RefCell::new(None),
         })
@@ -145,6 +148,17 @@ impl Shared {
         let result = body(&mut self.disk.borrow_mut());
         self.wake();
         result
+    }
+
+    /// Lets so many operations complete, and then none.
+    pub(super) fn stall_after(&self, operations: Option<u64>) {
+        self.left.set(operations);
+        self.wake();
+    }
+
+    /// Whether nothing completes.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.left.get() == Some(0) || self.disk.borrow().faults().stalled
     }
 
     /// Runs `end`, in which lives end as processes do: the cache survives them.
@@ -202,17 +216,18 @@ impl Shared {
 
     /// Takes the first operation whose time is over.
     fn due(&self, now: u64) -> Option<InFlight> {
-        if self.disk.borrow().faults().stalled {
+        if self.is_stalled() {
             return None;
         }
         let mut in_flight = self.in_flight.borrow_mut();
-        let first = in_flight.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        let first = in_flight.first_entry().filter(|first| first.key().0 <= now)?;
+        self.left.set(self.left.get().map(|left| left - 1));
+        Some(first.remove())
     }
 
     /// When the next operation's time is over; `None` while stalled or idle.
     fn next_due(&self) -> Option<u64> {
-        if self.disk.borrow().faults().stalled {
+        if self.is_stalled() {
             reach!("disk.stalled");
             return None;
         }
