@@ -177,6 +177,41 @@ pub const ALL: &[Plant] = &[
         "a record of the queue that outlives its processes is freed before it was read",
         "a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found",
     ),
+    test(
+        "wal.ack-before-fsync",
+        "an append is acknowledged when written, not when synced",
+        "each_planted_bug_of_the_log_is_noticed",
+    ),
+    test(
+        "wal.crc-without-header",
+        "a record's length, log and index are outside its checksum",
+        "a_checksum_without_the_header_is_noticed",
+    ),
+    test(
+        "wal.enospc-batch-ack",
+        "what the full disk did not take is acknowledged",
+        "each_planted_bug_of_the_log_is_noticed",
+    ),
+    test(
+        "wal.fsync-retry-ok",
+        "a failed sync is tried again, and its success believed",
+        "each_planted_bug_of_the_log_is_noticed",
+    ),
+    test(
+        "wal.recover-past-hole",
+        "recovery goes on behind a batch that is damaged",
+        "going_on_past_a_hole_is_noticed",
+    ),
+    test(
+        "wal.short-write-after-fsync",
+        "the rest of a short write goes out after its sync",
+        "each_planted_bug_of_the_log_is_noticed",
+    ),
+    test(
+        "wal.torn-tail-append",
+        "a store that is opened again appends behind a torn tail",
+        "each_planted_bug_of_the_log_is_noticed",
+    ),
     oracle(
         "workflow.ignore-veto",
         "a step starts, and goes on, although its input is vetoed",

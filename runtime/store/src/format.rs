@@ -21,6 +21,9 @@ pub const RECORD_HEADER: usize = 32;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"SYNODWAL";
 const SEGMENT_HEADER: usize = 48;
+
+/// Where the copies of a segment's header begin: in different sectors, because a write may end anywhere.
+const COPIES: [usize; 2] = [0, BLOCK / 2];
 const BATCH_MAGIC: &[u8; 4] = b"SYNB";
 const SEAL_MAGIC: &[u8; 4] = b"SYNE";
 
@@ -47,20 +50,32 @@ pub enum NoHeader {
 }
 
 impl Header {
-    /// Into the first bytes of `block`, whose other bytes stay.
+    /// The segment's first block.
     pub fn encode(&self, block: &mut [u8]) {
-        block[..8].copy_from_slice(SEGMENT_MAGIC);
-        block[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        for (at, value) in [(16, self.epoch), (24, self.salt), (32, self.len), (40, self.number)] {
-            block[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        for copy in COPIES {
+            let bytes = &mut block[copy..copy + SEGMENT_HEADER];
+            bytes[..8].copy_from_slice(SEGMENT_MAGIC);
+            bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+            for (at, value) in [(16, self.epoch), (24, self.salt), (32, self.len), (40, self.number)] {
+                bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            let crc = Self::checksum(bytes);
+            bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         }
-        let crc = Self::checksum(block);
-        block[12..16].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// From a segment's first bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, NoHeader> {
-        let bytes = bytes.get(..SEGMENT_HEADER).ok_or(NoHeader::Unreadable)?;
+    /// From a segment's first block: of two copies the later life, for one of them may be torn or rotten.
+    pub fn decode(block: &[u8]) -> Result<Self, NoHeader> {
+        let [first, second] = COPIES.map(|copy| Self::decode_copy(block.get(copy..)));
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok(if first.epoch >= second.epoch { first } else { second }),
+            (Ok(header), _) | (_, Ok(header)) => Ok(header),
+            (Err(NoHeader::Unreadable), why) | (why, _) => why,
+        }
+    }
+
+    fn decode_copy(bytes: Option<&[u8]>) -> Result<Self, NoHeader> {
+        let bytes = bytes.and_then(|bytes| bytes.get(..SEGMENT_HEADER)).ok_or(NoHeader::Unreadable)?;
         if bytes[..8] != *SEGMENT_MAGIC {
             return Err(NoHeader::Unreadable);
         }

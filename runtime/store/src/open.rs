@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use synod_platform::disk::{self, Buffer, DiskError, Failure, File, OpenOptions, SyncKind};
-use synod_probe::{event, reach};
+use synod_probe::{event, plant, reach};
 
 use crate::error::OpenError;
 use crate::format::{BLOCK, Header, NoHeader, VERSION};
@@ -17,6 +17,7 @@ use crate::rebuild::Rebuild;
 use crate::scan::{Scan, scan, verdict};
 use crate::segments::{Segment, Segments, id_of, path_of};
 use crate::state::State;
+use crate::writer::Active;
 
 /// How far an opening has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(crate) struct Opened {
     pub(crate) state: State,
     /// The highest epoch there ever was.
     pub(crate) epoch: u64,
+    pub(crate) active: Active,
     pub(crate) recovered: Recovered,
 }
 
@@ -104,11 +106,16 @@ pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -
         }
     }
     let state = rebuild.finish(number)?;
+    let mut active = Active::None;
     if let Some((segment, found, bytes)) = tail {
-        end_tail(&segment, &found, &bytes).await?;
+        if plant!("wal.torn-tail-append") {
+            active = Active::At(segment, found.end + found.torn as u32);
+        } else {
+            end_tail(&segment, &found, &bytes).await?;
+        }
     }
     event!("store.opened", records = recovered.records, cut = recovered.cut);
-    Ok(Opened { lock, segments: Rc::new(segments), state, epoch, recovered })
+    Ok(Opened { lock, segments: Rc::new(segments), state, epoch, active, recovered })
 }
 
 /// The segment files; those whose making was interrupted are removed.

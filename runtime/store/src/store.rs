@@ -19,7 +19,7 @@ use crate::open::{self, Progress, Recovered};
 use crate::options::Options;
 use crate::reader::{self, Request};
 use crate::state::{Ack, Found, LogState, State};
-use crate::writer::{Active, Writer};
+use crate::writer::Writer;
 
 /// How many reads may wait for the reader.
 const READS: usize = 64;
@@ -147,7 +147,7 @@ impl Store {
             segments: opened.segments,
             lock: opened.lock,
             epoch: opened.epoch,
-            active: Active::None,
+            active: opened.active,
         };
         task::spawn(writer.run()).detach();
         Ok((Self { handle: Arc::new(Handle { shared, reads }) }, opened.recovered))

@@ -7,9 +7,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use synod_platform::disk::{Buffer, DiskError, File, SyncKind};
+use synod_platform::disk::{Buffer, DiskError, Failure, File, SyncKind};
 use synod_platform::{random, task};
-use synod_probe::{event, loss, reach};
+use synod_probe::{event, loss, plant, reach};
 
 use crate::error::WriteError;
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, aligned};
@@ -79,6 +79,10 @@ impl Writer {
                 self.shared.set_health(Health::Good);
                 Ok(())
             }
+            Err(error) if error.failure == Failure::NoSpace && plant!("wal.enospc-batch-ack") => {
+                settled.extend(items);
+                Ok(())
+            }
             Err(error) => {
                 reach!("store.write_failed");
                 event!("store.refused", number = first);
@@ -102,8 +106,7 @@ impl Writer {
         let (segment, at) = self.make_room(aligned(len), items[0].number).await?;
         let (buffer, places) = encode(items, &segment, at, len);
         self.active = Active::Broken(segment.clone(), at);
-        segment.file.write_all_at(u64::from(at), buffer).await.0?;
-        segment.file.sync(SyncKind::Data).await?;
+        persist(&segment.file, at.into(), buffer).await?;
         self.active = Active::At(segment, at + aligned(len) as u32);
         Ok(places)
     }
@@ -153,6 +156,24 @@ impl Writer {
             None => self.segments.create(self.shared.options.segment_len).await,
         }
     }
+}
+
+/// Writes all of it, then syncs. An error of either is final: after a failed sync the next may succeed without the data.
+async fn persist(file: &File, at: u64, buffer: Buffer) -> Result<(), DiskError> {
+    if plant!("wal.short-write-after-fsync") {
+        let (written, buffer) = file.write_at(at, buffer).await;
+        let written = written?;
+        file.sync(SyncKind::Data).await?;
+        return file.write_all_at(at + written as u64, Buffer::copy_of(&buffer[written..])).await.0;
+    }
+    file.write_all_at(at, buffer).await.0?;
+    if plant!("wal.ack-before-fsync") {
+        return Ok(());
+    }
+    if plant!("wal.fsync-retry-ok") && file.sync(SyncKind::Data).await.is_err() {
+        return file.sync(SyncKind::Data).await;
+    }
+    file.sync(SyncKind::Data).await
 }
 
 /// A batch of these records for this place, and where each record will lie.

@@ -1,9 +1,7 @@
 //! A store on a good disk: what is appended is read, found again after the next opening, and one process has it at a time.
 
-mod common;
-
+use crate::common::{directory, entries, payloads, small};
 use bytes::Bytes;
-use common::{directory, entries, payloads, small};
 use synod_platform::testing;
 use synod_store::{OpenError, ReadError, Store, WriteError};
 

@@ -1,0 +1,10 @@
+//! The store from outside: on a good disk in either build, on a bad one in the simulator, and byte by byte.
+
+mod common;
+mod damage;
+mod golden;
+mod good_disk;
+#[cfg(madsim)]
+mod ledger;
+#[cfg(madsim)]
+mod power;

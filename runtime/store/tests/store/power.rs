@@ -1,0 +1,87 @@
+//! Power is lost after every disk operation that a store makes, with what was unsynced lost or torn: whatever was acknowledged is there,
+//! and what is there is what the model holds after some first part of what was asked. Each planted bug breaks that.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::ledger::{Script, live};
+use synod_platform::disk::control::{DiskFaults, PowerLoss};
+use synod_platform::testing::power_loss_everywhere;
+use synod_store::Options;
+
+/// Segments of five blocks, so that they are used again soon.
+const TINY: Options =
+    Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
+
+const SCRIPT: Script = Script { operations: 24, in_flight: 3, options: TINY, faults: |_| {}, plant: None };
+
+/// Cuts the power after each operation of one life, under each of these seeds; answers how many worlds there were.
+fn cut_everywhere(seeds: std::ops::Range<u64>, script: Script) -> u64 {
+    seeds
+        .map(|seed| {
+            power_loss_everywhere(seed, &DiskFaults::default(), 1, move |ledger| live(ledger, script))
+        })
+        .sum()
+}
+
+fn failing(faults: &mut DiskFaults) {
+    (faults.write_error, faults.sync_error, faults.short_write) = (0.03, 0.05, 0.2);
+}
+
+/// Room for one segment.
+fn full(faults: &mut DiskFaults) {
+    faults.capacity = Some(30 << 10);
+}
+
+#[test]
+fn acknowledged_is_durable_wherever_power_is_lost() {
+    let torn = cut_everywhere(0..20, SCRIPT);
+    // About fifty operations a life: fewer would mean that the enumeration misses some.
+    assert!(torn > 20 * 40, "only {torn} worlds");
+    for seed in 0..20 {
+        let whole = DiskFaults { power_loss: PowerLoss::LosesUnsynced, ..DiskFaults::default() };
+        power_loss_everywhere(seed, &whole, 1, |ledger| live(ledger, SCRIPT));
+    }
+}
+
+#[test]
+fn power_lost_again_anywhere_in_the_next_life_changes_nothing() {
+    let script = Script { operations: 6, ..SCRIPT };
+    let mut worlds = 0;
+    for seed in 100..102 {
+        worlds += power_loss_everywhere(seed, &DiskFaults::default(), 2, move |ledger| live(ledger, script));
+    }
+    assert!(worlds > 2 * 20 * 20, "only {worlds} worlds");
+}
+
+#[test]
+fn a_failed_write_or_sync_refuses_what_it_covered_and_the_store_goes_on() {
+    let worlds = cut_everywhere(200..220, Script { faults: failing, ..SCRIPT });
+    assert!(worlds > 20 * 40, "only {worlds} worlds");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
+    let worlds = cut_everywhere(300..310, Script { faults: full, ..SCRIPT });
+    assert!(worlds > 10 * 20, "only {worlds} worlds");
+}
+
+#[test]
+fn each_planted_bug_of_the_log_is_noticed() {
+    let short = |faults: &mut DiskFaults| faults.short_write = 0.3;
+    let bugs: [(_, fn(&mut DiskFaults)); 5] = [
+        ("wal.ack-before-fsync", |_| {}),
+        ("wal.torn-tail-append", |_| {}),
+        ("wal.fsync-retry-ok", failing),
+        ("wal.short-write-after-fsync", short),
+        ("wal.enospc-batch-ack", full),
+    ];
+    for (bug, faults) in bugs {
+        let script = Script { faults, plant: Some(bug), operations: 12, ..SCRIPT };
+        let two = move |seed| {
+            power_loss_everywhere(seed, &DiskFaults::default(), 2, move |ledger| live(ledger, script))
+        };
+        let noticed = (0..20).position(|seed| catch_unwind(AssertUnwindSafe(|| two(seed))).is_err());
+        assert!(noticed.is_some(), "{bug} was not noticed");
+        println!("{bug}: noticed under seed {noticed:?}");
+    }
+}
