@@ -388,3 +388,41 @@ fn who_looks_without_waiting_sees_what_is_on_the_lane_and_is_woken_as_ever_after
         }
     });
 }
+
+#[test]
+fn a_sender_that_waits_is_woken_for_an_eighth_of_the_places_and_takes_the_last_one_at_its_deadline() {
+    run(|| async {
+        let fabric = fabric();
+        let (here, there) = (fabric.enter("here").unwrap(), fabric.enter("there").unwrap());
+        let mut far = there.agent("far").unwrap().subscribe("work", 64).await.unwrap();
+        let sender = here.agent("sender").unwrap();
+        for _ in 0..64 {
+            let _ = sender.publish("work", Priority::Low, "x").unwrap();
+        }
+        let waiting = {
+            let sender = sender.clone();
+            task::spawn(async move { sender.publish_wait("work", Priority::Low, "x", second(3600)).await })
+        };
+        let look = Duration::from_millis(2);
+        for _ in 0..7 {
+            far.recv().await.unwrap();
+            time::sleep(look).await;
+            assert!(!waiting.is_finished(), "seven places are not worth a wake-up");
+        }
+        far.recv().await.unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap().accepted_count(), 1);
+        for _ in 0..7 {
+            let _ = sender.publish("work", Priority::Low, "x").unwrap();
+        }
+        let patience = 5 * look;
+        let waiting = task::spawn(async move {
+            let first = sender.publish_wait("work", Priority::Low, "x", patience).await;
+            (first, sender.publish_wait("work", Priority::Low, "x", patience).await)
+        });
+        time::sleep(look).await;
+        far.recv().await.unwrap();
+        let (first, second) = waiting.await.unwrap();
+        assert_eq!(first.unwrap().accepted_count(), 1, "there was a place when its time was up");
+        assert!(matches!(second, Err(PublishError::DeadlinePassed(_))), "{second:?}");
+    });
+}
