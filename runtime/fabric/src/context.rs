@@ -42,7 +42,7 @@ const BUDGET: usize = 512;
 /// Looks at the lanes in a row while spinning, before other tasks of the context have their turn: under a microsecond.
 const LOOKS: usize = 32;
 
-/// How long a lane is kept whose sender may live without its node and has not closed it.
+/// How long a lane is kept whose sender may live without its node and has not closed it, and what one who left without the node's loss holds.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// A message on its way to a handler.
@@ -557,7 +557,7 @@ impl Inner {
                 while self.drain_lanes() {}
                 self.intake.borrow_mut().cut_from(context);
                 self.part_from(context);
-                self.store.borrow_mut().forget(context);
+                self.forget_later(context);
             }
             Note::Lost(context) => {
                 self.part_from(context);
@@ -595,30 +595,40 @@ impl Inner {
     }
 
     /// Lanes from a context that may live without its node end when it closes them: it hears of the node's end at a time of its own,
-    /// and what it sent until then counts. If it has died, too, they are taken back after a while. So is what it holds of ours, if the node is back by
-    /// then and does not know it.
+    /// and what it sent until then counts. If it has died, too, they are taken back after a while.
     fn linger(&self, context: ContextId) {
-        let mut numbers = self.intake.borrow().foreign_from(context);
-        if numbers.is_empty() && !self.store.borrow().is_held_by(context) || self.me.strong_count() == 0 {
+        let numbers = self.intake.borrow().foreign_from(context);
+        if numbers.is_empty() || self.me.strong_count() == 0 {
             return;
         }
         let me = self.me.clone();
         task::spawn(async move {
-            loop {
-                time::sleep(LINGER).await;
-                let Some(inner) = me.upgrade() else { return };
+            time::sleep(LINGER).await;
+            if let Some(inner) = me.upgrade() {
                 while inner.drain_lanes() {}
                 let mut intake = inner.intake.borrow_mut();
-                let left = numbers.drain(..).filter(|number| intake.cut_foreign(*number)).count();
+                let left = numbers.into_iter().filter(|number| intake.cut_foreign(*number)).count();
                 if left > 0 {
                     reach!("attach.lingered");
                 }
-                if inner.shared.uplink().is_none_or(|uplink| uplink.is_up()) {
-                    if !inner.shared.registry().stations.contains_key(&context) {
-                        inner.store.borrow_mut().forget(context);
-                    }
-                    return;
-                }
+            }
+        })
+        .detach();
+    }
+
+    /// A context has left the node, or was cut off. Its process may live and read what it holds of ours: it has a while to let go.
+    fn forget_later(&self, context: ContextId) {
+        if self.me.strong_count() == 0 || !self.store.borrow().is_held_by(context) {
+            return;
+        }
+        let me = self.me.clone();
+        task::spawn(async move {
+            time::sleep(LINGER).await;
+            if let Some(inner) = me.upgrade()
+                && !inner.shared.registry().stations.contains_key(&context)
+            {
+                reach!("attach.forgotten");
+                inner.store.borrow_mut().forget(context);
             }
         })
         .detach();

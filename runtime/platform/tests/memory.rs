@@ -112,6 +112,21 @@ fn what_is_closed_goes_on_and_gives_no_more_handles() {
 }
 
 #[test]
+fn a_bell_knows_when_nobody_is_left_to_ring_it_and_not_before_the_last_ring_is_heard() {
+    testing::run(6, || async {
+        let mut bell = Bell::new().unwrap();
+        let (first, second) = (bell.handle().unwrap(), memory::ringer(bell.handle().unwrap()).unwrap());
+        bell.close();
+        drop(first);
+        assert_eq!(timeout(Duration::from_millis(3), bell.deserted()).await, Err(Elapsed));
+        second.wake();
+        drop(second);
+        bell.rung().await;
+        bell.deserted().await;
+    });
+}
+
+#[test]
 fn memory_of_another_length_or_kind_than_announced_is_refused_by_name() {
     testing::run(7, || async {
         let own = memory::shared(5000).unwrap();

@@ -1,9 +1,11 @@
 //! What the receiver of a lane holds of the sender's slots, in the sender's own books: which slot, how often, until it is given back.
 //!
 //! A lane can end while its receiver lives, as when the node is lost: what is held then is [`Parted`], and no one writes it before the
-//! receiver has let go, or the node says that it is no more.
+//! receiver has let go, or has ended by the kernel's word, or has been no part of the node for a while.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use synod_platform::task;
 use synod_probe::reach;
@@ -67,6 +69,7 @@ pub(crate) struct Parted {
     holds: Holds,
     wish: Wish,
     watch: task::JoinHandle<()>,
+    deserted: Rc<Cell<bool>>,
 }
 
 impl Drop for Parted {
@@ -76,10 +79,16 @@ impl Drop for Parted {
 }
 
 impl Parted {
-    /// The receiver `to` holds this; `watch` hears its bell, which it rings when it gives back what is wished for.
-    pub fn new(to: ContextId, holds: Holds, wish: Wish, watch: task::JoinHandle<()>) -> Self {
+    /// The receiver `to` holds this; `watch` hears its bell, which it rings when it gives back what is wished for, and whether that is deserted.
+    pub fn new(
+        to: ContextId,
+        holds: Holds,
+        wish: Wish,
+        watch: task::JoinHandle<()>,
+        deserted: Rc<Cell<bool>>,
+    ) -> Self {
         reach!("attach.parted");
-        Self { to, holds, wish, watch }
+        Self { to, holds, wish, watch, deserted }
     }
 
     /// Who holds it.
@@ -94,7 +103,7 @@ impl Parted {
 
     /// Whether it holds something still. A receiver that breaks a rule holds nothing any more.
     pub fn is_held(&mut self) -> bool {
-        self.holds.collect().is_ok() && self.holds.out() > 0
+        !self.deserted.get() && self.holds.collect().is_ok() && self.holds.out() > 0
     }
 
     /// Wants its bell rung when the receiver gives something back. Look again after this.

@@ -3,7 +3,9 @@
 //! Made at the first send; until the node has brought the receiver's answer every send is refused for that reason, and whoever waits for
 //! room is woken when it came. The same goes for each meaning that a record of the lane shall have: the node grants it once, and it stays.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use synod_platform::memory::{self, Bell, Handle, MemoryError};
@@ -103,6 +105,8 @@ pub(crate) struct Outbound {
     holds: Holds,
     /// Hears the receiver's rings, until the lane has parted.
     watch: Option<task::JoinHandle<()>>,
+    /// Nothing in the receiver's process belongs to this lane any more.
+    deserted: Rc<Cell<bool>>,
 }
 
 impl Drop for Outbound {
@@ -130,7 +134,8 @@ impl Outbound {
         let wish = shape.wish(&region)?;
         event!("attach.open", from = &*from.name, to = &*to.name, bytes = shape.ring);
         uplink.say(Ask::Open { lane: number, from: from.id, to: to.id, shape }, handles);
-        let watch = task::spawn(watch(bell, wish.clone(), from.clone()));
+        let deserted = Rc::new(Cell::new(false));
+        let watch = task::spawn(watch(bell, wish.clone(), from.clone(), deserted.clone()));
         let uplink = uplink.clone();
         Ok(Self {
             number,
@@ -147,6 +152,7 @@ impl Outbound {
             regions: BTreeMap::new(),
             holds: Holds::default(),
             watch: Some(watch),
+            deserted,
         })
     }
 
@@ -318,7 +324,8 @@ impl Outbound {
         // A rule broken now ends its holding, too.
         let holds = self.collect().is_ok() && self.held() > 0;
         let watch = self.watch.take_if(|_| holds)?;
-        Some(Parted::new(to, std::mem::take(&mut self.holds), self.wish.clone(), watch))
+        let (holds, wish) = (std::mem::take(&mut self.holds), self.wish.clone());
+        Some(Parted::new(to, holds, wish, watch, self.deserted.clone()))
     }
 
     /// Wants its bell rung when the receiver gives something back. Look again after this.
@@ -337,10 +344,14 @@ fn receiver_cells(shape: Shape, peer: &Hardware, place: u16) -> Cells {
     Cells::peer(peer.clone(), at, words).expect("a place of the shape lies inside its region")
 }
 
-/// The receiver rang: a ring or a queue has room. Whoever waits looks again, and says again if it still wants.
-async fn watch(bell: Bell, wish: Wish, from: Arc<Station>) {
-    loop {
-        bell.rung().await;
+/// The receiver rang: a ring or a queue has room. Whoever waits looks again, and says again if it still wants. Its end is room, too.
+async fn watch(bell: Bell, wish: Wish, from: Arc<Station>, deserted: Rc<Cell<bool>>) {
+    while !deserted.get() {
+        tokio::select! {
+            biased;
+            () = bell.rung() => {}
+            () = bell.deserted() => deserted.set(true),
+        }
         wish.drop_it();
         if let Some(here) = from.at_home() {
             here.space.notify_waiters();

@@ -1,7 +1,7 @@
 //! Long payloads between processes: written once into the sender's memory, passed by name, held until every receiver let go.
 //!
 //! The sender's books are its own: which slot of which region is out to whom. A receiver gives a slot back in its own memory; its
-//! death gives back all it held. A sender's death takes nothing away: what was mapped stays readable until it is let go.
+//! death, by the kernel's word, gives back all it held. A sender's death takes nothing away: what was mapped stays readable until it is let go.
 
 use std::fmt;
 use std::ops::Range;

@@ -92,11 +92,6 @@ impl Uplink {
         self.state().up = true;
     }
 
-    /// Whether the node is there.
-    pub fn is_up(&self) -> bool {
-        self.state().up
-    }
-
     /// The node is lost: nobody waits for it in vain.
     pub fn go_down(&self) {
         let mut state = self.state();

@@ -36,6 +36,12 @@ impl Bell {
         poll_fn(|cx| self.poll_rung(cx)).await;
     }
 
+    /// Waits until nobody can ring it any more: every process that held its ringing end has closed it, or ended. To be waited for by the task
+    /// that waits for [`Self::rung`], after it.
+    pub async fn deserted(&self) {
+        poll_fn(|cx| self.hears.poll_deserted(cx)).await;
+    }
+
     /// As [`Self::rung`], for those who poll by hand.
     pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.hears.poll_rung(cx)

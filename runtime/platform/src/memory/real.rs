@@ -137,6 +137,23 @@ impl Bell {
             }
         }
     }
+
+    pub(super) fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else { return Poll::Pending };
+            match recv(self.0.get_ref(), &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+                Ok((0, _)) => return Poll::Ready(()),
+                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(Errno::INTR) => {}
+                // Rung since it was last heard: that comes first.
+                Ok(_) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Err(_) => return Poll::Pending,
+            }
+        }
+    }
 }
 
 #[derive(Debug)]

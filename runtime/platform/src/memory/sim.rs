@@ -7,9 +7,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use synod_probe::event;
 use synod_ring::Waiter;
 use synod_ring::region::RegionError;
@@ -166,19 +168,52 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// The ringing end of a bell, as often as it was passed on. The last to close it tells the bell.
+struct End {
+    rings: Arc<dyn Waiter>,
+    deserted: Arc<Deserted>,
+}
+
+#[derive(Debug, Default)]
+struct Deserted {
+    is_so: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Waiter for End {
+    fn wake(&self) {
+        self.rings.wake();
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.deserted.is_so.store(true, Ordering::Release);
+        self.deserted.task.wake();
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Bell(TaskWaiter);
+pub(super) struct Bell {
+    hears: TaskWaiter,
+    deserted: Arc<Deserted>,
+}
 
 impl Bell {
     #[expect(clippy::unnecessary_wraps, reason = "the real arm can run out of descriptors")]
     pub(super) fn new() -> Result<(Self, Handle), MemoryError> {
-        let hears = TaskWaiter::new();
-        let rings = Handle::Bell(hears.waker());
-        Ok((Self(hears), rings))
+        let (hears, deserted) = (TaskWaiter::new(), Arc::<Deserted>::default());
+        let rings = Handle::Bell(Arc::new(End { rings: hears.waker(), deserted: deserted.clone() }));
+        Ok((Self { hears, deserted }, rings))
     }
 
     pub(super) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_parked(cx)
+        self.hears.poll_parked(cx)
+    }
+
+    pub(super) fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.deserted.task.register(cx.waker());
+        if self.deserted.is_so.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
