@@ -867,8 +867,9 @@ pub(crate) fn gone(entry: &Entry) -> Refusal {
     if entry.is_link { Refusal::Unreachable } else { Refusal::Gone }
 }
 
-/// How long nothing must go over a lane to another process before it is taken back; at most twice that.
-const IDLE: Duration = Duration::from_secs(15);
+/// How long nothing must go over a lane to another process before it is taken back; at most twice that. Looking for it wakes the
+/// process a few times, and idle ones are to sleep.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Takes idle lanes back as long as there are any.
 async fn take_back(inner: Weak<Inner>) {

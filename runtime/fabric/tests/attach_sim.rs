@@ -243,7 +243,7 @@ fn an_idle_lane_is_taken_back_and_made_again_when_there_is_something_to_send() {
                     let marks = synod_probe::reach::snapshot();
                     let back = marks.iter().find(|(name, _)| *name == "attach.taken_back");
                     assert_eq!(back.map_or(0, |(_, hits)| *hits), round as u64);
-                    time::sleep(Duration::from_secs(40)).await;
+                    time::sleep(Duration::from_secs(130)).await;
                 }
                 *ends.borrow_mut() = true;
             }
