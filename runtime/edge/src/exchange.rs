@@ -52,6 +52,8 @@ impl Published {
             synod_fabric::Refusal::MemoryFull => "memory-full",
             synod_fabric::Refusal::NoMemory => "no-memory",
             synod_fabric::Refusal::NotAllowed => "not-allowed",
+            synod_fabric::Refusal::NotKept => "not-kept",
+            synod_fabric::Refusal::TooLong => "too-long",
             synod_fabric::Refusal::Gone => "gone",
             synod_fabric::Refusal::Unreachable => "unreachable",
         };

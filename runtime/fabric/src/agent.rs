@@ -18,6 +18,7 @@ use synod_wire::body::Reason;
 
 use crate::attach::NoSlot;
 use crate::attach::control::Ask;
+use crate::attach::spool;
 use crate::context::{Answer, Cancel, Envelope, Inner, Queue};
 use crate::error::{AttachError, PublishError, ReplyError, RequestError};
 use crate::fabric::Context;
@@ -119,7 +120,7 @@ impl Agent {
         let pattern = Pattern::new(pattern)?;
         let inner = self.inner();
         let entry = inner.shared.new_entry(&inner.station, self.0.name.clone(), capacity, false)?;
-        let queue = Queue::new(entry.clone());
+        let queue = Queue::new(entry.clone(), inner.shared.clone());
         inner.queues.borrow_mut().insert(entry.id, queue.clone());
         event!(
             "fabric.subscribe",
@@ -128,8 +129,13 @@ impl Agent {
             events = takes.events,
             requests = takes.requests
         );
-        let answer = inner.shared.list(&entry, BTreeMap::from([(pattern, takes)]));
         let subscription = Subscription { queue, agent: Some(self.clone()), context: self.0.context.clone() };
+        if takes.events {
+            let queue = &subscription.queue;
+            spool::recall(&queue.spools, &entry, &pattern, &inner.shared).await;
+            inner.tend(queue);
+        }
+        let answer = inner.shared.list(&entry, BTreeMap::from([(pattern, takes)]));
         if let Some(answer) = answer {
             answer.outcome().await.map_err(AttachError::Refused)?;
         }
@@ -329,7 +335,7 @@ impl Subscription {
     pub(crate) fn of_link(context: &Context, owner: Arc<str>, capacity: usize) -> Result<Self, AttachError> {
         let inner = context.inner();
         let entry = inner.shared.new_entry(&inner.station, owner, capacity, true)?;
-        let queue = Queue::new(entry.clone());
+        let queue = Queue::new(entry.clone(), inner.shared.clone());
         inner.queues.borrow_mut().insert(entry.id, queue.clone());
         Ok(Self { queue, agent: None, context: context.clone() })
     }

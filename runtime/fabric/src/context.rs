@@ -15,6 +15,7 @@ use std::task::{Context as Poller, Poll, Waker};
 use std::time::Duration;
 
 use synod_platform::memory::Handle;
+use synod_platform::queue::Damage;
 use synod_platform::time::Spin;
 use synod_platform::{task, time};
 use synod_probe::{event, loss, plant, reach};
@@ -24,9 +25,10 @@ use synod_ring::pool::Loan;
 use synod_wire::body::{Reason, Refusal as Said};
 use synod_wire::{Kind, Priority};
 
-use crate::attach::control::{Ask, LaneNumber};
+use crate::attach::control::{Ask, LaneNumber, Means};
 use crate::attach::payloads::Store;
 use crate::attach::shape::place;
+use crate::attach::spool::{self, SpoolIn, Spools};
 use crate::attach::{LaneNote, NoSlot};
 use crate::edge::{Edge, Fate};
 use crate::intake::Intake;
@@ -72,16 +74,56 @@ pub(crate) struct Queue {
     pub mailbox: RefCell<Mailbox<Envelope>>,
     waker: RefCell<Option<Waker>>,
     pub closed: Cell<bool>,
+    /// What other processes' BACKGROUND messages to it are kept in, and those of them that turned out to be damaged.
+    pub spools: Spools,
+    damaged: RefCell<Vec<(SpoolIn, Damage)>>,
+    shared: Arc<Shared>,
 }
 
 impl Queue {
-    pub fn new(entry: Arc<Entry>) -> Rc<Self> {
+    pub fn new(entry: Arc<Entry>, shared: Arc<Shared>) -> Rc<Self> {
         Rc::new(Self {
             entry,
             mailbox: RefCell::new(Mailbox::new()),
             waker: RefCell::default(),
             closed: Cell::new(false),
+            spools: RefCell::default(),
+            damaged: RefCell::default(),
+            shared,
         })
+    }
+
+    /// Its receiver asks for a message: what it had before is done with, and the next of each spool comes into the queue.
+    #[cold]
+    fn turn_spools(&self) {
+        let mut spools = self.spools.borrow_mut();
+        let mut next = 0;
+        while let Some(spool) = spools.get_mut(next) {
+            match spool.turn(&self.shared, self.closed.get()) {
+                Ok(envelope) => {
+                    next += 1;
+                    if let Some(envelope) = envelope {
+                        self.mailbox.borrow_mut().put(envelope.priority, envelope);
+                    }
+                }
+                Err(damage) => {
+                    self.damaged.borrow_mut().push((spools.swap_remove(next), damage));
+                    self.entry.station.home().doorbell.wake();
+                }
+            }
+        }
+    }
+
+    /// Wakes its receiver if a spool has something that the queue has not, and lets go of those that are over; false if none is left.
+    fn look_at_spools(&self) -> bool {
+        let mut spools = self.spools.borrow_mut();
+        spools.retain_mut(|spool| !spool.is_over());
+        let there = !spools.is_empty();
+        if spools.iter_mut().any(SpoolIn::has_news) {
+            drop(spools);
+            self.wake();
+        }
+        there
     }
 
     #[inline]
@@ -100,7 +142,15 @@ impl Queue {
     #[inline]
     pub fn take(&self, among: u8) -> Option<Envelope> {
         loop {
+            if !self.spools.borrow().is_empty() {
+                self.turn_spools();
+            }
             let envelope = self.mailbox.borrow_mut().take(among)?;
+            if envelope.priority == Priority::Background
+                && let Some(spool) = self.spools.borrow_mut().iter_mut().find(|spool| spool.has(&envelope))
+            {
+                spool.hand();
+            }
             if envelope.is_late() && !plant!("fabric.expired-delivered") {
                 reach!("fabric.expired");
                 loss!("fabric.mailbox", "the deadline had passed");
@@ -200,6 +250,8 @@ pub(crate) struct Inner {
     pub turn: Cell<u64>,
     /// Requests in hand here, by requester.
     in_hand: RefCell<BTreeMap<(ContextId, u64), std::rc::Weak<Cancel>>>,
+    /// Queues that have spools.
+    spooled: RefCell<Vec<Weak<Queue>>>,
 }
 
 impl fmt::Debug for Inner {
@@ -231,6 +283,7 @@ impl Inner {
             breakers: RefCell::default(),
             turn: Cell::new(0),
             in_hand: RefCell::default(),
+            spooled: RefCell::default(),
         });
         event!("fabric.enter", context = &*station.name);
         task::spawn(Drain { inner: Rc::downgrade(&inner), station }).detach();
@@ -355,7 +408,7 @@ impl Inner {
         if self.came.replace(false) {
             self.spin.borrow_mut().renew();
         }
-        if more || self.station.home().has_notes() {
+        let next = if more || self.station.home().has_notes() {
             Next::Drain
         } else if self.spin.borrow().goes_on() && self.intake.borrow().has_foreign() {
             Next::Spin
@@ -363,7 +416,63 @@ impl Inner {
             Next::Sleep
         } else {
             Next::Drain
+        };
+        // After it said that it sleeps: who puts something from now on rings.
+        self.spooled.borrow_mut().retain(|queue| queue.upgrade().is_some_and(|queue| self.look_at(&queue)));
+        next
+    }
+
+    /// Looks what there is in a queue's spools; false if it has none any more.
+    fn look_at(&self, queue: &Queue) -> bool {
+        for (spool, damage) in queue.damaged.take() {
+            reach!("attach.spool_damaged");
+            loss!("fabric.spool", "a spool was damaged and set aside");
+            event!("fabric.spool_damaged", to = &*queue.entry.owner, why = &damage.to_string());
+            let (me, path, lane) = (self.me.clone(), spool.path.clone(), spool.lane);
+            drop(spool);
+            task::spawn(async move {
+                if let Err(why) = synod_platform::queue::set_aside(&path).await {
+                    event!("fabric.spool_not_set_aside", why = &why.to_string());
+                }
+                // Its sender makes another with its next lane.
+                if let (Some(inner), Some(lane)) = (me.upgrade(), lane) {
+                    inner.cut(&mut inner.intake.borrow_mut(), lane, &damage.into());
+                }
+            })
+            .detach();
         }
+        queue.look_at_spools()
+    }
+
+    /// Looks after the spools of a queue, if it has some, from now on.
+    pub fn tend(&self, queue: &Rc<Queue>) {
+        let mut spooled = self.spooled.borrow_mut();
+        if queue.spools.borrow().is_empty() {
+            return;
+        }
+        if !spooled.iter().any(|known| known.as_ptr() == Rc::as_ptr(queue)) {
+            spooled.push(Rc::downgrade(queue));
+        }
+        drop(spooled);
+        self.station.home().doorbell.wake();
+    }
+
+    /// The sender at the other end of a lane has its end of a spool: has the other opened.
+    fn take_spool(&self, lane: LaneNumber, index: u16, source: String, to: SubId) {
+        let back = self.intake.borrow_mut().foreign(lane).map(|lane| lane.back.clone());
+        let queue = self.queues.borrow().get(&to).cloned();
+        // Whose end has come is told so.
+        let (Some(back), Some(queue)) = (back, queue) else { return };
+        let (me, shared) = (self.me.clone(), self.shared.clone());
+        task::spawn(async move {
+            let there = spool::welcome(&queue.spools, &source, &queue.entry, &shared, lane, &back).await;
+            if let Some(inner) = me.upgrade() {
+                inner.tend(&queue);
+                let said = if there { Ask::Known { lane, index } } else { Ask::Barred { lane, index } };
+                inner.say(said, Vec::new());
+            }
+        })
+        .detach();
     }
 
     /// Sends on what was held back, and tells who waits for room that there is some.
@@ -483,6 +592,9 @@ impl Inner {
                 }
                 self.station.tell_room();
             }
+            LaneNote::Grant { lane, index, means: Means::Keep { source, to } } => {
+                self.take_spool(lane, index, source, to);
+            }
             LaneNote::Grant { lane, index, means } => {
                 let mut intake = self.intake.borrow_mut();
                 let Some(incoming) = intake.foreign(lane) else { return };
@@ -565,6 +677,19 @@ impl Inner {
             }
             Note::Cancel { from, correlation } => self.cancelled(from, correlation),
             Note::Lane(note) => self.heed_lane(note),
+            Note::Recall => {
+                for queue in self.queues.borrow().values() {
+                    let Some(pattern) = self.shared.pattern_of(queue.entry.id) else { continue };
+                    let (me, shared, queue) = (self.me.clone(), self.shared.clone(), queue.clone());
+                    task::spawn(async move {
+                        spool::recall(&queue.spools, &queue.entry, &pattern, &shared).await;
+                        if let Some(inner) = me.upgrade() {
+                            inner.tend(&queue);
+                        }
+                    })
+                    .detach();
+                }
+            }
             Note::Drain => {
                 let queues: Vec<_> =
                     self.queues.borrow().values().filter(|queue| !queue.entry.is_link).cloned().collect();
@@ -834,8 +959,12 @@ impl Inner {
         loop {
             let envelope = queue.mailbox.borrow_mut().take(ALL);
             let Some(envelope) = envelope else { break };
+            if queue.spools.borrow().iter().any(|spool| spool.has(&envelope)) {
+                continue;
+            }
             self.give_up(envelope, "its queue was dropped");
         }
+        queue.spools.take().into_iter().for_each(SpoolIn::let_go);
         // Whoever waits for room here waits in vain: let it see that.
         let edges: Vec<_> = self.shared.registry().edges.iter().filter_map(|edge| edge.upgrade()).collect();
         for edge in edges.iter().filter(|edge| edge.to.id == entry.id) {

@@ -5,7 +5,7 @@
 //! same order, and the record carries its descriptor. A ring grows nowhere yet: [`OutLane::ring`] is where a larger one takes over.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use synod_platform::memory::{self, Handle};
+use synod_platform::queue::{Damage, PutError};
 use synod_platform::{task, time};
 use synod_probe::{event, loss, reach};
 use synod_ring::mailbox::ConnectError;
@@ -28,6 +29,7 @@ use crate::attach::control::{LaneNumber, Means};
 use crate::attach::outbound::{NotPassed, Outbound};
 use crate::attach::payloads::{Name, Store};
 use crate::attach::shape::{GROWTH, place};
+use crate::attach::spool::{Spool, SpoolOut};
 use crate::edge::Edge;
 use crate::message::{Payload, Refusal};
 use crate::registry::{ContextId, Entry, Shared, Station, SubId};
@@ -193,6 +195,9 @@ pub(crate) struct OutLane {
     sent: u64,
     /// The context's sign that some lane holds something back, or is waited for.
     unsettled: Rc<Cell<bool>>,
+    /// Spools to receivers of another process, by name, and how many records were put into them.
+    spools: BTreeMap<String, Rc<RefCell<SpoolOut>>>,
+    kept: u64,
 }
 
 /// The part of a lane to another process.
@@ -243,8 +248,9 @@ impl OutLane {
         unsettled: Rc<Cell<bool>>,
     ) -> Self {
         let (rings, answers, early) = ([None, None], Vec::new(), VecDeque::new());
-        let pausing = Rc::default();
-        Self { from, to, shared, rings, answers, away: Away::No, store, early, pausing, sent: 0, unsettled }
+        let (away, pausing, sent) = (Away::No, Rc::default(), 0);
+        let (spools, kept) = (BTreeMap::new(), 0);
+        Self { from, to, shared, rings, answers, away, store, early, pausing, sent, unsettled, spools, kept }
     }
 
     /// The ring of a class, made now if this is its first use.
@@ -385,6 +391,81 @@ impl OutLane {
         }
         self.early.clear();
         self.rings = [None, None];
+        self.spools.clear();
+    }
+
+    /// Puts a message into the spool to a receiver, which is made at its first use.
+    pub fn keep(
+        &mut self,
+        spool: &Spool,
+        to: &Arc<Entry>,
+        subject: &Subject,
+        deadline: u64,
+        body: Body<'_>,
+    ) -> Result<(), Refusal> {
+        if !self.outbound()?.is_open() {
+            return Err(Refusal::Opening);
+        }
+        let out = match self.spools.get(&spool.name) {
+            Some(out) => out.clone(),
+            None => {
+                let folder = self.shared.spools().ok_or(Refusal::NotKept)?;
+                let out = SpoolOut::open(folder, &spool.name, &self.from, to, &self.shared);
+                self.spools.insert(spool.name.clone(), out.clone());
+                out
+            }
+        };
+        let mut out = out.borrow_mut();
+        let open = match &mut *out {
+            SpoolOut::Opening => return Err(Refusal::Opening),
+            SpoolOut::Open(open) => open,
+            SpoolOut::Failed(why) => {
+                // The next send tries again.
+                self.spools.remove(&spool.name);
+                return Err(self.not_kept(to, why));
+            }
+        };
+        if open.granted != Some(spool.to) {
+            let means = Means::Keep { source: spool.source.to_string(), to: spool.to };
+            match self.outbound()?.grant(means) {
+                Ok(_) => open.granted = Some(spool.to),
+                Err(Refusal::NotAllowed) => {
+                    return Err(self.not_kept(to, "its process cannot read what is kept for it"));
+                }
+                Err(why) => return Err(why),
+            }
+        }
+        match open.put(subject.as_str(), deadline, body) {
+            Ok(()) => {}
+            Err(PutError::Full) => return Err(Refusal::LaneFull),
+            Err(PutError::TooLarge { .. }) => return Err(Refusal::TooLong),
+            Err(PutError::Damage(damage)) => return Err(self.not_kept(to, &damage.to_string())),
+        }
+        self.kept += 1;
+        if let Some(ring) = &self.rings[place(Class::Bulk)] {
+            ring.producer.ring();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn not_kept(&self, to: &Entry, why: &str) -> Refusal {
+        reach!("fabric.not_kept");
+        event!("fabric.not_kept", from = &*self.from.name, to = &*to.owner, why = why);
+        Refusal::NotKept
+    }
+
+    /// Somebody waits for room in a spool for a record of `len` bytes: woken when there is some. False: there is, look again.
+    pub fn want_kept(&mut self, spool: &Spool, len: usize) -> bool {
+        let (Away::Yes(outbound), Some(out)) = (&self.away, self.spools.get(&spool.name)) else {
+            return true;
+        };
+        outbound.want_back();
+        match &mut *out.borrow_mut() {
+            // A damaged one is told by the next send.
+            SpoolOut::Open(open) => open.writer.has_room(len) == Ok(false),
+            SpoolOut::Opening | SpoolOut::Failed(_) => true,
+        }
     }
 
     /// An index for `grant` on the ring of a class.
@@ -505,7 +586,8 @@ impl OutLane {
     /// Whether nothing went over this lane since the last call, and nothing is under way on it.
     pub fn is_idle(&mut self) -> bool {
         let Away::Yes(outbound) = &mut self.away else { return false };
-        let sent = self.rings.iter().flatten().map(|ring| ring.producer.next_sequence()).sum();
+        let in_rings: u64 = self.rings.iter().flatten().map(|ring| ring.producer.next_sequence()).sum();
+        let sent = in_rings + self.kept;
         let before = std::mem::replace(&mut self.sent, sent);
         sent == before
             && self.early.is_empty()
@@ -514,6 +596,7 @@ impl OutLane {
                 .iter_mut()
                 .flatten()
                 .all(|ring| !ring.wanted && ring.next.is_none() && ring.producer.is_drained())
+            && self.spools.values().all(|spool| spool.borrow_mut().is_drained())
             && outbound.is_quiet()
     }
 
@@ -935,6 +1018,8 @@ pub(crate) enum Violation {
     Place(u16),
     #[error("the slot {0:#x} was given back, and was not held")]
     NotHeld(u64),
+    #[error("its spool: {0}")]
+    Spool(#[from] Damage),
 }
 
 impl InLane {

@@ -31,7 +31,8 @@
 //!
 //! Bounds, plainly: a subscription holds at most its capacity for each priority *and each sending context*; bytes are not bounded
 //! apart from 16 MiB a message. A ring does not grow yet. A grant that a sending context was given is good until its route changes;
-//! taking grants away from a living sender comes with the guard. Other processes of the machine take part as [`attach`] says.
+//! taking grants away from a living sender comes with the guard. Other processes of the machine take part as [`attach`] says, which
+//! also says what becomes of BACKGROUND messages between them.
 
 mod agent;
 pub mod attach;

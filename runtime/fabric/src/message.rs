@@ -188,6 +188,10 @@ pub enum Refusal {
     NoMemory,
     /// It is in another process, and the node does not let this agent send that there.
     NotAllowed,
+    /// It is in another process, and no file could be had that keeps BACKGROUND messages for it: `fabric.not_kept` tells why, as that its disk is full.
+    NotKept,
+    /// It is in another process, and the message is longer than what the file that keeps BACKGROUND messages for it takes: about a MiB.
+    TooLong,
     /// It ended meanwhile.
     Gone,
     /// It is on a node whose link is down.
@@ -197,7 +201,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether it may be otherwise later.
     pub fn may_pass(self) -> bool {
-        self.is_told_over() || self == Self::NoMemory
+        self.is_told_over() || matches!(self, Self::NoMemory | Self::NotKept)
     }
 
     /// Whether who waits is woken when it is over.

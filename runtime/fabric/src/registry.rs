@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::attach::LaneNote;
 use crate::attach::control::{Ask, LaneNumber, Member, Sub, Want};
+use crate::attach::spool::{self, Spool};
 use crate::attach::uplink::{Answer, Uplink};
 use crate::config::FabricConfig;
 use crate::edge::{Counts, Edge};
@@ -68,6 +70,8 @@ pub(crate) struct Station {
     pub id: ContextId,
     pub name: Arc<str>,
     home: Home,
+    /// Its process may use the node's spools.
+    spools: bool,
     /// It was taken away. One of another process may come again, as another of the same number.
     gone: AtomicBool,
 }
@@ -112,6 +116,8 @@ pub(crate) enum Note {
     Cancel { from: ContextId, correlation: u64 },
     /// Take nothing new.
     Drain,
+    /// There may be spools for the context's subscriptions.
+    Recall,
     /// About a lane to or from another process.
     Lane(LaneNote),
 }
@@ -127,7 +133,8 @@ impl Station {
             notes: Mutex::new(Vec::new()),
             has_notes: AtomicBool::new(false),
         };
-        Self { id, name: name.into(), home: Home::Here(here), gone: AtomicBool::new(false) }
+        let (home, gone) = (Home::Here(here), AtomicBool::new(false));
+        Self { id, name: name.into(), home, spools: false, gone }
     }
 
     /// What there is of it in this process; nothing if it lives in another.
@@ -234,6 +241,10 @@ pub(crate) struct Shared {
     /// The way to the node's other processes, if there may be some.
     uplink: OnceLock<Arc<Uplink>>,
     lanes: AtomicU64,
+    /// The folder of the node's spools, if this process may use them.
+    spools: Mutex<Option<PathBuf>>,
+    /// What agents may not send, by agent and subject, as far as it may still lie in a spool.
+    withheld: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl fmt::Debug for Shared {
@@ -278,7 +289,58 @@ impl Shared {
             retired: Mutex::default(),
             uplink: OnceLock::new(),
             lanes: AtomicU64::new(0),
+            spools: Mutex::default(),
+            withheld: Mutex::default(),
         }
+    }
+
+    /// The node is found, and with it perhaps a folder of spools. What it has withheld it tells anew.
+    pub fn keep_in(&self, folder: Option<PathBuf>) {
+        *self.spools.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = folder;
+        self.withheld.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+
+    /// The folder of the node's spools, if this process may use them.
+    pub fn spools(&self) -> Option<PathBuf> {
+        self.spools.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// From now on nothing of an agent on a subject is delivered out of a spool.
+    pub fn withhold(&self, source: String, subject: String) {
+        self.withheld.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert((source, subject));
+    }
+
+    /// Whether that is so.
+    pub fn is_withheld(&self, source: &str, subject: &str) -> bool {
+        let withheld = self.withheld.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        !withheld.is_empty() && withheld.contains(&(source.to_owned(), subject.to_owned()))
+    }
+
+    /// The pattern of an agent's subscription, if that receives what is published.
+    pub fn pattern_of(&self, sub: SubId) -> Option<Pattern> {
+        let registry = self.registry();
+        let listed = registry.subscriptions.get(&sub).filter(|listed| !listed.entry.is_link)?;
+        let (pattern, takes) = listed.patterns.first_key_value()?;
+        takes.events.then(|| pattern.clone())
+    }
+
+    /// There is a folder of spools now: contexts look for what waits there for their subscriptions.
+    pub fn recall(&self) {
+        let registry = self.registry();
+        registry
+            .stations
+            .values()
+            .filter_map(|station| station.at_home())
+            .for_each(|here| here.tell(Note::Recall));
+    }
+
+    /// The spool from an agent here to a subscription of another process, if both processes may use spools.
+    pub fn spool(&self, source: &Arc<str>, entry: &Entry) -> Option<Spool> {
+        if !entry.station.spools || self.spools().is_none() {
+            return None;
+        }
+        let name = spool::name(&entry.owner, &self.pattern_of(entry.id)?, source)?;
+        Some(Spool { name, source: source.clone(), to: entry.id })
     }
 
     /// The way to the node's other processes, if there may be some.
@@ -342,9 +404,9 @@ impl Shared {
     }
 
     /// A context of another process.
-    pub fn add_away(&self, id: ContextId, name: &str, uplink: Arc<Uplink>) {
-        let station =
-            Station { id, name: name.into(), home: Home::Away(uplink), gone: AtomicBool::new(false) };
+    pub fn add_away(&self, id: ContextId, name: &str, uplink: Arc<Uplink>, spools: bool) {
+        let (home, gone) = (Home::Away(uplink), AtomicBool::new(false));
+        let station = Station { id, name: name.into(), home, spools, gone };
         self.registry().stations.insert(id, Arc::new(station));
     }
 

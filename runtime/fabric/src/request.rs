@@ -132,7 +132,9 @@ async fn ask_instances(
                 | Refusal::LaneFull
                 | Refusal::Opening
                 | Refusal::MemoryFull
-                | Refusal::NoMemory => RequestError::WouldBlock(subject()),
+                | Refusal::NoMemory
+                | Refusal::NotKept
+                | Refusal::TooLong => RequestError::WouldBlock(subject()),
                 Refusal::NotAllowed => RequestError::Refused {
                     subject: subject(),
                     reason: "the node does not let this agent ask that".to_owned(),

@@ -4,6 +4,7 @@
 //! room is refused alone, and the record then names only the others.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
@@ -12,6 +13,7 @@ use synod_probe::{event, plant, reach};
 use synod_wire::{Class, Kind, PAYLOAD_MAX, Priority};
 
 use crate::attach::control::TARGETS_MAX;
+use crate::attach::spool::{Spool, record_len};
 use crate::context::{Envelope, Inner, Queue, gone};
 use crate::edge::Edge;
 use crate::error::PublishError;
@@ -53,7 +55,12 @@ pub(crate) struct Target {
 
 enum Way {
     Here(Rc<Queue>),
-    Lane { lane: Rc<RefCell<OutLane>>, grants: [Cell<Option<u16>>; 2] },
+    Lane {
+        lane: Rc<RefCell<OutLane>>,
+        grants: [Cell<Option<u16>>; 2],
+        /// Where BACKGROUND messages are kept, for a receiver in another process.
+        spool: Option<Spool>,
+    },
 }
 
 /// Several receivers in one other context, as many as one grant names: one record for all of them.
@@ -110,7 +117,13 @@ impl Route {
         let epoch = inner.shared.epoch.load(Acquire);
         let matches = inner.shared.registry().matching(&self.subject, self.local_only);
         inner.tidy();
-        let target = |entry: &Arc<Entry>| {
+        let mut spools = BTreeSet::new();
+        let mut spool = |entry: &Entry| {
+            let spool = inner.shared.spool(&self.source, entry)?;
+            // Of several subscriptions of one agent to one pattern the first has it.
+            spools.insert(spool.name.clone()).then_some(spool)
+        };
+        let target = |entry: &Arc<Entry>, spool: Option<Spool>| {
             let edge = inner.edge_to(entry);
             let passage = Arc::new(Passage {
                 source: self.source.clone(),
@@ -122,13 +135,14 @@ impl Route {
                 .flatten();
             let way = match here {
                 Some(queue) => Way::Here(queue),
-                None => Way::Lane { lane: inner.lane_to(&entry.station), grants: Default::default() },
+                None => Way::Lane { lane: inner.lane_to(&entry.station), grants: Default::default(), spool },
             };
             Target { entry: entry.clone(), edge, passage, way }
         };
-        let events: Vec<_> = matches.iter().filter(|m| m.takes.events).map(|m| target(&m.entry)).collect();
+        let events: Vec<_> =
+            matches.iter().filter(|m| m.takes.events).map(|m| target(&m.entry, spool(&m.entry))).collect();
         let services: Vec<_> =
-            matches.iter().filter(|m| m.takes.requests).map(|m| target(&m.entry)).collect();
+            matches.iter().filter(|m| m.takes.requests).map(|m| target(&m.entry, None)).collect();
         let mut here = Vec::new();
         let mut hops: Vec<(ContextId, Hop)> = Vec::new();
         for (index, target) in events.iter().enumerate() {
@@ -286,8 +300,9 @@ impl Resolved {
 
     /// One record for all members of a hop if all have room; else one for each that has.
     fn send_over(&self, hop: &Hop, sending: Sending<'_>, refused: &mut Vec<(usize, Refusal)>) {
-        let whole = hop.members.len() > 1
-            && hop.members.iter().all(|&index| self.events[index].refusal(sending.priority).is_none());
+        let goes =
+            |target: &Target| target.spool(sending).is_none() && target.refusal(sending.priority).is_none();
+        let whole = hop.members.len() > 1 && hop.members.iter().all(|&index| goes(&self.events[index]));
         if !whole {
             for &index in &hop.members {
                 if let Err(why) = self.events[index].send(sending) {
@@ -336,6 +351,11 @@ impl Resolved {
             let target = &self.events[index];
             match (&target.way, why) {
                 (Way::Lane { lane, .. }, Refusal::LaneFull) => {
+                    if let Some(spool) = target.spool(sending) {
+                        let subject = target.passage.subject.as_str();
+                        let len = record_len(subject, sending.body.len());
+                        return lane.borrow_mut().want_kept(spool, len);
+                    }
                     lane.borrow_mut().want_room(sending.priority.class(), sending.body.bytes().len())
                 }
                 // Whoever waits is woken when the node has answered.
@@ -350,6 +370,28 @@ impl Resolved {
     }
 }
 
+/// The index under which a message goes, which is asked for at first use.
+#[inline]
+fn index_of<'e>(
+    lane: &mut OutLane,
+    grants: &[Cell<Option<u16>>; 2],
+    sending: Sending<'_>,
+    mut edges: impl Iterator<Item = &'e Edge>,
+    grant: impl FnOnce() -> Grant,
+) -> Result<u16, Refusal> {
+    let class = sending.priority.class();
+    let known = &grants[class_index(class)];
+    match known.get() {
+        Some(index) => Ok(index),
+        None if !edges.all(Edge::is_counted) => Err(Refusal::NoMemory),
+        None => {
+            let index = lane.grant(class, Arc::new(grant()))?;
+            known.set(Some(index));
+            Ok(index)
+        }
+    }
+}
+
 /// Puts one record on a lane, under a grant that is made at first use. Counted as sent on each edge before it can be taken.
 fn send_on<'e>(
     lane: &RefCell<OutLane>,
@@ -359,18 +401,8 @@ fn send_on<'e>(
     edges: impl Iterator<Item = &'e Edge> + Clone,
     grant: impl FnOnce() -> Grant,
 ) -> Result<(), Refusal> {
-    let class = sending.priority.class();
     let mut lane = lane.borrow_mut();
-    let known = &grants[class_index(class)];
-    let index = match known.get() {
-        Some(index) => index,
-        None if !edges.clone().all(Edge::is_counted) => return Err(Refusal::NoMemory),
-        None => {
-            let index = lane.grant(class, Arc::new(grant()))?;
-            known.set(Some(index));
-            index
-        }
-    };
+    let index = index_of(&mut lane, grants, sending, edges.clone(), grant)?;
     edges.clone().for_each(|edge| edge.count_sent(sending.priority));
     let sent = lane.send(&Outgoing {
         kind,
@@ -396,6 +428,19 @@ impl Target {
         (!self.edge.has_room(priority)).then_some(Refusal::QueueFull)
     }
 
+    /// Where that is kept for this receiver, if it goes by no lane.
+    #[inline]
+    fn spool(&self, sending: Sending<'_>) -> Option<&Spool> {
+        match &self.way {
+            Way::Lane { spool, .. }
+                if sending.priority == Priority::Background && sending.correlation == 0 =>
+            {
+                spool.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// Sends to this receiver alone.
     #[inline]
     pub fn send(&self, sending: Sending<'_>) -> Result<(), Refusal> {
@@ -419,11 +464,23 @@ impl Target {
                 });
                 Ok(())
             }
-            Way::Lane { lane, grants } => {
+            Way::Lane { lane, grants, .. } => {
+                let grant = || Grant::Deliver(vec![self.passage.clone()]);
+                let edges = std::iter::once(&*self.edge);
+                if let Some(spool) = self.spool(sending) {
+                    let mut lane = lane.borrow_mut();
+                    let subject = &self.passage.subject;
+                    // The node has to allow it, as what goes by the lane.
+                    let kept = index_of(&mut lane, grants, sending, edges, grant)
+                        .and_then(|_| lane.keep(spool, &self.entry, subject, sending.deadline, sending.body));
+                    match kept {
+                        Ok(()) => self.tell_accepted(sending),
+                        Err(_) => self.edge.count_refused(),
+                    }
+                    return kept;
+                }
                 let kind = if sending.correlation == 0 { Kind::Publish } else { Kind::Request };
-                let sent = send_on(lane, grants, kind, sending, std::iter::once(&*self.edge), || {
-                    Grant::Deliver(vec![self.passage.clone()])
-                });
+                let sent = send_on(lane, grants, kind, sending, edges, grant);
                 match sent {
                     Ok(()) => self.tell_accepted(sending),
                     Err(_) => self.edge.count_refused(),
@@ -448,7 +505,7 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        if let Way::Lane { lane, grants } = &self.way {
+        if let Way::Lane { lane, grants, .. } = &self.way {
             retire(lane, grants);
         }
     }

@@ -209,16 +209,23 @@ fn the_doctor_tells_of_each_transport_whether_it_is_used_and_why() {
         }
     };
     let of = states(&["--simd", "scalar"]);
-    for used in ["shared-memory rings", "doorbells: socket pairs", "Unix sockets", "SIMD: copy"] {
+    let used = [
+        "shared-memory rings",
+        "doorbells: socket pairs",
+        "Unix sockets",
+        "memory-mapped queues",
+        "SIMD: copy",
+    ];
+    for used in used {
         assert_eq!(of(used).0, "in-use", "{used}");
     }
     assert!(of("SIMD: copy").1.starts_with("scalar"));
-    assert_eq!(of("memory-mapped queues").0, "ready");
     assert_eq!(of("DMA: sealed memory").0, "ready");
     let (state, why) = of("DMA: registered with CUDA");
     assert!(state == "ready" || why.starts_with("needs "), "{why}");
     let closed = states(&["--config", &file]);
     assert_eq!(closed("shared-memory rings").0, "ready", "who admits nobody shares no memory");
+    assert_eq!(closed("memory-mapped queues").0, "ready", "nor files");
     let told = stdout(&synod(&["doctor", "--transports"]));
     assert!(told.contains("io_uring: files") && told.contains("DMA: huge pages"), "{told}");
 }

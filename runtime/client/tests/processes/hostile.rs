@@ -120,7 +120,7 @@ impl Mallory {
 
 fn hello(member: u64) -> Value {
     let name = format!("mallory-{member}");
-    json!({ "hello": { "oldest": 1, "newest": 1, "member": member, "name": name, "token": null } })
+    json!({ "hello": { "oldest": 2, "newest": 2, "member": member, "name": name, "token": null } })
 }
 
 fn a_context(id: u64) -> Value {
@@ -206,6 +206,19 @@ async fn forge(socket: &Path) {
     let answer = json!({ "answer": { "from": mallory.victim().0 } });
     mallory.say(&json!({ "grant": { "lane": mallory.lane(), "index": 0, "means": answer } })).await;
     mallory.is_cut_off("would answer for another").await;
+    for (member, source, of_reader) in [(203, "writer", true), (204, "mallory-204", false)] {
+        let mut mallory = Mallory::admitted(socket, member).await;
+        let _lane = mallory.open().await;
+        mallory.say(&a_subscription(member << 32 | 1, mallory.context())).await;
+        let to = if of_reader { mallory.victim().0 } else { member << 32 | 1 };
+        let keep = json!({ "keep": { "source": source, "to": to } });
+        mallory.say(&json!({ "grant": { "lane": mallory.lane(), "index": 0, "means": keep } })).await;
+        mallory.is_cut_off("asks for a spool that is not for it").await;
+    }
+    let mut mallory = Mallory::admitted(socket, 205).await;
+    let _lane = mallory.open().await;
+    mallory.say(&json!({ "barred": { "lane": mallory.lane(), "index": 0 } })).await;
+    mallory.is_cut_off("bars the receiver's end of a lane").await;
 }
 
 /// Opens lanes properly and writes what it likes where it may; the reader cuts each.

@@ -57,6 +57,8 @@ pub(crate) enum Breach {
 
 #[derive(Debug, Default)]
 struct Joined {
+    /// It may use the node's spools.
+    spools: bool,
     told: u64,
     applied: u64,
     /// Since when it has owed an answer about a change, nanoseconds.
@@ -104,6 +106,8 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct Broker<H> {
     node: String,
+    /// Where BACKGROUND messages between processes are kept.
+    spools: Option<String>,
     members: BTreeMap<Member, Joined>,
     contexts: BTreeMap<ContextId, Place<H>>,
     agents: BTreeMap<String, ContextId>,
@@ -119,11 +123,13 @@ pub(crate) struct Broker<H> {
 }
 
 impl<H: Clone> Broker<H> {
-    /// One that knows the node's own process alone.
-    pub fn new(node: String) -> Self {
+    /// One that knows the node's own process alone, and perhaps a folder for spools.
+    pub fn new(node: String, spools: Option<String>) -> Self {
+        let own = Joined { spools: spools.is_some(), ..Joined::default() };
         Self {
             node,
-            members: BTreeMap::from([(NODE, Joined::default())]),
+            spools,
+            members: BTreeMap::from([(NODE, own)]),
             contexts: BTreeMap::new(),
             agents: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -156,13 +162,20 @@ impl<H: Clone> Broker<H> {
         self.lanes.get(&lane).map(|lane| lane.shape.receiver_len())
     }
 
-    /// A process is admitted: it is told everything there is.
-    pub fn join(&mut self, member: Member) {
-        self.members.insert(member, Joined { told: self.change, applied: self.change, behind_since: None });
-        self.tell(member, Tell::Welcome { version: VERSION, node: self.node.clone() });
+    /// A process is admitted, of the node's own user or of another: it is told everything there is.
+    pub fn join(&mut self, member: Member, own: bool) {
+        let spools = self.spools.clone().filter(|_| own);
+        let (told, applied) = (self.change, self.change);
+        let joined = Joined { spools: spools.is_some(), told, applied, behind_since: None };
+        self.members.insert(member, joined);
+        self.tell(member, Tell::Welcome { version: VERSION, node: self.node.clone(), spools });
         let contexts: Vec<_> = self.contexts.iter().map(|(id, place)| (*id, place.name.clone())).collect();
         for (id, name) in contexts {
-            self.tell(member, Tell::Context { id, name });
+            let spools = self.has_spools(id);
+            self.tell(member, Tell::Context { id, name, spools });
+        }
+        for (source, subject) in self.revoked.clone() {
+            self.tell(member, Tell::Withheld { change: self.change, source, subject });
         }
         let subs: Vec<_> = self.subscriptions.values().cloned().collect();
         for sub in subs {
@@ -227,7 +240,8 @@ impl<H: Clone> Broker<H> {
                 few("contexts", self.contexts.keys().filter(mine).count(), CONTEXTS_MAX)?;
                 if let Some(page) = handles.next() {
                     self.contexts.insert(id, Place { name: name.clone(), page });
-                    self.tell_others(member, &Tell::Context { id, name });
+                    let spools = self.has_spools(id);
+                    self.tell_others(member, &Tell::Context { id, name, spools });
                 }
             }
             Ask::ContextGone { id } => {
@@ -249,7 +263,7 @@ impl<H: Clone> Broker<H> {
                 its("a subscription", member_of(sub) == member)?;
                 if self.subscriptions.remove(&sub).is_some() {
                     self.change += 1;
-                    self.tell_change(member, &Tell::Unsubscribed { change: self.change, sub }, now);
+                    self.tell_change(Some(member), &Tell::Unsubscribed { change: self.change, sub }, now);
                 }
             }
             Ask::Applied { change } => {
@@ -316,6 +330,13 @@ impl<H: Clone> Broker<H> {
                 let from = known.from;
                 self.tell(member_of_context(from), Tell::Granted { lane, from, index });
             }
+            Ask::Barred { lane, index } => {
+                let Some(known) = self.lanes.get_mut(&lane) else { return Ok(()) };
+                its("a lane", member_of_context(known.to) == member)?;
+                known.given.remove(&index);
+                let from = known.from;
+                self.tell(member_of_context(from), Tell::Revoked { lane, from, index });
+            }
             Ask::Region { lane, region, bytes, slot } => {
                 let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
                 its("a lane", member_of_context(known.from) == member)?;
@@ -375,7 +396,7 @@ impl<H: Clone> Broker<H> {
         self.subscriptions.insert(sub.id, sub.clone());
         self.change += 1;
         let change = self.change;
-        self.tell_change(member, &Tell::Subscribed { change, sub }, now);
+        self.tell_change(Some(member), &Tell::Subscribed { change, sub }, now);
         self.asked.push(Asked { member, ask, change });
         self.settle();
         Ok(())
@@ -408,6 +429,21 @@ impl<H: Clone> Broker<H> {
                 }
             }
             Means::Answer { from } => its("a subscription", member_of(*from) == member)?,
+            Means::Keep { source, to: target } => {
+                let its_own = |at: &ContextId| member_of_context(*at) == member;
+                if member != NODE && !self.agents.get(source).is_some_and(its_own) {
+                    return Err(Breach::Source(source.clone()));
+                }
+                let Some(sub) = self.subscriptions.get(target) else {
+                    reach!("attach.granted_to_nobody");
+                    return Ok(());
+                };
+                its("a subscription", sub.context == to)?;
+                if !(self.has_spools(known.from) && self.has_spools(to)) {
+                    self.tell(member, Tell::Revoked { lane, from: known.from, index });
+                    return Ok(());
+                }
+            }
         }
         if let Some(known) = self.lanes.get_mut(&lane) {
             known.given.insert(index, means.clone());
@@ -416,10 +452,19 @@ impl<H: Clone> Broker<H> {
         Ok(())
     }
 
-    /// From now on an agent may not send on a subject to other processes. Returns the indices under which it could; their receivers [have to
-    /// take note](Self::revoking_at).
-    pub fn revoke(&mut self, agent: &str, subject: &str) -> BTreeSet<(LaneNumber, u16)> {
+    /// Whether the process of a context may use the node's spools.
+    fn has_spools(&self, context: ContextId) -> bool {
+        self.members.get(&member_of_context(context)).is_some_and(|joined| joined.spools)
+    }
+
+    /// From now on an agent may not send on a subject to other processes. Returns the indices under which it could, and the change that tells
+    /// everybody; they [have to take note](Self::revoking_at).
+    pub fn revoke(&mut self, agent: &str, subject: &str, now: u64) -> (BTreeSet<(LaneNumber, u16)>, u64) {
         self.revoked.insert((agent.to_owned(), subject.to_owned()));
+        self.change += 1;
+        let (change, source, subject_text) = (self.change, agent.to_owned(), subject.to_owned());
+        let withheld = Tell::Withheld { change, source, subject: subject_text };
+        self.tell_change(None, &withheld, now);
         let is_it = |means: &Means| matches!(means, Means::Deliver { source, subject: on, .. } if source == agent && on == subject);
         let mut taken = Vec::new();
         for (number, lane) in &mut self.lanes {
@@ -434,13 +479,15 @@ impl<H: Clone> Broker<H> {
         }
         let indices: BTreeSet<_> = taken.iter().map(|(lane, _, _, index)| (*lane, *index)).collect();
         self.revoking.extend(&indices);
-        indices
+        (indices, change)
     }
 
-    /// The receivers of those among the indices who have not taken note yet.
-    pub fn revoking_at(&self, indices: &BTreeSet<(LaneNumber, u16)>) -> Vec<Member> {
+    /// Those who have not taken note of a change, or of indices that end at them.
+    pub fn revoking_at(&self, (indices, change): &(BTreeSet<(LaneNumber, u16)>, u64)) -> Vec<Member> {
         let waiting = self.revoking.intersection(indices);
-        waiting.filter_map(|(lane, _)| Some(member_of_context(self.lanes.get(lane)?.to))).collect()
+        let receivers = waiting.filter_map(|(lane, _)| Some(member_of_context(self.lanes.get(lane)?.to)));
+        let behind = self.guests().filter(|(_, joined)| joined.applied < *change).map(|(member, _)| *member);
+        receivers.chain(behind).collect()
     }
 
     /// The lanes there are.
@@ -449,7 +496,7 @@ impl<H: Clone> Broker<H> {
         self.lanes.iter().map(move |(number, lane)| {
             let targets = lane.given.values().flat_map(|means| match means {
                 Means::Deliver { to, .. } => to.as_slice(),
-                Means::Answer { .. } => &[],
+                Means::Answer { .. } | Means::Keep { .. } => &[],
             });
             let owner = |sub| self.subscriptions.get(sub).map(|sub: &Sub| sub.owner.clone());
             let places = targets.filter_map(|(sub, place)| Some((*place, owner(sub)?))).collect();
@@ -497,13 +544,16 @@ impl<H: Clone> Broker<H> {
     }
 
     /// The same for a change, which everybody has to say is done; who made it has done it.
-    fn tell_change(&mut self, by: Member, tell: &Tell, now: u64) {
+    fn tell_change(&mut self, by: Option<Member>, tell: &Tell, now: u64) {
         let change = self.change;
-        for (_, joined) in self.members.iter_mut().filter(|(member, _)| **member != by) {
-            joined.behind_since.get_or_insert(now);
-            joined.told = change;
+        let others: Vec<_> = self.members.keys().copied().filter(|member| Some(*member) != by).collect();
+        for to in others {
+            if let Some(joined) = self.members.get_mut(&to) {
+                joined.behind_since.get_or_insert(now);
+                joined.told = change;
+            }
+            self.tell(to, tell.clone());
         }
-        self.tell_others(by, tell);
     }
 }
 
@@ -564,9 +614,9 @@ mod tests {
 
     /// A node with two processes, each with a context and an agent, and everything told.
     fn two() -> Node {
-        let mut node = Broker::new("node".into());
+        let mut node = Broker::new("node".into(), None);
         for member in [ADA, BEN] {
-            node.join(member);
+            node.join(member, true);
             let name = format!("main-{member}");
             node.ask(member, Ask::Context { id: context(member), name }, vec![7], 0).unwrap();
             let name = format!("agent-{member}");
@@ -586,12 +636,12 @@ mod tests {
         let news = sub(ADA, 1, "news");
         node.ask(ADA, Ask::Subscribe { ask: 2, sub: news.clone() }, vec![], 0).unwrap();
         node.take();
-        node.join(3);
+        node.join(3, true);
         let told = told(&mut node, 3);
         assert!(matches!(told.first(), Some(Tell::Welcome { .. })) && told.last() == Some(&Tell::Settled));
         for member in [ADA, BEN] {
             let (id, name) = (context(member), format!("main-{member}"));
-            assert!(told.contains(&Tell::Context { id, name }));
+            assert!(told.contains(&Tell::Context { id, name, spools: false }));
         }
         assert!(told.contains(&Tell::Subscribed { change: 1, sub: news }));
     }
@@ -734,8 +784,8 @@ mod tests {
         fn whatever_is_asked_nobody_is_told_of_a_lane_that_has_no_end_there(
             asks in prop::collection::vec((0u32..4, any_ask(), any::<bool>()), 0..120),
         ) {
-            let mut node: Node = Broker::new("node".into());
-            (1..3).for_each(|member| node.join(member));
+            let mut node: Node = Broker::new("node".into(), None);
+            (1..3).for_each(|member| node.join(member, true));
             for (member, ask, cut) in asks {
                 let broke = node.ask(member, ask, vec![1, 2], 0).is_err();
                 for Out { to, tell, .. } in node.take() {

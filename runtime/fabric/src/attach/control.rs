@@ -12,13 +12,16 @@ use crate::registry::{ContextId, SubId, Takes};
 use crate::subject::{Pattern, Subject};
 
 /// The version that this build speaks.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// The most patterns of one subscription.
 pub(crate) const PATTERNS_MAX: usize = 64;
 
 /// The most receivers that one grant names.
 pub(crate) const TARGETS_MAX: usize = 1024;
+
+/// The longest path of a folder.
+pub(crate) const FOLDER_MAX: usize = 4096;
 
 /// A process that takes part, the node's own included.
 pub(crate) type Member = u32;
@@ -68,6 +71,8 @@ pub(crate) enum Means {
     Deliver { source: String, subject: String, to: Vec<(SubId, u16)> },
     /// Answers of an instance.
     Answer { from: SubId },
+    /// Nothing on the lane: the spool of an agent to a subscription is there to be read.
+    Keep { source: String, to: SubId },
 }
 
 /// What a process says to its node.
@@ -100,6 +105,8 @@ pub(crate) enum Ask {
     Grant { lane: LaneNumber, index: u16, means: Means },
     /// The receiver knows the index.
     Known { lane: LaneNumber, index: u16 },
+    /// It has no use for the index: the spool cannot be read.
+    Barred { lane: LaneNumber, index: u16 },
     /// It delivers nothing more under an index.
     Withheld { lane: LaneNumber, index: u16 },
     /// Memory for long payloads on a lane, in slots; with the region.
@@ -122,16 +129,18 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Tell {
-    /// The first answer.
-    Welcome { version: u16, node: String },
+    /// The first answer; with the folder of the node's spools, if the process may use them.
+    Welcome { version: u16, node: String, spools: Option<String> },
     /// The first answer, and the last.
     Rejected { why: String },
     /// Everything there is has been told.
     Settled,
-    /// A context of another process.
-    Context { id: ContextId, name: String },
+    /// A context of another process, and whether that may use the node's spools.
+    Context { id: ContextId, name: String, spools: bool },
     /// It ended.
     ContextGone { id: ContextId },
+    /// What an agent may not send on a subject is not delivered out of a spool either.
+    Withheld { change: u64, source: String, subject: String },
     /// A subscription of another process.
     Subscribed { change: u64, sub: Sub },
     /// It ended.
@@ -222,6 +231,9 @@ impl Means {
             bounded("a source", source.len(), crate::subject::LENGTH_MAX)?;
             bounded("receivers", to.len(), TARGETS_MAX)?;
         }
+        if let Self::Keep { source, .. } = self {
+            bounded("a source", source.len(), crate::subject::LENGTH_MAX)?;
+        }
         Ok(())
     }
 }
@@ -289,6 +301,11 @@ impl Tell {
             Self::Subscribed { sub, .. } => sub.check()?,
             Self::Grant { means, .. } => means.check()?,
             Self::Context { name, .. } => drop(Subject::new(name)?),
+            Self::Withheld { source, subject, .. } => {
+                bounded("a source", source.len(), crate::subject::LENGTH_MAX)?;
+                drop(Subject::new(subject)?);
+            }
+            Self::Welcome { spools: Some(folder), .. } => bounded("a folder", folder.len(), FOLDER_MAX)?,
             Self::Region { bytes, slot, .. } => region_is_good(*bytes, *slot)?,
             Self::Grow { class, bytes, .. } => ring_is_good(*class, *bytes)?,
             Self::Grown { class, .. } => ring_is_good(*class, 1 << 10)?,

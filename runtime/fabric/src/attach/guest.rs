@@ -120,12 +120,13 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
     };
     let until = time::now() + options.within;
     let greeted = time::timeout_at(until, greet(&options, member)).await;
-    let (node, mut channel) = greeted.map_err(|_| DetachReason::Silent)??;
+    let (node, spools, mut channel) = greeted.map_err(|_| DetachReason::Silent)??;
     let lane_bytes = options.lane_bytes;
     let fabric = Fabric::of_member(FabricConfig { lane_bytes, ..FabricConfig::named(node) }, member);
     let uplink = Arc::new(Uplink::default());
     uplink.come_up();
     fabric.shared().join(uplink.clone());
+    fabric.shared().keep_in(spools);
     let guest = Guest { options, member, shared: fabric.shared().clone(), uplink };
     let settled = time::timeout_at(until, guest.settle(&mut channel)).await;
     settled.map_err(|_| DetachReason::Silent)??;
@@ -136,8 +137,11 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
 
 type Halves = (local::Sender, local::Receiver);
 
-/// Says hello and waits to be let in; returns the node's name.
-async fn greet(options: &AttachOptions, member: u32) -> Result<(String, Halves), DetachReason> {
+/// Says hello and waits to be let in; returns the node's name, and the folder of its spools.
+async fn greet(
+    options: &AttachOptions,
+    member: u32,
+) -> Result<(String, Option<PathBuf>, Halves), DetachReason> {
     let channel: Channel = local::connect(&options.path).await?;
     let (mut sender, mut receiver) = channel.split();
     let (name, token) = (options.name.clone(), options.token.clone());
@@ -145,7 +149,9 @@ async fn greet(options: &AttachOptions, member: u32) -> Result<(String, Halves),
     sender.send(&hello.encode(), Vec::new()).await?;
     let (frame, _) = receiver.recv().await?.ok_or(DetachReason::Closed)?;
     match Tell::decode(&frame)? {
-        Tell::Welcome { version: VERSION, node } => Ok((node, (sender, receiver))),
+        Tell::Welcome { version: VERSION, node, spools } => {
+            Ok((node, spools.map(PathBuf::from), (sender, receiver)))
+        }
         Tell::Rejected { why } => Err(DetachReason::Rejected(why)),
         other => Err(DetachReason::Protocol(format!("its first frame is {other:?}"))),
     }
@@ -185,7 +191,8 @@ impl Guest {
                 let half = (pause.as_nanos() as u64 / 2).max(1);
                 time::sleep(Duration::from_nanos(half + random::below(half))).await;
                 let again = async {
-                    let (_, mut channel) = greet(&self.options, self.member).await?;
+                    let (_, spools, mut channel) = greet(&self.options, self.member).await?;
+                    self.shared.keep_in(spools);
                     self.uplink.come_up();
                     self.settle(&mut channel).await?;
                     Ok::<_, DetachReason>(channel)

@@ -11,13 +11,14 @@ use std::time::Duration;
 use synod_platform::local::{self, Access, Channel, Listener, LocalError, PeerProcess};
 use synod_platform::memory::{self, Handle, MemoryError};
 use synod_platform::time::Mono;
-use synod_platform::{random, task, time};
+use synod_platform::{queue, random, task, time};
 use synod_probe::{event, loss, reach};
 use tokio::sync::Notify;
 
 use super::broker::{Breach, Broker};
 use super::control::{Ask, Malformed, Member, NODE, Tell, VERSION, Wanted};
 use super::replica;
+use super::spool;
 use super::statistics::{LaneSnapshot, Statistics};
 use super::uplink::Uplink;
 use crate::fabric::Context;
@@ -30,10 +31,14 @@ const GREETING: Duration = Duration::from_secs(5);
 /// Frames that may wait for a process before it is taken for one that does not read.
 const BACKLOG: usize = 65_536;
 
+/// How often spools that nobody uses are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
 /// How a node admits processes.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
-    /// Where its socket is.
+    /// Where its socket is. Beside it, with the ending `spools`, BACKGROUND messages between processes of this user are kept, unless the path
+    /// depends on the current directory.
     pub path: PathBuf,
     /// Who may connect.
     pub access: Access,
@@ -140,18 +145,23 @@ impl Host {
         if !shared.join(uplink.clone()) {
             return Err(HostError::Second);
         }
-        shared.tell_all();
         let path = config.path.clone();
-        let broker = RefCell::new(Broker::new(shared.config.node.clone()));
+        let folder = path.is_absolute().then(|| path.with_extension("spools"));
+        let told = folder.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned);
+        shared.keep_in(folder.filter(|_| told.is_some()));
+        shared.tell_all();
+        let broker = RefCell::new(Broker::new(shared.config.node.clone(), told));
         let (sessions, tokens) = Default::default();
         let (told, changed, statistics) = (Notify::new(), Notify::new(), RefCell::default());
         let inner =
             Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told, changed, statistics });
+        inner.shared.recall();
         event!("attach.listening", node = &inner.shared.config.node);
         let tasks = vec![
             task::spawn(inner.clone().serve_own()),
             task::spawn(inner.clone().admit(listener)),
             task::spawn(inner.clone().fence()),
+            task::spawn(inner.clone().sweep()),
         ];
         Ok(Self { inner, path, tasks })
     }
@@ -175,14 +185,14 @@ impl Host {
     /// lanes it could send.
     pub async fn revoke(&self, agent: &str, subject: &Subject) -> usize {
         let inner = &self.inner;
-        let indices = inner.broker.borrow_mut().revoke(agent, subject.as_str());
+        let revoked = inner.broker.borrow_mut().revoke(agent, subject.as_str(), time::now().as_nanos());
         inner.dispatch();
         let until = time::now() + inner.config.fence;
         loop {
             let changed = inner.changed.notified();
-            let waiting = inner.broker.borrow().revoking_at(&indices);
+            let waiting = inner.broker.borrow().revoking_at(&revoked);
             if waiting.is_empty() {
-                return indices.iter().map(|(lane, _)| *lane).collect::<BTreeSet<_>>().len();
+                return revoked.0.iter().map(|(lane, _)| *lane).collect::<BTreeSet<_>>().len();
             }
             if time::timeout_at(until, changed).await.is_err() {
                 reach!("attach.fenced");
@@ -264,6 +274,32 @@ impl Inner {
         }
     }
 
+    /// Removes spools that are empty and that nobody has open, so that what ended leaves nothing behind.
+    async fn sweep(self: Rc<Self>) {
+        let Some(folder) = self.shared.spools() else { return };
+        loop {
+            match queue::list(&folder).await {
+                Ok(names) => {
+                    for name in names.iter().filter(|name| spool::is_one(name)) {
+                        match queue::remove_idle(&folder.join(name)).await {
+                            Ok(true) => {
+                                reach!("attach.spool_removed");
+                            }
+                            Ok(false) => {}
+                            Err(why) => {
+                                event!("attach.spool_kept", why = &why.to_string());
+                            }
+                        }
+                    }
+                }
+                Err(why) => {
+                    event!("attach.spools_unseen", why = &why.to_string());
+                }
+            }
+            time::sleep(SWEEP).await;
+        }
+    }
+
     fn end(&self, member: Member) {
         if let Some(session) = self.sessions.borrow().get(&member) {
             session.end.notify_one();
@@ -342,7 +378,7 @@ impl Inner {
         let session = Session { about, backlog: RefCell::default(), work: Notify::new(), end: Notify::new() };
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(member, session.clone());
-        self.broker.borrow_mut().join(member);
+        self.broker.borrow_mut().join(member, process.uid == local::user());
         Ok((member, session))
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct Inbound {
     shape: Shape,
     own: Hardware,
     peer: Hardware,
-    back: Arc<GiveBack>,
+    pub back: Arc<GiveBack>,
     /// The sender's memory for long payloads, each with the size of its slots.
     regions: BTreeMap<u16, (Arc<dyn Region>, usize)>,
     known: Vec<Option<Known>>,
@@ -146,6 +146,8 @@ impl Inbound {
                 from,
                 source: shared.owner_of(from).unwrap_or_else(|| self.from.name.clone()),
             },
+            // Its context opens it.
+            Means::Keep { .. } => return Ok(()),
             Means::Deliver { source, subject, to } => {
                 let source: Arc<str> = source.into();
                 let subject = Subject::new(&subject).map_err(|_| Violation::Grant(index))?;

@@ -4,6 +4,12 @@
 //! it knows who is there and who subscribes to what, tells everybody, passes the memory of lanes from one end to the other, and grants what each
 //! lane may say. Messages never pass through it: they go over the lanes, shared memory between two contexts.
 //!
+//! What is published as BACKGROUND to an agent of another process of the same user waits in a file instead, and outlives sender, receiver and
+//! node, but no loss of power. It is there for the next subscription of that agent to that pattern, in order, and at least once: a receiver
+//! is done with a message when it asks for the next one or ends its subscription, and the one it had when it was killed comes again. What is
+//! published while nobody subscribes is for nobody, as with every priority; requests are not kept, nor is what goes to another node. A file takes
+//! a MiB of records; one that is not read empty stays until it is.
+//!
 //! Nothing in that memory is trusted. Each side writes its own region alone, which the node has seen sealed, and reads the other's as claims that
 //! it checks; a record is copied before it is parsed, and what it may say is what the node granted its lane, which the receiver keeps in
 //! memory of its own. Whoever breaks a rule is cut off and named, and the others go on. Processes of one user can
@@ -21,6 +27,7 @@ pub(crate) mod outbound;
 pub(crate) mod payloads;
 mod replica;
 pub(crate) mod shape;
+pub(crate) mod spool;
 mod statistics;
 pub(crate) mod uplink;
 

@@ -202,6 +202,11 @@ pub(crate) struct GiveBack {
 impl GiveBack {
     fn give(&self, name: u64) {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner).give(name);
+        self.tell();
+    }
+
+    /// Rings the sender if it waits, after something was given back.
+    pub fn tell(&self) {
         if self.wished.is_wanted() {
             self.bell.wake();
         }

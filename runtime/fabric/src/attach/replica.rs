@@ -17,7 +17,11 @@ use crate::subject::Pattern;
 /// Does what was told. What concerns a context that has ended meanwhile is dropped: the node knows by now, or will.
 pub(crate) fn apply(shared: &Arc<Shared>, uplink: &Arc<Uplink>, tell: Tell, handles: Vec<Handle>) {
     match tell {
-        Tell::Context { id, name } => shared.add_away(id, &name, uplink.clone()),
+        Tell::Context { id, name, spools } => shared.add_away(id, &name, uplink.clone(), spools),
+        Tell::Withheld { change, source, subject } => {
+            shared.withhold(source, subject);
+            uplink.say(Ask::Applied { change }, Vec::new());
+        }
         Tell::ContextGone { id } => {
             reach!("attach.context_gone");
             shared.remove_station(id);

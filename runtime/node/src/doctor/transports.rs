@@ -104,14 +104,12 @@ pub async fn examine(config: &NodeConfig) -> Vec<Transport> {
         sockets,
         "commands, and attaching processes with the handles of their memory: the kernel tells who is there",
     ));
-    all.push(match queue().await {
-        Ok(()) => transport(
-            "memory-mapped queues",
-            State::Ready,
-            "a record went through a file, which outlives both its processes; not used: BACKGROUND goes by the lanes, as all priorities do",
-        ),
-        Err(why) => transport("memory-mapped queues", State::Unavailable, why),
-    });
+    all.push(attach(
+        "memory-mapped queues",
+        queue().await,
+        "BACKGROUND messages between processes of the node's own user: they wait in files beside its socket, whoever dies, but for a loss of \
+         power; with a process of another user, who could cut a file under its reader, they go by the rings",
+    ));
     all.push(links(config));
     all.extend(simd::kernels().into_iter().map(|(job, kernel)| {
         let best = "the widest that measured faster, and that this processor and --simd allow";
