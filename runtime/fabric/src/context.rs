@@ -343,6 +343,8 @@ impl Inner {
         let lane = self.outgoing.borrow_mut().remove(&context);
         if let Some(lane) = lane.filter(|lane| lane.borrow().leads_away()) {
             lane.borrow_mut().end();
+            let routes: Vec<_> = self.routes.borrow().values().filter_map(Weak::upgrade).collect();
+            routes.iter().for_each(|route| route.forget(&lane));
             self.edges.borrow_mut().retain(|_, edge| edge.to.station.id != context);
             if !self.outgoing.borrow().values().any(|lane| lane.borrow().leads_away()) {
                 self.store.borrow_mut().give_back();

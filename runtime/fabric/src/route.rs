@@ -32,7 +32,8 @@ pub(crate) struct Route {
     resolved: RefCell<Rc<Resolved>>,
 }
 
-/// What a route led to at one epoch.
+/// What a route led to at one epoch; at first to nobody.
+#[derive(Default)]
 pub(crate) struct Resolved {
     /// Who receives what is published.
     pub events: Vec<Target>,
@@ -89,14 +90,18 @@ const CLASSES: [Class; 2] = [Class::Urgent, Class::Bulk];
 
 impl Route {
     pub fn new(source: Arc<str>, subject: Subject, local_only: bool) -> Self {
-        let nowhere = Resolved {
-            events: Vec::new(),
-            services: Vec::new(),
-            names: Arc::new([]),
-            here: Vec::new(),
-            hops: Vec::new(),
-        };
-        Self { source, subject, local_only, epoch: Cell::new(0), resolved: RefCell::new(Rc::new(nowhere)) }
+        Self { source, subject, local_only, epoch: Cell::new(0), resolved: RefCell::default() }
+    }
+
+    /// A lane has ended: what it led to is looked up anew by the next send, and its memory is not kept until then.
+    pub fn forget(&self, ended: &Rc<RefCell<OutLane>>) {
+        let resolved = self.resolved.borrow().clone();
+        let by_it =
+            |target: &Target| matches!(&target.way, Way::Lane { lane, .. } if Rc::ptr_eq(lane, ended));
+        if resolved.events.iter().chain(&resolved.services).any(by_it) {
+            self.epoch.set(0);
+            self.resolved.take();
+        }
     }
 
     /// What the route leads to now.
