@@ -27,6 +27,9 @@ pub unsafe trait Region: Send + Sync + 'static {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Called in the simulator before each store through a ring: between any two a process can be made to die.
+    #[cfg(madsim)]
+    fn before_store(&self) {}
     /// Whether it is mapped for writing too.
     fn writable(&self) -> bool {
         true

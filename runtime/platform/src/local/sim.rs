@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{Access, LocalError, PeerProcess};
 use crate::memory::Handle;
+use crate::simulation::steps::{self, Step};
 use crate::simulation::{self, Incarnation};
 
 /// Peers that have connected and were not taken yet; a further one waits.
@@ -171,6 +172,10 @@ impl Listener {
     pub(super) async fn bind(path: &Path, _access: Access) -> Result<Self, LocalError> {
         let life = simulation::current();
         let path = path.to_owned();
+        if !simulation::is_alive(life) {
+            // What a dead process still asks for is nobody's.
+            return Ok(Self { path, life });
+        }
         with(|machine| {
             if machine.listeners.contains_key(&path) {
                 return Err(LocalError::InUse { path });
@@ -201,7 +206,11 @@ impl Drop for Listener {
 
 pub(super) async fn connect(path: &Path) -> Result<Ends, LocalError> {
     let life = simulation::current();
-    poll_fn(|cx| with(|machine| machine.knock(path, life, cx))).await
+    let knock = |cx: &mut Context<'_>| match simulation::is_alive(life) {
+        true => with(|machine| machine.knock(path, life, cx)),
+        false => Poll::Pending,
+    };
+    poll_fn(knock).await
 }
 
 /// Both halves of one side, and who is at the other.
@@ -249,6 +258,7 @@ pub(super) struct Sender(Half);
 
 impl Sender {
     pub(super) async fn send(&mut self, frame: &[u8], handles: Vec<Handle>) -> Result<(), LocalError> {
+        steps::take(Step::Frame);
         let weight = frame.len() + OVERHEAD;
         let mut packet = Some((Bytes::copy_from_slice(frame), handles));
         let sent = poll_fn(|cx| {

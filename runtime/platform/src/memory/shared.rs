@@ -64,6 +64,11 @@ unsafe impl Region for SharedRegion {
     fn len(&self) -> usize {
         self.len
     }
+
+    #[cfg(madsim)]
+    fn before_store(&self) {
+        arm::before_store();
+    }
 }
 
 /// Another process's memory, for reading only: a store to it would be this process's death. Made by [`open`].

@@ -19,6 +19,7 @@ use synod_sim_model::memory::Memory;
 
 use super::sealed::{Mapping, kind};
 use super::{MemoryError, TaskWaiter};
+use crate::simulation::steps::{self, Step};
 use crate::simulation::{self, Incarnation, NodeId};
 
 /// What the engine sets and reads.
@@ -85,6 +86,10 @@ pub(super) struct Grant {
 
 pub(super) fn grant(len: usize) -> Result<Grant, RegionError> {
     let (life, bytes) = (simulation::current(), len as u64);
+    if !simulation::is_alive(life) {
+        // What a dead process still asks for is held by nobody.
+        return Ok(Grant { life, bytes });
+    }
     let answer = with(life.node, |memory| memory.allocate(bytes, &mut crate::random::u64));
     answer.map_err(|_| {
         event!("memory.refused", node = life.node.number(), bytes = bytes);
@@ -125,6 +130,11 @@ impl Shared {
     pub(super) fn mapping(&self) -> &Mapping {
         &self.0
     }
+}
+
+/// The running node stores into a shared region: its own, for it could not into another's.
+pub(super) fn before_store() {
+    steps::take(Step::Store);
 }
 
 /// What a node passes to another.
@@ -231,6 +241,7 @@ impl Ringer {
     }
 
     pub(super) fn ring(&self) {
+        steps::take(Step::Ring);
         if simulation::is_alive(self.life) {
             self.bell.wake();
         }

@@ -10,6 +10,7 @@
 
 pub mod clock;
 mod node;
+pub mod steps;
 mod world;
 
 use std::future::Future;

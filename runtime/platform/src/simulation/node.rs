@@ -150,7 +150,7 @@ pub(crate) fn slowed(duration: Duration) -> Duration {
 
 /// A node of the run, as its engine holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Node(NodeId);
+pub struct Node(pub(super) NodeId);
 
 impl Node {
     /// Adds a node and starts it: `init` makes its root future, now and at every restart. Panics when the name or the address

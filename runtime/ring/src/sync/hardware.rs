@@ -100,18 +100,24 @@ unsafe impl Memory for Hardware {
 
     #[inline(always)]
     unsafe fn store(&self, at: usize, value: u64, order: Ordering) {
+        #[cfg(madsim)]
+        self.region.before_store();
         // SAFETY: the caller's promise is passed on.
         unsafe { self.word(at) }.store(value, order);
     }
 
     #[inline(always)]
     unsafe fn swap(&self, at: usize, value: u64, order: Ordering) -> u64 {
+        #[cfg(madsim)]
+        self.region.before_store();
         // SAFETY: the caller's promise is passed on.
         unsafe { self.word(at) }.swap(value, order)
     }
 
     #[inline(always)]
     unsafe fn fetch_or(&self, at: usize, bits: u64, order: Ordering) -> u64 {
+        #[cfg(madsim)]
+        self.region.before_store();
         // SAFETY: the caller's promise is passed on.
         unsafe { self.word(at) }.fetch_or(bits, order)
     }
@@ -125,6 +131,8 @@ unsafe impl Memory for Hardware {
 
     #[inline(always)]
     unsafe fn write(&self, at: usize, len: usize) -> Raw {
+        #[cfg(madsim)]
+        self.region.before_store();
         debug_assert!(at + len <= self.len);
         // SAFETY: the caller gives a range inside the region.
         Raw(unsafe { self.base.as_ptr().add(at) })
