@@ -311,7 +311,7 @@ impl<H: Clone> Broker<H> {
                 let Some(known) = self.lanes.get(&lane) else { return Ok(()) };
                 its("a lane", member_of_context(known.to) == member)?;
                 let from = known.from;
-                self.lanes.remove(&lane);
+                self.keep_lanes(|number, _| number != lane);
                 self.tell(member_of_context(from), Tell::Declined { lane, from, why });
             }
             Ask::Close { lane, .. } => {
@@ -319,7 +319,7 @@ impl<H: Clone> Broker<H> {
                 let (from, to) = (known.from, known.to);
                 let ends = [from, to].map(|context| member_of_context(context) == member);
                 its("a lane", ends.contains(&true))?;
-                self.lanes.remove(&lane);
+                self.keep_lanes(|number, _| number != lane);
                 let at = if ends[0] { to } else { from };
                 self.tell(member_of_context(at), Tell::Closed { lane, at });
             }
@@ -509,8 +509,14 @@ impl<H: Clone> Broker<H> {
             return;
         }
         self.subscriptions.retain(|_, sub| sub.context != id);
-        self.lanes.retain(|_, lane| lane.from != id && lane.to != id);
+        self.keep_lanes(|_, lane| lane.from != id && lane.to != id);
         self.tell_others(member, &Tell::ContextGone { id });
+    }
+
+    /// Ends all lanes but those: nobody has to take note of anything on them any more.
+    fn keep_lanes(&mut self, is_kept: impl Fn(LaneNumber, &Lane) -> bool) {
+        self.lanes.retain(|number, lane| is_kept(*number, lane));
+        self.revoking.retain(|(lane, _)| self.lanes.contains_key(lane));
     }
 
     /// Answers those whose subscription everybody else knows by now.
@@ -777,6 +783,101 @@ mod tests {
             (at.clone(), at).prop_map(|(from, to)| Ask::Cancel { from, to, correlation: 1 }),
             (0u64..8).prop_map(|change| Ask::Applied { change }),
         ]
+    }
+
+    /// What happens in the node while two processes come, talk and go: who asks what, with how many handles; and what the node does by itself.
+    /// Changes are numbered from `first` on.
+    fn story(first: u64) -> Vec<(Member, Option<Ask>, usize)> {
+        let (lane, news) = (id(ADA, 1), sub(BEN, 1, "news.*"));
+        let (source, subject, to) = ("agent-1".into(), "news.eu".into(), vec![(id(BEN, 1), 0)]);
+        let means = Means::Deliver { source, subject, to };
+        let place = |member| Ask::Context { id: context(member), name: format!("main-{member}") };
+        let agent = |member| Ask::Agent { ask: 1, name: format!("agent-{member}"), context: context(member) };
+        let asks = [
+            (ADA, place(ADA), 1),
+            (ADA, agent(ADA), 0),
+            (BEN, place(BEN), 1),
+            (BEN, agent(BEN), 0),
+            (BEN, Ask::Subscribe { ask: 2, sub: news }, 0),
+            (NODE, Ask::Applied { change: first }, 0),
+            (ADA, Ask::Applied { change: first }, 0),
+            (ADA, open(ADA, BEN), 2),
+            (BEN, Ask::Ready { lane }, 2),
+            (ADA, Ask::Grant { lane, index: 0, means: means.clone() }, 0),
+            (BEN, Ask::Known { lane, index: 0 }, 0),
+            (ADA, Ask::Grow { lane, class: 1, bytes: 1 << 16 }, 1),
+            (BEN, Ask::Grown { lane, class: 1 }, 0),
+            (ADA, Ask::Region { lane, region: 0, bytes: 1 << 20, slot: 1 << 14 }, 1),
+            (BEN, Ask::Mapped { lane, region: 0 }, 0),
+            (ADA, Ask::Unmap { lane, region: 0 }, 0),
+        ];
+        let asks = asks.into_iter().map(|(by, ask, handles)| (by, Some(ask), handles));
+        // The node takes the leave away, the receiver takes note, the sender asks again in vain.
+        let rest = [
+            (NODE, None, 0),
+            (BEN, Some(Ask::Withheld { lane, index: 0 }), 0),
+            (ADA, Some(Ask::Grant { lane, index: 1, means }), 0),
+            (ADA, Some(Ask::Close { lane, broke: None }), 0),
+            (BEN, Some(Ask::Unsubscribe { sub: id(BEN, 1) }), 0),
+            (NODE, Some(Ask::Applied { change: first + 1 }), 0),
+            (ADA, Some(Ask::Applied { change: first + 1 }), 0),
+            (ADA, Some(Ask::AgentGone { name: "agent-1".into() }), 0),
+            (ADA, Some(Ask::ContextGone { id: context(ADA) }), 0),
+            (BEN, Some(Ask::ContextGone { id: context(BEN) }), 0),
+        ];
+        asks.chain(rest).collect()
+    }
+
+    fn tell_on(node: &mut Node, (by, ask, handles): (Member, Option<Ask>, usize)) {
+        match ask {
+            Some(ask) => {
+                node.ask(by, ask.clone(), vec![7; handles], 0).unwrap_or_else(|why| panic!("{ask:?}: {why}"))
+            }
+            None => drop(node.revoke("agent-1", "news.eu")),
+        }
+        assert!(node.take().iter().all(|out| [NODE, ADA, BEN].contains(&out.to) && node.has(out.to)));
+    }
+
+    /// That nothing is known of a process.
+    fn assert_forgotten(node: &Node, member: Member) {
+        let of_lane = |lane: &Lane| [lane.from, lane.to].map(member_of_context).contains(&member);
+        assert!(!node.has(member));
+        assert!(node.contexts.keys().chain(node.agents.values()).all(|at| member_of_context(*at) != member));
+        assert!(node.subscriptions.keys().all(|sub| member_of(*sub) != member));
+        assert!(!node.lanes.values().any(of_lane) && !node.asked.iter().any(|asked| asked.member == member));
+        assert!(node.revoking.iter().all(|(lane, _)| node.lanes.contains_key(lane)), "{:?}", node.revoking);
+    }
+
+    #[test]
+    fn whoever_leaves_after_whatever_question_leaves_nothing_behind_and_the_other_goes_on() {
+        let mut prefixes = 0;
+        for (dead, living) in [(ADA, BEN), (BEN, ADA)] {
+            for prefix in 0..=story(1).len() {
+                let mut node = Broker::new("node".into());
+                [ADA, BEN].into_iter().for_each(|member| node.join(member));
+                let mut told = story(1).into_iter();
+                told.by_ref().take(prefix).for_each(|one| tell_on(&mut node, one));
+                node.leave(dead);
+                node.take();
+                assert_forgotten(&node, dead);
+                // What was under way from the living is no breach, whatever it is about.
+                for one in
+                    told.filter(|(by, ask, _)| *by == living && !matches!(ask, Some(Ask::Applied { .. })))
+                {
+                    tell_on(&mut node, one);
+                }
+                node.leave(living);
+                assert_forgotten(&node, living);
+                assert!(node.behind_since().is_none() && node.asked.is_empty() && node.members.len() == 1);
+                // Both come again, and find all as it was but for the leave that was taken away.
+                node.revoked.clear();
+                [ADA, BEN].into_iter().for_each(|member| node.join(member));
+                let first = node.change + 1;
+                story(first).into_iter().for_each(|one| tell_on(&mut node, one));
+                prefixes += 1;
+            }
+        }
+        assert_eq!(prefixes, 2 * 27, "two deaths after each of 26 questions, and before the first");
     }
 
     proptest! {
