@@ -14,6 +14,7 @@ pub mod scan;
 pub mod streams;
 
 mod error;
+mod keeper;
 mod open;
 mod options;
 mod reader;

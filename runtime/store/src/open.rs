@@ -3,7 +3,7 @@
 //! Nothing is changed before all is known to be well. What lay in the last batches may be in the cache alone (a sync that failed), so
 //! they are written again before anyone is told that they are there.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -61,7 +61,7 @@ pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -
         Failure::Locked => OpenError::Locked { directory: directory.to_owned() },
         _ => error.into(),
     })?;
-    let segments = Segments { directory: directory.to_owned(), all: RefCell::default() };
+    let segments = Segments::new(directory);
     let mut order = BTreeMap::new();
     for (id, path) in files(directory).await? {
         let file = File::open(&path, OpenOptions::READ_WRITE).await?;

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
+use tokio::sync::Mutex;
 
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header};
+use crate::store::Shared;
 
 /// One segment file.
 pub(crate) struct Segment {
@@ -23,6 +25,12 @@ pub(crate) struct Segment {
 pub(crate) struct Segments {
     pub(crate) directory: PathBuf,
     pub(crate) all: RefCell<BTreeMap<u32, Rc<Segment>>>,
+    /// The one that is written to.
+    pub(crate) active: Cell<Option<u32>>,
+    /// The keeper has ended, and nobody but the writer changes anything.
+    pub(crate) keeper_ended: Cell<bool>,
+    /// Held while one is made.
+    making: Mutex<()>,
 }
 
 /// How much of a new file is zeroed at a time, bytes.
@@ -39,39 +47,77 @@ pub(crate) fn path_of(directory: &Path, id: u32) -> PathBuf {
 }
 
 impl Segments {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            all: RefCell::default(),
+            active: Cell::new(None),
+            keeper_ended: Cell::new(false),
+            making: Mutex::new(()),
+        }
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<Rc<Segment>> {
         self.all.borrow().get(&id).cloned()
     }
 
-    /// Makes one more, empty: zeroed, because writing into space that was never written costs a sync more than its own.
-    pub(crate) async fn create(&self, len: u64) -> Result<Rc<Segment>, DiskError> {
+    /// One of which nothing is needed and that nobody reads, with room for a batch of this length.
+    pub(crate) fn free(&self, shared: &Shared, len: usize) -> Option<Rc<Segment>> {
+        let state = shared.state();
+        let is_free = |segment: &&Rc<Segment>| {
+            Rc::strong_count(segment) == 1
+                && state.live.get(&segment.id).copied().unwrap_or(0) == 0
+                && segment.header.get().len >= (BLOCK + len) as u64
+        };
+        self.all.borrow().values().find(is_free).cloned()
+    }
+
+    /// A free one that somebody else made just now, or one more: zeroed, because writing into space that was never written costs a
+    /// sync more than its own.
+    pub(crate) async fn create(&self, shared: &Shared, len: usize) -> Result<Rc<Segment>, DiskError> {
+        let _making = self.making.lock().await;
+        if let Some(segment) = self.free(shared, len) {
+            return Ok(segment);
+        }
+        let len = shared.options.segment_len;
         let id = self.all.borrow().last_key_value().map_or(1, |(id, _)| id + 1);
         let path = path_of(&self.directory, id);
         let unfinished = path.with_extension("new");
-        let file = File::open(&unfinished, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
-        file.allocate(0, len).await?;
-        let header = Header { epoch: 0, salt: 0, len, number: 0 };
-        let mut zeros = Buffer::zeroed(ZEROS.min(len as usize));
-        let mut at = 0;
-        while at < len {
-            if len - at < zeros.len() as u64 {
-                zeros = Buffer::zeroed((len - at) as usize);
-            }
-            let (written, returned) = file.write_all_at(at, zeros).await;
-            written?;
-            zeros = returned;
-            at += zeros.len() as u64;
+        let made = make(&unfinished, &path, len).await;
+        if made.is_err() {
+            // It may hold the space that others need. If this fails, too, the next opening removes it.
+            drop(disk::remove(unfinished).await);
         }
-        write_header(&file, &header).await?;
-        file.sync(SyncKind::Full).await?;
-        file.close().await?;
-        disk::rename(unfinished, path.clone()).await?;
+        let header = made?;
         disk::sync_directory(&self.directory).await?;
         let file = File::open(path, OpenOptions::READ_WRITE).await?;
         let segment = Rc::new(Segment { id, file, header: Cell::new(header) });
         self.all.borrow_mut().insert(id, segment.clone());
         Ok(segment)
     }
+}
+
+/// Makes a whole file under one name and gives it the other.
+async fn make(unfinished: &Path, path: &Path, len: u64) -> Result<Header, DiskError> {
+    let file = File::open(unfinished, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
+    file.allocate(0, len).await?;
+    let header = Header { epoch: 0, salt: 0, len, number: 0 };
+    let mut zeros = Buffer::zeroed(ZEROS.min(len as usize));
+    let mut at = 0;
+    while at < len {
+        if len - at < zeros.len() as u64 {
+            zeros = Buffer::zeroed((len - at) as usize);
+        }
+        let (written, returned) = file.write_all_at(at, zeros).await;
+        written?;
+        zeros = returned;
+        at += zeros.len() as u64;
+    }
+    write_header(&file, &header).await?;
+    file.sync(SyncKind::Full).await?;
+    file.close().await?;
+    disk::rename(unfinished, path).await?;
+    Ok(header)
 }
 
 async fn write_header(file: &File, header: &Header) -> Result<(), DiskError> {

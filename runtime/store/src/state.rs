@@ -155,7 +155,7 @@ impl LogState {
     }
 
     /// Where the durable record lies that this one is, or would be a copy of.
-    pub(crate) fn place_of(&self, record: &Record<'_>) -> Option<Place> {
+    fn place_of(&self, record: &Record<'_>) -> Option<Place> {
         match record.kind {
             Kind::Entry => {
                 let at = record.index.checked_sub(self.durable.purged + 1)?;
@@ -274,6 +274,28 @@ impl State {
         let stamp = self.queue(log, Kind::Value, 0, payload, room, Some(ack));
         let log = self.logs.get_mut(&log).expect("just used");
         log.values.entry(key.to_owned()).or_default().waiting = Some((stamp, value));
+    }
+
+    /// Where the durable record lies that this one is, or would be a copy of.
+    pub(crate) fn place_of(&self, record: &Record<'_>) -> Option<Place> {
+        self.logs.get(&record.log)?.place_of(record)
+    }
+
+    /// Queues a copy of a durable record that is still needed.
+    pub(crate) fn copy(&mut self, record: &Record<'_>, from: Place, ack: Ack) {
+        let number = self.number;
+        self.number += 1;
+        self.queue.push_back(Item {
+            number,
+            log: record.log,
+            kind: record.kind,
+            index: record.index,
+            stamp: record.stamp,
+            payload: Bytes::copy_from_slice(record.payload),
+            copied_from: Some(from),
+            room: 0,
+            ack: Some(ack),
+        });
     }
 
     /// Takes what waits, in order, as far as the records fit into `limit` bytes, but at least one.

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::format::RECORD_HEADER;
+use crate::keeper::Keeper;
 use crate::open::{self, Progress, Recovered};
 use crate::options::Options;
 use crate::reader::{self, Request};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) room: Semaphore,
     /// Something waits to be written, or the store was closed.
     pub(crate) work: Notify,
+    /// There may be something to keep house about, or the store was closed.
+    pub(crate) keep: Notify,
     closed: AtomicBool,
     /// Closed when the writer has ended.
     pub(crate) ended: Semaphore,
@@ -64,6 +67,7 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
         self.room.close();
         self.work.notify_one();
+        self.keep.notify_one();
     }
 
     /// Where the entries of a range are, as many as `bytes_max` allows, but the first in any case if `at_least_one`.
@@ -137,11 +141,14 @@ impl Store {
             health: Mutex::new(Health::Good),
             room: Semaphore::new(options.waiting_max),
             work: Notify::new(),
+            keep: Notify::new(),
             closed: AtomicBool::new(false),
             ended: Semaphore::new(0),
         });
         let (reads, requests) = mpsc::channel(READS);
         task::spawn(reader::run(shared.clone(), Rc::clone(&opened.segments), requests)).detach();
+        let keeper = Keeper { shared: shared.clone(), segments: opened.segments.clone() };
+        task::spawn(keeper.run()).detach();
         let writer = Writer {
             shared: shared.clone(),
             segments: opened.segments,
@@ -206,7 +213,7 @@ pub struct Entry {
 pub struct Durable(oneshot::Receiver<Result<(), WriteError>>);
 
 impl Durable {
-    fn new() -> (Ack, Self) {
+    pub(crate) fn new() -> (Ack, Self) {
         let (sender, receiver) = oneshot::channel();
         (Box::new(move |outcome| drop(sender.send(outcome))), Self(receiver))
     }

@@ -12,7 +12,7 @@ use synod_platform::{random, task};
 use synod_probe::{event, loss, plant, reach};
 
 use crate::error::WriteError;
-use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, aligned};
+use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, aligned};
 use crate::segments::{Segment, Segments};
 use crate::state::{Item, Place};
 use crate::store::{Health, Shared};
@@ -39,7 +39,7 @@ pub(crate) enum Active {
 }
 
 impl Writer {
-    /// Writes until the store is closed and nothing waits.
+    /// Writes until the store is closed, nothing waits, and nothing more is copied: then others may have the directory.
     pub(crate) async fn run(mut self) {
         loop {
             let items = self.shared.state().take(self.limit());
@@ -47,7 +47,7 @@ impl Writer {
                 self.commit(items).await;
                 // Whoever was woken by that may have the next batch's records ready.
                 task::yield_now().await;
-            } else if self.shared.is_closed() {
+            } else if self.shared.is_closed() && self.segments.keeper_ended.get() {
                 break;
             } else {
                 self.shared.work.notified().await;
@@ -69,6 +69,9 @@ impl Writer {
         let mut settled = Vec::new();
         let outcome = match written {
             Ok(places) => {
+                if items.iter().any(|item| item.kind != Kind::Entry) {
+                    self.shared.keep.notify_one();
+                }
                 let mut state = self.shared.state();
                 for (item, place) in items.into_iter().zip(places) {
                     state.durable(&item, place);
@@ -125,36 +128,23 @@ impl Writer {
         }
         let segment = match &self.active {
             Active::Beginning(segment) => segment.clone(),
-            _ => self.free_segment(len).await?,
+            _ => match self.segments.free(&self.shared, len) {
+                Some(segment) => {
+                    reach!("store.segment_used_again");
+                    segment
+                }
+                None => self.segments.create(&self.shared, len).await?,
+            },
         };
         self.epoch += 1;
         let header = Header { epoch: self.epoch, salt: random::u64(), number, ..segment.header.get() };
         self.active = Active::Beginning(segment.clone());
         segment.begin(header).await?;
+        self.segments.active.set(Some(segment.id));
+        self.shared.keep.notify_one();
         event!("store.segment_begun", segment = segment.id, epoch = self.epoch);
         self.active = Active::At(segment.clone(), BLOCK as u32);
         Ok((segment, BLOCK as u32))
-    }
-
-    /// A segment of which nothing is needed and that nobody reads, or a new one.
-    async fn free_segment(&self, len: usize) -> Result<Rc<Segment>, DiskError> {
-        let free = {
-            let state = self.shared.state();
-            let all = self.segments.all.borrow();
-            let is_free = |segment: &&Rc<Segment>| {
-                Rc::strong_count(segment) == 1
-                    && state.live.get(&segment.id).copied().unwrap_or(0) == 0
-                    && segment.header.get().len >= (BLOCK + len) as u64
-            };
-            all.values().find(is_free).cloned()
-        };
-        match free {
-            Some(segment) => {
-                reach!("store.segment_recycled");
-                Ok(segment)
-            }
-            None => self.segments.create(self.shared.options.segment_len).await,
-        }
     }
 }
 

@@ -137,3 +137,27 @@ fn an_append_for_another_place_than_the_logs_end_is_refused_and_gives_its_room_b
         assert_eq!(entries(&log).await, [0, 1]);
     });
 }
+
+#[test]
+fn an_idle_log_pins_no_segments_and_loses_nothing_when_they_are_used_again() {
+    testing::run(6, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let (idle, busy) = (store.log("idle").unwrap(), store.log("busy").unwrap());
+        drop(idle.append(payloads(0..5)).await.unwrap());
+        drop(idle.truncate(3).await.unwrap());
+        drop(idle.put("vote", b"7").await.unwrap());
+        for at in 0..200 {
+            drop(busy.append(payloads(at * 10..at * 10 + 10)).await.unwrap());
+            busy.purge(at * 10).await.unwrap().await.unwrap();
+        }
+        let expected = (1990..2000).collect::<Vec<_>>();
+        assert_eq!((entries(&idle).await, entries(&busy).await), (vec![0, 1, 2], expected.clone()));
+        store.close().await;
+        let (store, found) = Store::open(place.path(), small()).await.unwrap();
+        assert!(found.segments < 8, "the log of about 1 MiB is kept in few segments of 64 KiB: {found:?}");
+        let (idle, busy) = (store.log("idle").unwrap(), store.log("busy").unwrap());
+        assert_eq!((entries(&idle).await, entries(&busy).await), (vec![0, 1, 2], expected));
+        assert_eq!(idle.get("vote").unwrap(), "7");
+    });
+}

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::ledger::{Script, live};
 use synod_platform::disk::control::{DiskFaults, PowerLoss};
 use synod_platform::testing::power_loss_everywhere;
+use synod_probe::reach;
 use synod_store::Options;
 
 /// Segments of five blocks, so that they are used again soon.
@@ -34,35 +35,40 @@ fn full(faults: &mut DiskFaults) {
 
 #[test]
 fn acknowledged_is_durable_wherever_power_is_lost() {
-    let torn = cut_everywhere(0..20, SCRIPT);
-    // About fifty operations a life: fewer would mean that the enumeration misses some.
-    assert!(torn > 20 * 40, "only {torn} worlds");
-    for seed in 0..20 {
-        let whole = DiskFaults { power_loss: PowerLoss::LosesUnsynced, ..DiskFaults::default() };
-        power_loss_everywhere(seed, &whole, 1, |ledger| live(ledger, SCRIPT));
+    let worlds = cut_everywhere(0..5, SCRIPT);
+    // About eighty operations a life: fewer would mean that the enumeration misses some.
+    assert!(worlds > 5 * 70, "only {worlds} worlds");
+    let whole = DiskFaults { power_loss: PowerLoss::LosesUnsynced, ..DiskFaults::default() };
+    power_loss_everywhere(0, &whole, 1, |ledger| live(ledger, SCRIPT));
+}
+
+#[test]
+fn acknowledged_is_durable_wherever_power_is_lost_while_segments_are_copied_forward_and_used_again() {
+    let worlds = cut_everywhere(20..22, Script { operations: 100, ..SCRIPT });
+    assert!(worlds > 2 * 250, "only {worlds} worlds");
+    let reached = reach::snapshot();
+    for rare in ["store.copied_forward", "store.segment_used_again", "store.tail_cut"] {
+        assert!(reached.iter().any(|(name, _)| *name == rare), "{rare} was not reached");
     }
 }
 
 #[test]
 fn power_lost_again_anywhere_in_the_next_life_changes_nothing() {
-    let script = Script { operations: 6, ..SCRIPT };
-    let mut worlds = 0;
-    for seed in 100..102 {
-        worlds += power_loss_everywhere(seed, &DiskFaults::default(), 2, move |ledger| live(ledger, script));
-    }
-    assert!(worlds > 2 * 20 * 20, "only {worlds} worlds");
+    let script = Script { operations: 4, ..SCRIPT };
+    let worlds = power_loss_everywhere(100, &DiskFaults::default(), 2, move |ledger| live(ledger, script));
+    assert!(worlds > 20 * 20, "only {worlds} worlds");
 }
 
 #[test]
 fn a_failed_write_or_sync_refuses_what_it_covered_and_the_store_goes_on() {
-    let worlds = cut_everywhere(200..220, Script { faults: failing, ..SCRIPT });
-    assert!(worlds > 20 * 40, "only {worlds} worlds");
+    let worlds = cut_everywhere(200..205, Script { faults: failing, ..SCRIPT });
+    assert!(worlds > 5 * 70, "only {worlds} worlds");
 }
 
 #[test]
 fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
-    let worlds = cut_everywhere(300..310, Script { faults: full, ..SCRIPT });
-    assert!(worlds > 10 * 20, "only {worlds} worlds");
+    let worlds = cut_everywhere(300..303, Script { faults: full, ..SCRIPT });
+    assert!(worlds > 3 * 40, "only {worlds} worlds");
 }
 
 #[test]
