@@ -870,10 +870,13 @@ impl Inner {
             Answer::Refused { reason, text } => (Kind::Refused, refused(reason, &text)),
             Answer::Lost => (Kind::Refused, refused(Reason::Unreachable, "")),
         };
-        let lane = self.lane_to(requester);
-        let sent =
-            lane.borrow_mut().answer(instance.id, &instance.owner, kind, priority, correlation, payload);
-        if sent.is_err() {
+        // To one who has left there is a lane at most that was made before: another would stay, for nobody's end will be told.
+        let leads_nowhere = requester.is_gone() && !self.outgoing.borrow().contains_key(&requester.id);
+        let sent = !leads_nowhere && {
+            let (lane, to) = (self.lane_to(requester), instance);
+            lane.borrow_mut().answer(to.id, &to.owner, kind, priority, correlation, payload).is_ok()
+        };
+        if !sent {
             reach!("fabric.requester_ended");
             loss!("fabric.request", "the requester's context ended before its answer");
         }

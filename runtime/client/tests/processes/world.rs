@@ -164,20 +164,27 @@ impl Process {
 
     /// The descriptors that it has open, and the shared memory that it has mapped.
     pub fn holds(&self) -> Holds {
-        let of = |what: &str| format!("/proc/{}/{what}", self.child.id());
-        let maps = fs::read_to_string(of("maps")).expect("our own child");
-        Holds {
-            descriptors: listed(&of("fd")).len(),
-            mappings: maps.lines().filter(|line| line.contains("/memfd:synod")).count(),
-        }
+        let descriptors = listed(&format!("/proc/{}/fd", self.child.id())).len();
+        Holds { descriptors, mappings: self.shared_maps().len() }
+    }
+
+    /// Its mappings of our memory, each with where it lies and what may be done there.
+    fn shared_maps(&self) -> Vec<String> {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id())).expect("our own child");
+        let ours = maps.lines().filter_map(|line| line.split_once(" 00000000 "));
+        ours.filter(|(_, rest)| rest.contains("/memfd:synod")).map(|(place, _)| place.to_owned()).collect()
     }
 
     /// Comes to hold what it held before: nothing is left of others. What may be alive without its node is kept for ten seconds.
     pub fn comes_down_to(&self, before: Holds) {
         let until = Instant::now() + PATIENCE;
         while self.holds() != before {
-            let held = self.holds();
-            assert!(Instant::now() < until, "{} holds {held:?}, and held {before:?} before", self.who);
+            let (held, maps) = (self.holds(), self.shared_maps());
+            assert!(
+                Instant::now() < until,
+                "{} holds {held:?}, and held {before:?} before; its shared memory: {maps:?}",
+                self.who
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -322,7 +322,7 @@ impl Outbound {
     /// The lane ends: what its receiver `to`, which may live, holds still.
     pub fn part(mut self, to: ContextId) -> Option<Parted> {
         // A rule broken now ends its holding, too.
-        let holds = self.collect().is_ok() && self.held() > 0;
+        let holds = !self.deserted.get() && self.collect().is_ok() && self.held() > 0;
         let watch = self.watch.take_if(|_| holds)?;
         let (holds, wish) = (std::mem::take(&mut self.holds), self.wish.clone());
         Some(Parted::new(to, holds, wish, watch, self.deserted.clone()))

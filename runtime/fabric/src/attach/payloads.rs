@@ -170,8 +170,11 @@ impl Store {
         }
     }
 
-    /// Regions given back since the last call: receivers are to let go of them.
+    /// Regions given back since the last call: receivers are to let go of them. The last who let go of a lane that has ended leaves none behind.
     pub fn take_given_back(&mut self) -> Vec<u16> {
+        if !self.parted.is_empty() && self.collect() && self.parted.is_empty() {
+            self.give_back();
+        }
         std::mem::take(&mut self.given_back)
     }
 
