@@ -816,11 +816,12 @@ mod tests {
         let rest = [
             (NODE, None, 0),
             (BEN, Some(Ask::Withheld { lane, index: 0 }), 0),
+            (BEN, Some(Ask::Applied { change: first + 1 }), 0),
             (ADA, Some(Ask::Grant { lane, index: 1, means }), 0),
             (ADA, Some(Ask::Close { lane, broke: None }), 0),
             (BEN, Some(Ask::Unsubscribe { sub: id(BEN, 1) }), 0),
-            (NODE, Some(Ask::Applied { change: first + 1 }), 0),
-            (ADA, Some(Ask::Applied { change: first + 1 }), 0),
+            (NODE, Some(Ask::Applied { change: first + 2 }), 0),
+            (ADA, Some(Ask::Applied { change: first + 2 }), 0),
             (ADA, Some(Ask::AgentGone { name: "agent-1".into() }), 0),
             (ADA, Some(Ask::ContextGone { id: context(ADA) }), 0),
             (BEN, Some(Ask::ContextGone { id: context(BEN) }), 0),
@@ -833,7 +834,7 @@ mod tests {
             Some(ask) => {
                 node.ask(by, ask.clone(), vec![7; handles], 0).unwrap_or_else(|why| panic!("{ask:?}: {why}"))
             }
-            None => drop(node.revoke("agent-1", "news.eu")),
+            None => drop(node.revoke("agent-1", "news.eu", 0)),
         }
         assert!(node.take().iter().all(|out| [NODE, ADA, BEN].contains(&out.to) && node.has(out.to)));
     }
@@ -853,8 +854,8 @@ mod tests {
         let mut prefixes = 0;
         for (dead, living) in [(ADA, BEN), (BEN, ADA)] {
             for prefix in 0..=story(1).len() {
-                let mut node = Broker::new("node".into());
-                [ADA, BEN].into_iter().for_each(|member| node.join(member));
+                let mut node = Broker::new("node".into(), None);
+                [ADA, BEN].into_iter().for_each(|member| node.join(member, true));
                 let mut told = story(1).into_iter();
                 told.by_ref().take(prefix).for_each(|one| tell_on(&mut node, one));
                 node.leave(dead);
@@ -871,13 +872,13 @@ mod tests {
                 assert!(node.behind_since().is_none() && node.asked.is_empty() && node.members.len() == 1);
                 // Both come again, and find all as it was but for the leave that was taken away.
                 node.revoked.clear();
-                [ADA, BEN].into_iter().for_each(|member| node.join(member));
+                [ADA, BEN].into_iter().for_each(|member| node.join(member, true));
                 let first = node.change + 1;
                 story(first).into_iter().for_each(|one| tell_on(&mut node, one));
                 prefixes += 1;
             }
         }
-        assert_eq!(prefixes, 2 * 27, "two deaths after each of 26 questions, and before the first");
+        assert_eq!(prefixes, 2 * 28, "two deaths after each of 27 questions, and before the first");
     }
 
     proptest! {
