@@ -101,10 +101,13 @@ impl Queue {
         while let Some(spool) = spools.get_mut(next) {
             match spool.turn(&self.shared, self.closed.get()) {
                 Ok(envelope) => {
-                    next += 1;
                     if let Some(envelope) = envelope {
                         self.mailbox.borrow_mut().put(envelope.priority, envelope);
+                    } else if spool.is_over() {
+                        spools.swap_remove(next);
+                        continue;
                     }
+                    next += 1;
                 }
                 Err(damage) => {
                     self.damaged.borrow_mut().push((spools.swap_remove(next), damage));
@@ -737,6 +740,8 @@ impl Inner {
                 let left = numbers.into_iter().filter(|number| intake.cut_foreign(*number)).count();
                 if left > 0 {
                     reach!("attach.lingered");
+                    // Spools may be over with their lanes.
+                    inner.station.home().doorbell.wake();
                 }
             }
         })
