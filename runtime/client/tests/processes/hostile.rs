@@ -2,19 +2,23 @@
 //!
 //! The node and two honest processes go on meanwhile; whoever broke a rule is cut off.
 
-use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use synod_client::Options;
-use synod_fabric::attach::foreign::{PAGE_LEN, sender_len};
+use synod_fabric::attach::foreign::{PAGE_LEN, receiver_len, sender_len};
 use synod_platform::local::{self, Receiver, Sender};
 use synod_platform::memory::{self, Bell, Handle, Ringer, SharedRegion};
 use synod_platform::{task, time};
 use synod_ring::{Cells, Hardware, Waiter};
 
-use crate::world::{Chance, World};
+use crate::world::{Chance, Process, World, listed};
 
 /// How long the node may take to notice.
 const SOON: Duration = Duration::from_secs(10);
@@ -100,6 +104,13 @@ impl Mallory {
 
     /// Opens a lane to the reader; its own region of it, and the way to ring the reader.
     async fn open(&mut self) -> (Hardware, usize, Ringer, Bell) {
+        let (region, len, mut handles, bell) = self.open_lane().await;
+        let ringer = memory::ringer(handles.remove(1)).expect("the reader's bell");
+        (Hardware::new(region), len, ringer, bell)
+    }
+
+    /// The same, with what the reader passed: its region, its bell, its page.
+    async fn open_lane(&mut self) -> (SharedRegion, usize, Handles, Bell) {
         let len = sender_len(RING, EDGES).expect("there are such lanes");
         let region = memory::shared(len).expect("memory");
         let bell = Bell::new().expect("a bell");
@@ -107,9 +118,28 @@ impl Mallory {
         let open = json!({ "open": { "lane": self.lane(), "from": self.context(), "to": self.victim().1,
             "shape": { "ring": RING, "edges": EDGES } } });
         self.say_with(&open, handles).await;
-        let mut handles = self.hear(|told| told["opened"].is_object()).await;
-        let ringer = memory::ringer(handles.remove(1)).expect("the reader's bell");
-        (Hardware::new(region), len, ringer, bell)
+        let handles = self.hear(|told| told["opened"].is_object()).await;
+        (region, len, handles, bell)
+    }
+
+    /// Answers what the node tells of a lane to itself as an honest receiver would, until a long message can come. Its own region of the lane, its
+    /// bell, which it never listens to, and where it would give slots back.
+    async fn receive(&mut self) -> (Hardware, usize, Bell) {
+        let offered = self.hear(|told| told["offer"].is_object()).await;
+        drop(offered);
+        let offer = self.told.last().expect("just told")["offer"].clone();
+        let number = |value: &Value| value.as_u64().expect("a number");
+        let (ring, edges) = (number(&offer["shape"]["ring"]), number(&offer["shape"]["edges"]));
+        let (len, returns) = receiver_len(ring as u32, edges as u16).expect("there are such lanes");
+        let (region, bell) = (memory::shared(len).expect("memory"), Bell::new().expect("a bell"));
+        let handles = vec![handle(&region), bell.handle().expect("just made")];
+        self.say_with(&json!({ "ready": { "lane": offer["lane"] } }), handles).await;
+        self.hear(|told| told["grant"].is_object()).await;
+        self.say(&json!({ "known": { "lane": offer["lane"], "index": 0 } })).await;
+        self.hear(|told| told["region"].is_object()).await;
+        let region_number = self.told.last().expect("just told")["region"]["region"].clone();
+        self.say(&json!({ "mapped": { "lane": offer["lane"], "region": region_number } })).await;
+        (Hardware::new(region), returns, bell)
     }
 
     fn grant(&self, source: &str, subject: &str, to: u64) -> Value {
@@ -254,6 +284,96 @@ async fn scribble(socket: &Path, chance: &mut Chance) {
     }
 }
 
+/// Receives long messages of an honest process and gives back what it never held, or that twice, or more than there is. The honest one ends
+/// the lane, has its memory back, and is held up by nobody: not by a bell that is never listened to, either.
+async fn return_falsely(socket: &Path) {
+    const LEN: usize = 1 << 20;
+    let honest = Options::new().socket(socket).attach("generous").await.expect("it is admitted");
+    for (member, subject, names, count) in
+        [(500, "trap.a", [7, 0], 1), (501, "trap.b", [0, 0], 2), (502, "trap.c", [0, 0], 1 << 40)]
+    {
+        let mut mallory = Mallory::admitted(socket, member).await;
+        let mut sub = a_subscription(member << 32 | 1, mallory.context());
+        sub["subscribe"]["sub"]["capacity"] = json!(16);
+        let takes = json!({ "events": true, "requests": false });
+        sub["subscribe"]["sub"]["wants"] = json!([{ "pattern": subject, "takes": takes }]);
+        mallory.say(&sub).await;
+        mallory.hear(|told| told["done"]["ask"] == 2).await;
+        let sending =
+            async { honest.publish(subject, vec![1; LEN]).await.expect("it holds as an honest one does") };
+        let ((region, returns, _bell), receipt) = futures_util::join!(mallory.receive(), sending);
+        assert_eq!(receipt.accepted_count(), 1);
+        let own = Cells::own(region, returns, 10).expect("its own words");
+        (0..2).for_each(|n| own.store(8 + n, names[n], Relaxed));
+        own.store(0, count, Release);
+        let refused = honest.publish(subject, vec![2; LEN]).await.map(|receipt| receipt.accepted_count());
+        assert!(refused.is_err(), "{refused:?} is sent to one who breaks rules");
+        let loans: Vec<_> = std::iter::from_fn(|| honest.loan(LEN).ok()).collect();
+        assert_eq!(loans.len(), 256, "all memory of who was cheated is its own");
+    }
+}
+
+/// Another user opens anew what is not his, and what was passed to somebody and got into his hands. Needs the superuser, who alone can be another.
+fn reopen_as_another_user(passed: &[PathBuf], others: &[&Process]) {
+    if fs::metadata("/proc/self").map_or(1, |own| own.uid()) != 0 {
+        eprintln!("not tried under another user id: needs the superuser");
+        return;
+    }
+    let succeeds = |script: &str, path: &Path, stdin: Stdio| {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script, "sh"]).arg(path).uid(65_534).gid(65_534).current_dir("/");
+        shell.stdin(stdin).stderr(Stdio::null()).status().expect("there is a shell").success()
+    };
+    let mut tried = 0;
+    for other in others {
+        for path in memfds(other.pid()) {
+            for script in ["exec 3<\"$1\"", "exec 3<>\"$1\""] {
+                assert!(!succeeds(script, &path, Stdio::null()), "another user opens {}", path.display());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 0, "somebody has such memory open");
+    for path in passed {
+        let stdin = || Stdio::from(File::open(path).expect("it was passed to us"));
+        let own = Path::new("/proc/self/fd/0");
+        assert!(succeeds("test -e \"$1\"", own, stdin()), "it is there");
+        for script in ["echo spoiled 1<>\"$1\"", ": >\"$1\"", "echo spoiled >>\"$1\""] {
+            assert!(!succeeds(script, own, stdin()), "{script}: {} is written", path.display());
+        }
+    }
+}
+
+/// Shared memory that a process has open.
+fn memfds(process: u32) -> Vec<PathBuf> {
+    let folder = format!("/proc/{process}/fd");
+    let paths = listed(&folder).into_iter().map(|name| Path::new(&folder).join(name));
+    let is_memory = |path: &PathBuf| {
+        fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("/memfd:synod"))
+    };
+    paths.filter(is_memory).collect()
+}
+
+/// Gets another's memory passed, and has another user try it.
+async fn pass_on(socket: &Path, others: &[&Process]) {
+    let mut mallory = Mallory::admitted(socket, 600).await;
+    let before = memfds(std::process::id());
+    let (_region, _, _handles, _bell) = mallory.open_lane().await;
+    let passed: Vec<_> =
+        memfds(std::process::id()).into_iter().filter(|path| !before.contains(path)).collect();
+    assert!(passed.len() >= 2, "the reader's region and its page");
+    reopen_as_another_user(&passed, others);
+}
+
+/// Rings the reader without end.
+async fn ring_without_end(socket: &Path) {
+    let mut mallory = Mallory::admitted(socket, 601).await;
+    let (_region, _, ringer, _bell) = mallory.open().await;
+    for _ in 0..200_000 {
+        ringer.wake();
+    }
+}
+
 /// One that notes nothing is cut off, and does not hold up who subscribes.
 async fn keep_silent(socket: &Path) {
     let mut mute = Mallory::admitted(socket, 400).await;
@@ -277,6 +397,9 @@ fn a_hostile_process_stops_nobody_but_itself() {
         lie(&socket).await;
         forge(&socket).await;
         scribble(&socket, &mut chance).await;
+        return_falsely(&socket).await;
+        pass_on(&socket, &[&node, &reader, &writer]).await;
+        ring_without_end(&socket).await;
         keep_silent(&socket).await;
     });
     [&mut node, &mut reader, &mut writer].into_iter().for_each(|process| process.lives());

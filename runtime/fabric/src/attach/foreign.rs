@@ -16,6 +16,12 @@ pub fn tell(frame: &[u8]) -> Option<Vec<u8>> {
     Tell::decode(frame).ok().and_then(|tell| tell.encode().ok())
 }
 
+/// Bytes of the receiver's region of a lane, and where in it slots are given back: a count, and from the eighth word on their names.
+pub fn receiver_len(ring: u32, edges: u16) -> Option<(usize, usize)> {
+    let shape = Shape { ring, edges };
+    shape.is_good().then(|| (shape.receiver_len(), shape.returns()))
+}
+
 /// Bytes of the sender's region of a lane, if there can be such a lane.
 pub fn sender_len(ring: u32, edges: u16) -> Option<usize> {
     let shape = Shape { ring, edges };

@@ -37,8 +37,16 @@ impl Holds {
         self.out += 1;
     }
 
-    /// Looks what the receiver gave back. It can give back what it holds, and that often: anything else is a rule broken.
+    /// Looks what the receiver gave back. It can give back what it holds, and that often: anything else is a rule broken, and whoever breaks it
+    /// holds nothing any more.
     pub fn collect(&mut self) -> Result<(), Violation> {
+        self.take_back().inspect_err(|_| {
+            self.slots.clear();
+            self.out = 0;
+        })
+    }
+
+    fn take_back(&mut self) -> Result<(), Violation> {
         let Self { returned: Some(returned), slots, out } = self else { return Ok(()) };
         let mut forged = None;
         returned.collect(|name| match slots.get_mut(&name) {
