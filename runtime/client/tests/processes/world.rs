@@ -1,5 +1,6 @@
 //! Processes in roles, their signs to each other as files, and what the system keeps of them.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -61,11 +62,13 @@ impl Chance {
 pub struct World {
     folder: TempDir,
     test: &'static str,
+    /// What the first node held before anybody attached.
+    alone: OnceCell<Holds>,
 }
 
 impl World {
     pub fn new(test: &'static str) -> Self {
-        Self { folder: TempDir::new().expect("a temporary folder"), test }
+        Self { folder: TempDir::new().expect("a temporary folder"), test, alone: OnceCell::new() }
     }
 
     pub fn folder(&self) -> &Path {
@@ -91,7 +94,7 @@ impl World {
         let _ = fs::remove_file(self.folder().join("node.there"));
         let mut node = self.start("node", "node", &[]);
         self.wait_for("node.there");
-        node.own = node.holds();
+        node.own = *self.alone.get_or_init(|| node.holds());
         node
     }
 
