@@ -403,8 +403,8 @@ fn walk(victim: usize) -> Taken {
 
 #[test]
 fn whoever_dies_at_whatever_step_leaves_nothing_behind_and_the_others_go_on() {
-    // What the story takes of each at least: with less it is no longer the same story.
-    for (victim, stores, frames, rings) in [(HUB, 15, 23, 0), (ADA, 262, 9, 26), (BEN, 110, 9, 8)] {
+    // What the story takes of each, a tenth less: with fewer it is no longer the same story.
+    for (victim, stores, frames, rings) in [(HUB, 13, 21, 0), (ADA, 225, 8, 23), (BEN, 98, 8, 7)] {
         let taken = walk(victim);
         println!("{victim}: {taken:?}");
         assert!(
