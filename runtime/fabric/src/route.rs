@@ -210,7 +210,7 @@ impl Route {
         while payloads.peek().is_some() {
             let resolved = self.resolved(inner).clone();
             let _corked = Corked::new(&resolved, priority.class());
-            while let Some(payload) = payloads.next() {
+            for payload in payloads.by_ref() {
                 let (body, len) = (Body::Slice(payload), payload.len());
                 if len > PAYLOAD_MAX {
                     let stopped = Some(Err(PublishError::TooLarge { len, max: PAYLOAD_MAX }));
