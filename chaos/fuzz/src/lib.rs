@@ -11,6 +11,7 @@ pub mod docgen;
 pub mod external;
 pub mod fabric;
 pub mod platform;
+pub mod segment;
 pub mod store;
 pub mod testbed;
 pub mod wire;
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "frames", run: platform::frames },
     Target { name: "runners", run: testbed::runners },
     Target { name: "append", run: platform::append },
+    Target { name: "segment", run: segment::segment },
     Target { name: "attach", run: fabric::attach },
     Target { name: "streams", run: store::streams },
 ];
