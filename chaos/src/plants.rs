@@ -178,6 +178,11 @@ pub const ALL: &[Plant] = &[
         "a_queue_is_whole_and_what_is_published_or_freed_too_early_is_found",
     ),
     test(
+        "streams.purge-before-carry",
+        "the streams' log loses its beginning before what counts there is written again",
+        "a_log_that_loses_its_beginning_before_what_counts_there_was_carried_is_noticed",
+    ),
+    test(
         "wal.ack-before-fsync",
         "an append is acknowledged when written, not when synced",
         "each_planted_bug_of_the_log_is_noticed",

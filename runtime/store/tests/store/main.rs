@@ -8,3 +8,7 @@ mod good_disk;
 mod ledger;
 #[cfg(madsim)]
 mod power;
+mod streams;
+mod streams_model;
+#[cfg(madsim)]
+mod streams_power;
