@@ -17,6 +17,7 @@ mod error;
 mod keeper;
 mod open;
 mod options;
+mod pace;
 mod reader;
 mod rebuild;
 mod segments;

@@ -101,3 +101,158 @@ impl Rebuild {
         Ok(state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::Item;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Append(u32, u8),
+        Truncate(u32, prop::sample::Index),
+        Purge(u32, prop::sample::Index, bool),
+        Put(u32, u8),
+        /// So many of what waits become durable.
+        Commit(usize),
+        /// All that waits is refused.
+        Refuse,
+        /// What is needed of a segment is copied.
+        Copy(prop::sample::Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let log = 0..2_u32;
+        let at = any::<prop::sample::Index>();
+        prop_oneof![
+            6 => (log.clone(), any::<u8>()).prop_map(|(log, byte)| Step::Append(log, byte)),
+            1 => (log.clone(), at.clone()).prop_map(|(log, at)| Step::Truncate(log, at)),
+            1 => (log.clone(), at.clone(), any::<bool>()).prop_map(|(log, at, over)| Step::Purge(log, at, over)),
+            1 => (log, any::<u8>()).prop_map(|(log, byte)| Step::Put(log, byte)),
+            4 => (1..6_usize).prop_map(Step::Commit),
+            1 => Just(Step::Refuse),
+            2 => at.prop_map(Step::Copy),
+        ]
+    }
+
+    /// A disk of segments with eight records each.
+    #[derive(Default)]
+    struct Disk {
+        records: Vec<(Place, Item)>,
+        next: u32,
+    }
+
+    fn done() -> crate::state::Ack {
+        Box::new(drop)
+    }
+
+    impl Disk {
+        fn commit(&mut self, state: &mut State) {
+            for item in state.take(usize::MAX) {
+                let place =
+                    Place { segment: self.next / 8, offset: self.next % 8, len: item.payload.len() as u32 };
+                self.next += 1;
+                state.durable(&item, place);
+                self.records.push((place, item));
+            }
+        }
+
+        fn copy(&self, state: &mut State, segment: u32) {
+            for (place, item) in self.records.iter().filter(|(place, _)| place.segment == segment) {
+                if state.place_of(&item.record()) == Some(*place) {
+                    state.copy(&item.record(), *place, done());
+                }
+            }
+        }
+
+        /// Segments of which nothing is needed are written over.
+        fn forget_the_dead(&mut self, state: &State) {
+            let active = self.next / 8;
+            self.records.retain(|(place, _)| {
+                place.segment == active || state.live.get(&place.segment).is_some_and(|live| *live > 0)
+            });
+        }
+    }
+
+    /// A log as it is seen: id, name, up to where it is purged, entries, values.
+    type Shown = (u32, String, u64, Vec<Bytes>, Vec<(String, Bytes)>);
+
+    fn shown(state: &State, disk: &Disk) -> Vec<Shown> {
+        // Of two copies either may be the one that counts: what they hold is the same.
+        let payload = |place: &Place| {
+            let (_, item) = disk.records.iter().find(|(other, _)| other == place).expect("it is on disk");
+            item.payload.clone()
+        };
+        let log = |(id, log): (&u32, &LogState)| {
+            let value =
+                |(key, value): (&String, &Value)| Some((key.clone(), value.durable.as_ref()?.0.clone()));
+            let values = log.values.iter().filter_map(value).collect();
+            let entries = log.durable.places.iter().map(payload).collect();
+            log.durable.named?;
+            Some((*id, log.name.clone(), log.durable.purged, entries, values))
+        };
+        state.logs.iter().filter_map(log).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_again_is_what_was_durable_however_records_were_copied_and_segments_used_again(
+            steps in prop::collection::vec(step(), 1..120), backwards: bool, tidy: bool
+        ) {
+            let (mut state, mut disk) = (State { number: 1, ..State::default() }, Disk::default());
+            let logs = [state.log("a"), state.log("b")];
+            for step in steps {
+                match step {
+                    Step::Append(log, byte) => {
+                        state.append(logs[log as usize], vec![vec![byte].into()], 0, done());
+                    }
+                    Step::Truncate(log, at) => {
+                        let id = logs[log as usize];
+                        let (first, last) = (state.logs[&id].first(), state.logs[&id].last());
+                        state.truncate(id, first - 1 + at.index((last + 2 - first) as usize) as u64, 0, done());
+                    }
+                    Step::Purge(log, at, over) => {
+                        let id = logs[log as usize];
+                        let (first, last) = (state.logs[&id].first(), state.logs[&id].last());
+                        let up_to = first - 1 + at.index((last + 2 - first) as usize) as u64;
+                        state.purge(id, up_to + 3 * u64::from(over), 0, done());
+                    }
+                    Step::Put(log, byte) => {
+                        state.put(logs[log as usize], "key", &[byte], 0, done());
+                    }
+                    Step::Commit(count) => {
+                        // What does not fit into this batch waits in front of all else.
+                        let mut rest = state.take(usize::MAX);
+                        let later = rest.split_off(count.min(rest.len()));
+                        state.queue.extend(rest);
+                        disk.commit(&mut state);
+                        state.queue.extend(later);
+                    }
+                    Step::Refuse => drop(state.refuse()),
+                    Step::Copy(which) => {
+                        let segment = which.index(disk.next as usize / 8 + 1) as u32;
+                        disk.copy(&mut state, segment);
+                    }
+                }
+                if tidy {
+                    disk.forget_the_dead(&state);
+                }
+                let mut rebuild = Rebuild::default();
+                let mut records: Vec<_> = disk.records.iter().collect();
+                // Of copies with one stamp the last holds, so only those may not change places.
+                if backwards {
+                    records.sort_by_key(|(_, item)| std::cmp::Reverse(item.stamp));
+                }
+                for (place, item) in records {
+                    prop_assert!(rebuild.record(&item.record(), place.segment, place.offset));
+                }
+                let found = rebuild.finish(state.number).unwrap();
+                prop_assert_eq!(shown(&found, &disk), shown(&state, &disk));
+                let live = |state: &State| state.live.values().sum::<u64>();
+                prop_assert_eq!(live(&found), live(&state), "bytes that are needed");
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ use crate::format::RECORD_HEADER;
 use crate::keeper::Keeper;
 use crate::open::{self, Progress, Recovered};
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::reader::{self, Request};
 use crate::state::{Ack, Found, LogState, State};
 use crate::writer::Writer;
@@ -155,6 +156,7 @@ impl Store {
             lock: opened.lock,
             epoch: opened.epoch,
             active: opened.active,
+            pace: Pace::new(options.batch_max),
         };
         task::spawn(writer.run()).detach();
         Ok((Self { handle: Arc::new(Handle { shared, reads }) }, opened.recovered))

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use synod_platform::disk::{Buffer, DiskError, Failure, File, SyncKind};
-use synod_platform::{random, task};
+use synod_platform::{random, task, time};
 use synod_probe::{event, loss, plant, reach};
 
 use crate::error::WriteError;
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, aligned};
+use crate::pace::Pace;
 use crate::segments::{Segment, Segments};
 use crate::state::{Item, Place};
 use crate::store::{Health, Shared};
@@ -24,6 +25,7 @@ pub(crate) struct Writer {
     pub(crate) lock: File,
     pub(crate) epoch: u64,
     pub(crate) active: Active,
+    pub(crate) pace: Pace,
 }
 
 /// Where the next batch goes.
@@ -42,7 +44,7 @@ impl Writer {
     /// Writes until the store is closed, nothing waits, and nothing more is copied: then others may have the directory.
     pub(crate) async fn run(mut self) {
         loop {
-            let items = self.shared.state().take(self.limit());
+            let items = self.shared.state().take(self.pace.limit() - BATCH_HEADER);
             if !items.is_empty() {
                 self.commit(items).await;
                 // Whoever was woken by that may have the next batch's records ready.
@@ -56,11 +58,6 @@ impl Writer {
         // Nothing unsynced is left: an error changes nothing.
         drop(self.lock.close().await);
         self.shared.ended.close();
-    }
-
-    /// How many bytes of records the next batch may have.
-    fn limit(&self) -> usize {
-        self.shared.options.batch_max - BATCH_HEADER
     }
 
     async fn commit(&mut self, items: Vec<Item>) {
@@ -109,7 +106,9 @@ impl Writer {
         let (segment, at) = self.make_room(aligned(len), items[0].number).await?;
         let (buffer, places) = encode(items, &segment, at, len);
         self.active = Active::Broken(segment.clone(), at);
+        let begun = time::now();
         persist(&segment.file, at.into(), buffer).await?;
+        self.pace.took(len, time::now() - begun);
         self.active = Active::At(segment, at + aligned(len) as u32);
         Ok(places)
     }
