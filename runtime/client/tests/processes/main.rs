@@ -10,6 +10,7 @@
 )]
 
 mod hostile;
+mod kept;
 mod ledger;
 mod requests;
 mod roles;

@@ -19,7 +19,7 @@ use crate::requests::{Fate, ending, fate};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long nothing comes before one who receives looks for other things to do.
-const IDLE: Duration = Duration::from_millis(200);
+pub const IDLE: Duration = Duration::from_millis(200);
 
 /// The most long messages that a reader keeps.
 const KEPT_MAX: usize = 16;
@@ -28,9 +28,9 @@ const KEPT_MAX: usize = 16;
 const SLOT: usize = 1 << 20;
 const SLOTS: usize = 256;
 
-struct Play {
-    name: String,
-    folder: PathBuf,
+pub struct Play {
+    pub name: String,
+    pub folder: PathBuf,
     arguments: String,
 }
 
@@ -46,6 +46,8 @@ pub fn play(role: &str) {
             "node" => play.node().await,
             "reader" => play.reader().await,
             "writer" => play.writer().await,
+            "kept-reader" => play.kept_reader().await,
+            "kept-writer" => play.kept_writer().await,
             "asker" => play.asker().await,
             "answerer" => play.answerer().await,
             "stream-reader" => play.stream_reader().await,
@@ -103,12 +105,12 @@ impl Play {
         fs::write(self.folder.join(format!("{}.{what}", self.name)), "").expect("a sign");
     }
 
-    fn is_told(&self, sign: &str) -> bool {
+    pub fn is_told(&self, sign: &str) -> bool {
         self.folder.join(sign).exists()
     }
 
     /// Attaches, whenever the node comes.
-    async fn attach(&self) -> Client {
+    pub async fn attach(&self) -> Client {
         let until = time::now() + PATIENCE;
         loop {
             match Options::new().patience(PATIENCE).attach(&self.name).await {
