@@ -158,6 +158,11 @@ pub const ALL: &[Plant] = &[
         "a_lane_is_handed_over_whole_and_one_admitted_in_sleep_is_found",
     ),
     model(
+        "ring.drained-too-soon",
+        "a lane goes over to its larger ring before the smaller one was read to its end",
+        "a_lane_that_grows_keeps_its_order_and_one_that_does_not_wait_for_its_reader_is_found",
+    ),
+    model(
         "ring.credit-without-fence",
         "a credit is given, and for want of a fence its waiting sender is missed",
         "a_wanted_credit_is_told_and_one_given_without_a_fence_is_found",

@@ -346,6 +346,41 @@ fn a_lane_is_handed_over_while_its_sender_publishes() {
     drop(sender.join().unwrap());
 }
 
+/// A lane's larger ring is used once everything on the smaller one was taken, so that the order stays; who waits for that is woken.
+fn a_larger_ring_is_read_after_the_smaller_one() {
+    let (mut mailbox, parking, control) = mailbox_seen();
+    let space = Arc::new(Parking::default());
+    let mut ring = || {
+        let (sender, receiver) = (sender_memory(256), receiver_memory());
+        mailbox.admit_foreign(Class(0), receiver.clone(), sender.clone(), Some(space.clone())).unwrap();
+        Producer::into_mailbox(sender, receiver, control.clone(), parking.clone()).unwrap()
+    };
+    let (mut small, mut large) = (ring(), ring());
+    let sender = thread::spawn(move || {
+        send(&mut small, 8, 0);
+        while !small.is_drained() {
+            if small.fall_asleep_until_empty().unwrap() {
+                space.park();
+            }
+        }
+        send(&mut large, 8, 1);
+        (small, large)
+    });
+    let mut next = 0;
+    while next < 2 {
+        mailbox.drain(8, |_, delivery| {
+            let Delivery::Foreign(record) = delivery else { panic!("the lane goes on") };
+            assert_eq!(record.tag(), [next; 4]);
+            next += 1;
+            Flow::Next
+        });
+        if next < 2 && mailbox.fall_asleep() {
+            parking.park();
+        }
+    }
+    drop(sender.join().unwrap());
+}
+
 /// A foreign lane's end is delivered after its records, and wakes the mailbox.
 fn a_foreign_end_wakes_the_mailbox() {
     let (mut mailbox, parking, control) = mailbox_seen();
@@ -530,6 +565,15 @@ fn foreign_lanes_miss_nothing_and_a_mailbox_that_sleeps_without_a_look_is_found(
 fn a_lane_is_handed_over_whole_and_one_admitted_in_sleep_is_found() {
     explore(250, a_lane_is_handed_over_while_its_sender_publishes);
     let failure = failure_with("ring.admitted-in-sleep", a_lane_is_handed_over_while_its_sender_publishes);
+    assert!(failure.contains("deadlock"), "{failure}");
+}
+
+#[test]
+fn a_lane_that_grows_keeps_its_order_and_one_that_does_not_wait_for_its_reader_is_found() {
+    explore(1000, a_larger_ring_is_read_after_the_smaller_one);
+    let failure = failure_with("ring.drained-too-soon", a_larger_ring_is_read_after_the_smaller_one);
+    assert!(failure.contains("left"), "{failure}");
+    let failure = failure_with("ring.doorbell-without-fence", a_larger_ring_is_read_after_the_smaller_one);
     assert!(failure.contains("deadlock"), "{failure}");
 }
 
