@@ -15,7 +15,19 @@ const PEERS: &str = r#"{
     {"group": "throughput", "subject": "synod ring", "size_bytes": 64, "mode": "batch 16", "metric": "messages / rtrb chunks",
      "unit": "x", "median": 1.09, "low": 1.04, "high": 1.13, "rounds": 15},
     {"group": "round trip", "subject": "synod ring", "size_bytes": 1024, "mode": "spinning", "metric": "p50", "unit": "ns",
-     "median": 213.0, "low": 209.0, "high": 221.0, "rounds": 15}
+     "median": 213.0, "low": 209.0, "high": 221.0, "rounds": 15},
+    {"group": "round trip", "subject": "synod ring", "size_bytes": 1024, "mode": "spinning", "metric": "p99", "unit": "ns",
+     "median": 409.0, "low": 401.0, "high": 420.0, "rounds": 15},
+    {"group": "round trip", "subject": "synod ring", "size_bytes": 1024, "mode": "spinning", "metric": "p99.9", "unit": "ns",
+     "median": 91234.0, "low": 90001.0, "high": 99999.0, "rounds": 15},
+    {"group": "a-large", "subject": "synod publish", "size_bytes": 4096, "mode": "by name", "metric": "time", "unit": "ns",
+     "median": 1250.0, "low": 1200.0, "high": 1300.0, "rounds": 15},
+    {"group": "a-large", "subject": "synod publish", "size_bytes": 1048576, "mode": "by name", "metric": "time", "unit": "ns",
+     "median": 1310.0, "low": 1300.0, "high": 1320.0, "rounds": 15},
+    {"group": "a-large", "subject": "two copies", "size_bytes": 4096, "mode": "by name", "metric": "time", "unit": "ns",
+     "median": 900.0, "low": 880.0, "high": 910.0, "rounds": 15},
+    {"group": "a-large", "subject": "two copies", "size_bytes": 1048576, "mode": "by name", "metric": "time", "unit": "ns",
+     "median": 1300.0, "low": 1290.0, "high": 130000.0, "rounds": 15}
   ],
   "observations": [
     {"group": "idle", "subject": "synod, 64 agents", "size_bytes": 0, "mode": "20 processes", "metric": "wake-ups of all", "unit": "1/s",
@@ -122,6 +134,12 @@ fn the_figures_of_every_source_stand_on_their_page() {
             "idle, seen once: wake-ups of all",
             "iceoryx2: unavailable: needs libclang.",
             "throughput, 64 B, batch 16: messages",
+            "round trip, 1 KiB, spinning: p50 to p99.9",
+            "213 ns … 91.2 µs",
+            "100 µs",
+            "a-large, by name: time against size",
+            "synod publish 1.31 µs",
+            "two copies 1.30 µs",
             "ours 4096",
             "205 ns",
             "20.0 GB/s",
@@ -161,7 +179,7 @@ fn every_plot_names_what_it_shows_and_holds_its_figures_in_the_pages_colours() {
     let folder = tempfile::tempdir().unwrap();
     everything(folder.path());
     let [_, benchmarks, scenarios, chaos] = pages(folder.path()).unwrap();
-    for (page, plots) in [(&benchmarks, 5), (&scenarios, 2), (&chaos, 2)] {
+    for (page, plots) in [(&benchmarks, 6), (&scenarios, 2), (&chaos, 2)] {
         assert_eq!(page.matches("<svg class=\"plot\"").count(), plots);
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert!(!page.contains("#0102"), "a marker colour was left");
@@ -226,4 +244,19 @@ fn an_estimate_without_its_figures_is_named() {
     std::fs::remove_file(folder.path().join("criterion/crc32c/ours/4096/new/estimates.json")).unwrap();
     let error = pages(folder.path()).unwrap_err().to_string();
     assert_all(&error, &["crc32c/ours/4096/new/estimates.json"]);
+}
+
+#[test]
+fn names_at_the_ends_of_lines_do_not_cover_each_other_even_where_the_lines_meet() {
+    let folder = tempfile::tempdir().unwrap();
+    everything(folder.path());
+    let [_, benchmarks, ..] = pages(folder.path()).unwrap();
+    let height = |name: &str| {
+        let before = &benchmarks[..benchmarks.find(name).unwrap()];
+        let text = &before[before.rfind("<text").unwrap()..];
+        let y = text.split(" y=\"").nth(1).unwrap().split('"').next().unwrap();
+        y.parse::<i32>().unwrap()
+    };
+    let (above, below) = (height("synod publish 1.31"), height("two copies 1.30"));
+    assert!(below - above >= 14, "one at {above}, the other at {below}");
 }

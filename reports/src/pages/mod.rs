@@ -3,6 +3,7 @@
 mod benchmarks;
 mod chaos;
 mod index;
+mod peers;
 mod scenarios;
 
 use std::path::{Path, PathBuf};

@@ -87,7 +87,7 @@ fn speed(page: &mut Page, runs: &[&Run]) -> Result<(), ReportError> {
         ratios.sort_by(f64::total_cmp);
         if let (Some(slowest), Some(fastest)) = (ratios.first(), ratios.last()) {
             let span = [*slowest, ratios[ratios.len() / 2], *fastest];
-            lines.push(Interval { label: scenario.to_owned(), span, ours: true });
+            lines.push(Interval { label: scenario.to_owned(), span, tail: Vec::new(), ours: true });
         }
     }
     page.plot(&intervals("Simulated seconds a second", "simulated s / s", None, &lines)?);
