@@ -74,15 +74,48 @@ pub fn attached(folder: &Path, idlers: &Idlers) -> Result<(), String> {
     })
 }
 
-/// Processes that are ended when dropped.
-struct Processes(Vec<Child>);
+/// A node and agents attached to it that have talked once and then do nothing; ended when dropped.
+pub struct Crowd {
+    node: Node,
+    children: Vec<Child>,
+    took: Duration,
+    folder: Folder,
+}
 
-impl Drop for Processes {
+impl Crowd {
+    /// So many agents, when all have talked.
+    pub fn gather(agents: usize, cores: Cores) -> Self {
+        let folder = Folder::new();
+        let node = Node::start(&folder.0, cores);
+        let processes = PROCESSES.min(agents);
+        let begun = Instant::now();
+        let child = |process| {
+            let own = (agents + processes - 1 - process) / processes;
+            let idlers = Idlers { process, processes, agents: own, talkers: agents / processes, cores };
+            other(&Task::Idle(folder.0.clone(), idlers), Stdio::null())
+        };
+        let children = (0..processes).map(child).collect();
+        let mut crowd = Self { node, children, took: Duration::ZERO, folder };
+        while !(0..processes).all(|process| talked(crowd.folder(), process).exists()) {
+            crowd.took = begun.elapsed();
+            assert!(crowd.took < SOON, "{processes} processes with {agents} agents did not all talk in time");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        crowd
+    }
+
+    /// Where its node's socket lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+}
+
+impl Drop for Crowd {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for child in &mut self.children {
             let _ = child.kill();
         }
-        for child in &mut self.0 {
+        for child in &mut self.children {
             let _ = child.wait();
         }
     }
@@ -171,29 +204,12 @@ pub fn run(counts: &[usize], idle: Duration, cores: Cores) -> Rows {
 }
 
 fn observe(count: usize, idle: Duration, cores: Cores, rows: &mut Rows) -> (Books, Books) {
-    let folder = Folder::new();
-    let node = Node::start(&folder.0, cores);
-    let processes = PROCESSES.min(count);
-    let children = Processes(
-        (0..processes)
-            .map(|process| {
-                let agents = (count + processes - 1 - process) / processes;
-                let idlers = Idlers { process, processes, agents, talkers: count / processes, cores };
-                let task = Task::Idle(folder.0.clone(), idlers);
-                other(&task, Stdio::null())
-            })
-            .collect(),
-    );
-    let begun = Instant::now();
-    while !(0..processes).all(|process| talked(&folder.0, process).exists()) {
-        assert!(begun.elapsed() < SOON, "{processes} processes with {count} agents did not all talk in time");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let took = begun.elapsed();
+    let crowd = Crowd::gather(count, cores);
+    let processes = crowd.children.len();
     // What was begun comes to its end.
     std::thread::sleep(idle.min(Duration::from_secs(2)));
-    let ids: Vec<u32> = children.0.iter().map(Child::id).collect();
-    let books = || (Books::of(node.id()), Books::sum(&ids));
+    let ids: Vec<u32> = crowd.children.iter().map(Child::id).collect();
+    let books = || (Books::of(crowd.node.id()), Books::sum(&ids));
     let (before, clock) = (books(), Instant::now());
     std::thread::sleep(idle);
     let (after, seconds) = (books(), clock.elapsed().as_secs_f64());
@@ -212,7 +228,7 @@ fn observe(count: usize, idle: Duration, cores: Cores, rows: &mut Rows) -> (Book
         ("resident memory of a process", "KiB", all.rss / processes as f64),
         ("mappings of a process", "", all.mappings / processes as f64),
         ("descriptors of a process", "", all.descriptors / processes as f64),
-        ("until all had talked", "ms", took.as_secs_f64() * 1e3),
+        ("until all had talked", "ms", crowd.took.as_secs_f64() * 1e3),
     ];
     let subject = match count {
         1 => "synod, 1 agent",

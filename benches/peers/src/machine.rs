@@ -89,6 +89,10 @@ const PEERS: &[&str] = &[
     "tokio",
     #[cfg(feature = "iceoryx2")]
     "iceoryx2",
+    #[cfg(feature = "aeron")]
+    "rusteron-media-driver",
+    #[cfg(feature = "zenoh")]
+    "zenoh",
     #[cfg(feature = "zmq")]
     "zeromq-src",
 ];

@@ -1,36 +1,42 @@
-//! Between two true processes: throughput, round trips, sleepers, one to many and many to one, long messages by name; ours, the floor's and
-//! other people's in the same rounds.
+//! Between true processes: throughput, round trips, sleepers, one to many and many to one, long messages by name, and talking among many who
+//! are idle; ours, the floor's and other people's in the same rounds.
 
 use super::{Compare, Group, Subject};
-use crate::measure::{Plan, throughput};
+use crate::measure::{Plan, Reading, throughput};
 use crate::processes::Job;
-use crate::processes::bare::{CacheLine, Eventfd, Futex, UnixSocket};
+use crate::processes::bare::{CacheLine, Eventfd, Futex};
 use crate::processes::copies::Copies;
 use crate::processes::link::Over;
 use crate::processes::nats::Nats;
-use crate::processes::publish::Publish;
+use crate::processes::publish::{Among, Publish};
 use crate::processes::ring::{Apart, Belled, IntoMailbox, Whole};
+use crate::processes::unix::UnixSocket;
 use crate::subjects::synod;
 
 /// Who else there is, for a job.
 const OTHERS: usize = 8;
 
-/// All of them; in a smoke run only the shortest of the long messages, as all sizes go the same way.
+/// Bytes of messages.
+const SIZES: [usize; 4] = [64, 1 << 10, 64 << 10, 1 << 20];
+
+/// All of them; in a smoke run only the shortest of the long messages, as all sizes go the same way, and few idlers.
 pub fn groups(smoke: bool) -> Vec<Group> {
-    let mut groups = vec![streams::<64>(1), streams::<64>(16), streams::<1024>(1), streams::<1024>(16)];
-    groups.extend([trips(64), trips(1024), sleepers(64)]);
-    groups.extend([
-        fan(
-            Job::FanOut { size: 64, receivers: OTHERS },
-            "1 to 8",
-            "each message to eight processes, deliveries",
-        ),
-        fan(Job::FanIn { size: 64, senders: OTHERS }, "8 to 1", "eight processes to one"),
-    ]);
+    let sizes = if smoke { &SIZES[..1] } else { &SIZES[..] };
+    let mut groups =
+        vec![stream_of::<64>(1), stream_of::<64>(16), stream_of::<1024>(1), stream_of::<1024>(16)];
+    groups.extend([64 << 10, 1 << 20].map(|size| streams(size, 1)));
+    groups.extend(sizes.iter().map(|size| trips(*size)));
+    groups.extend(sizes.iter().map(|size| sleepers(*size)));
+    for size in sizes.iter().copied() {
+        let jobs = [Job::FanOut { size, receivers: OTHERS }, Job::FanIn { size, senders: OTHERS }];
+        groups.extend(jobs.map(fan));
+    }
     for touch in [false, true] {
         let sizes = if smoke { &[4][..] } else { &[4, 64, 1024, 16 * 1024] };
         groups.extend(sizes.iter().map(|kib| large(kib << 10, touch)));
     }
+    let crowds: Vec<_> = Among::ALL.into_iter().filter(|(idlers, _)| (*idlers == 8) == smoke).collect();
+    groups.extend([Job::RoundTrip { size: 64 }, Job::Asleep { size: 64 }].map(|job| among(job, &crowds)));
     groups
 }
 
@@ -45,18 +51,9 @@ fn group(
     Group { name, about, size, mode, unit, compare, baselines, subjects }
 }
 
-/// Peers for streams and sleepers.
-fn peers(job: Job) -> Vec<Subject> {
-    vec![
-        iceoryx2(job),
-        zeromq(job),
-        Subject::between(Nats, job),
-        Subject::lacking(
-            "zenoh",
-            "packages that nobody maintains (paste, rustls-pemfile), which are refused here",
-        ),
-        Subject::lacking("Aeron IPC", "CMake 3.30 or newer to build its driver, and is not linked"),
-    ]
+/// Peers with threads or a server beside the two who talk, on the same two cores: their receivers sleep.
+fn brokered(job: Job) -> [Subject; 3] {
+    [zeromq(job), Subject::between(Nats, job), zenoh(job)]
 }
 
 fn iceoryx2(job: Job) -> Subject {
@@ -71,6 +68,18 @@ fn iceoryx2(job: Job) -> Subject {
     }
 }
 
+fn aeron(job: Job) -> Subject {
+    #[cfg(feature = "aeron")]
+    {
+        Subject::between(crate::processes::aeron::AeronIpc, job)
+    }
+    #[cfg(not(feature = "aeron"))]
+    {
+        let _ = job;
+        Subject::lacking("Aeron IPC", "`--features aeron`, and CMake 3.30 and libclang to build it")
+    }
+}
+
 fn zeromq(job: Job) -> Subject {
     #[cfg(feature = "zmq")]
     {
@@ -80,6 +89,18 @@ fn zeromq(job: Job) -> Subject {
     {
         let _ = job;
         Subject::lacking("ZeroMQ ipc", "`--features zmq`, and a C++ compiler to build it")
+    }
+}
+
+fn zenoh(job: Job) -> Subject {
+    #[cfg(feature = "zenoh")]
+    {
+        Subject::between(crate::processes::zenoh::Zenoh, job)
+    }
+    #[cfg(not(feature = "zenoh"))]
+    {
+        let _ = job;
+        Subject::lacking("zenoh", "`--features zenoh`")
     }
 }
 
@@ -102,42 +123,67 @@ fn ours(job: Job) -> Vec<Subject> {
     }
 }
 
-fn with(mut group: Group, job: Job, more: Vec<Subject>) -> Group {
+fn with(mut group: Group, job: Job, more: impl IntoIterator<Item = Subject>) -> Group {
     group.subjects = ours(job);
     group.subjects.extend(more);
     group
 }
 
-fn streams<const N: usize>(batch: usize) -> Group {
-    let job = Job::Throughput { size: N, batch };
+/// Messages a second, or of long ones their bytes.
+fn flow(
+    name: &'static str,
+    about: &'static str,
+    mode: &'static str,
+    job: Job,
+    more: impl IntoIterator<Item = Subject>,
+) -> Group {
+    let long = job.size() >= 64 << 10;
+    let mut group = with(group(name, about, job.size(), mode, if long { "GB/s" } else { "M/s" }), job, more);
+    if long {
+        for subject in &mut group.subjects {
+            let slice = std::mem::replace(&mut subject.slice, Box::new(|_| Reading::new()));
+            subject.slice = Box::new(move |plan| {
+                let bytes = |(_, millions)| ("bytes", millions * job.size() as f64 / 1e3);
+                slice(plan).into_iter().map(bytes).collect()
+            });
+        }
+    }
+    group
+}
+
+fn streams(size: usize, batch: usize) -> Group {
+    let job = Job::Throughput { size, batch };
     let mode = if batch == 1 { "batch 1" } else { "batch 16" };
     let about = "one process sends, another receives";
-    let mut more = vec![
-        Subject::new("synod ring, in process", move |plan: &Plan| {
-            throughput(synod::whole::<N>(), batch, plan)
-        }),
-        Subject::between(UnixSocket, job),
-    ];
+    let more = [Subject::between(UnixSocket, job), iceoryx2(job), aeron(job)];
+    flow("processes-throughput", about, mode, job, more.into_iter().chain(brokered(job)))
+}
+
+/// Short ones beside queues inside one process.
+fn stream_of<const N: usize>(batch: usize) -> Group {
+    let mut group = streams(N, batch);
+    group.subjects.push(Subject::new("synod ring, in process", move |plan: &Plan| {
+        throughput(synod::whole::<N>(), batch, plan)
+    }));
     #[cfg(feature = "queues")]
-    more.push(Subject::new("disruptor, in process", move |plan: &Plan| {
+    group.subjects.push(Subject::new("disruptor, in process", move |plan: &Plan| {
         throughput(crate::subjects::queues::disruptor::<N>(), batch, plan)
     }));
-    more.extend(peers(job));
-    let mut group = group("processes-throughput", about, N, mode, "M/s");
     group.baselines.push("disruptor, in process");
-    with(group, job, more)
+    group
 }
 
 fn trips(size: usize) -> Group {
     let job = Job::RoundTrip { size };
     let about = "there and back between two processes, both sides watching";
-    let mut more = vec![
+    // Who has threads or a server between the two is not here: on two cores, nobody may watch beside them.
+    let more = [
         Subject::between(CacheLine, job),
         Subject::between(Copies, job),
         Subject::between(UnixSocket, job),
+        iceoryx2(job),
+        aeron(job),
     ];
-    // The others have threads or a server between the two: on two cores, nobody may watch beside them.
-    more.push(iceoryx2(job));
     let mut group = group("processes-round-trip", about, size, "busy", "ns");
     group.baselines.extend(["cache line", "two copies"]);
     with(group, job, more)
@@ -146,16 +192,25 @@ fn trips(size: usize) -> Group {
 fn sleepers(size: usize) -> Group {
     let job = Job::Asleep { size };
     let about = "there and back between two processes, both asleep in between";
-    let mut more =
-        vec![Subject::between(Futex, job), Subject::between(Eventfd, job), Subject::between(UnixSocket, job)];
-    more.extend(peers(job));
+    let more = [
+        Subject::between(Futex, job),
+        Subject::between(Eventfd, job),
+        Subject::between(UnixSocket, job),
+        iceoryx2(job),
+        aeron(job),
+    ];
     let mut group = group("processes-blocked", about, size, "asleep", "ns");
     group.baselines.extend(["futex", "eventfd", "Unix socket"]);
-    with(group, job, more)
+    with(group, job, more.into_iter().chain(brokered(job)))
 }
 
-fn fan(job: Job, mode: &'static str, about: &'static str) -> Group {
-    with(group("processes-fan", about, 64, mode, "M/s"), job, vec![iceoryx2(job)])
+fn fan(job: Job) -> Group {
+    let (mode, about) = match job {
+        Job::FanOut { .. } => ("1 to 8", "each message to eight processes, deliveries"),
+        _ => ("8 to 1", "eight processes to one"),
+    };
+    let more = [Subject::between(UnixSocket, job), iceoryx2(job), aeron(job)];
+    flow("processes-fan", about, mode, job, more.into_iter().chain(brokered(job)))
 }
 
 fn large(size: usize, touch: bool) -> Group {
@@ -167,5 +222,15 @@ fn large(size: usize, touch: bool) -> Group {
     };
     let mut group = group("processes-large", about, size, mode, "ns");
     group.baselines.push("two copies");
-    with(group, job, vec![Subject::between(Copies, job), iceoryx2(job)])
+    with(group, job, [Subject::between(Copies, job), iceoryx2(job)])
+}
+
+fn among(job: Job, crowds: &[(usize, &'static str)]) -> Group {
+    let mode = if let Job::Asleep { .. } = job { "asleep" } else { "busy" };
+    let about = "there and back between two processes, among agents of twenty others who do nothing";
+    let mut group = group("processes-among", about, job.size(), mode, "ns");
+    group.baselines = vec!["synod publish"];
+    group.subjects = vec![Subject::between(Publish, job)];
+    group.subjects.extend(crowds.iter().map(|crowd| Subject::between(Among::new(*crowd), job)));
+    group
 }

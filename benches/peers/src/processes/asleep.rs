@@ -2,6 +2,7 @@
 
 use super::{Meeting, Tally};
 use crate::measure::{Plan, Reading, quantiles};
+use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -52,6 +53,29 @@ pub async fn follow(meeting: &Meeting, mut receive: impl AsyncFnMut(u64), mut se
         number += 1;
     }
     meeting.page.finish(0, number);
+}
+
+/// One side's two ends, which sleep in system calls.
+pub trait Ends {
+    /// Sends a message.
+    fn post(&mut self, number: u64);
+
+    /// Sleeps until the next message is there.
+    fn arrive(&mut self, number: u64);
+}
+
+/// [`lead`] with such ends.
+pub fn leads(ends: impl Ends, meeting: &Meeting, plan: &Plan) -> Reading {
+    let ends = RefCell::new(ends);
+    let post = |number| ends.borrow_mut().post(number);
+    at_once(lead(meeting, plan, post, async |number| ends.borrow_mut().arrive(number)))
+}
+
+/// [`follow`] with such ends.
+pub fn follows(ends: impl Ends, meeting: &Meeting) {
+    let ends = RefCell::new(ends);
+    let arrive = async |number| ends.borrow_mut().arrive(number);
+    at_once(follow(meeting, arrive, |number| ends.borrow_mut().post(number)));
 }
 
 /// What never waits but in system calls.

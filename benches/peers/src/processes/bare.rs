@@ -1,13 +1,10 @@
 //! The floor between two processes: a cache line there and back, and what the kernel has to wake a sleeper with.
 
 use super::asleep::{at_once, follow, lead};
-use super::link;
 use super::{Job, Meeting, Pair, Tally};
-use crate::measure::{Idle, Plan, Reading, Receiver, Sender, quantiles};
-use crate::subjects::{check, fill};
+use crate::measure::{Idle, Plan, Reading, quantiles};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::{Errno, dup, read, write};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::io::{Errno, read, write};
 use rustix::thread::futex;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -150,98 +147,5 @@ impl Pair for Eventfd {
     fn serve(&self, meeting: &Meeting, _job: Job) {
         let [there, back] = &meeting.brought[..] else { panic!("two were brought") };
         at_once(follow(meeting, async |_| Self::wait(there), |_| Self::post(back)));
-    }
-}
-
-/// A pair of connected Unix sockets that keep messages apart; a system call for each message.
-pub struct UnixSocket;
-
-/// One end.
-pub struct SocketEnd {
-    socket: OwnedFd,
-    message: Vec<u8>,
-}
-
-impl SocketEnd {
-    /// The parent holds the first socket, the child the second.
-    fn new(meeting: &Meeting, place: usize, size: usize) -> Self {
-        Self { socket: dup(&meeting.brought[place]).expect("a descriptor"), message: vec![0; size] }
-    }
-
-    fn post(&mut self, number: u64, flags: SendFlags) -> bool {
-        fill(&mut self.message, number);
-        match send(&self.socket, &self.message, flags | SendFlags::NOSIGNAL) {
-            Ok(sent) => sent == self.message.len(),
-            Err(Errno::AGAIN) => false,
-            Err(error) => panic!("a Unix socket: {error}"),
-        }
-    }
-
-    fn take(&mut self, number: u64, flags: RecvFlags) -> bool {
-        match recv(&self.socket, &mut self.message[..], flags) {
-            Ok((received, _)) => {
-                assert_eq!(received, self.message.len(), "a whole message");
-                check(&self.message, number);
-                true
-            }
-            Err(Errno::AGAIN) => false,
-            Err(error) => panic!("a Unix socket: {error}"),
-        }
-    }
-}
-
-impl Sender for SocketEnd {
-    fn send(&mut self, number: u64, count: usize) -> usize {
-        (0..count).take_while(|sent| self.post(number + *sent as u64, SendFlags::DONTWAIT)).count()
-    }
-}
-
-impl Receiver for SocketEnd {
-    fn receive(&mut self, number: u64, count: usize) -> usize {
-        (0..count).take_while(|taken| self.take(number + *taken as u64, RecvFlags::DONTWAIT)).count()
-    }
-}
-
-impl Pair for UnixSocket {
-    fn name(&self) -> &'static str {
-        "Unix socket"
-    }
-
-    fn bring(&self, _job: Job) -> Vec<OwnedFd> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::empty(), None)
-                .expect("a pair of sockets");
-        vec![ours, theirs]
-    }
-
-    fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
-        let end = |size| SocketEnd::new(meeting, 0, size);
-        match job {
-            Job::Throughput { size, batch } => link::send_all(&mut end(size), batch, 1, meeting, plan),
-            Job::RoundTrip { size } => link::trips(&mut end(size), &mut end(size), meeting, plan),
-            Job::Asleep { size } => {
-                let (mut there, mut back) = (end(size), end(size));
-                let post = |number| assert!(there.post(number, SendFlags::empty()));
-                let take = async |number| assert!(back.take(number, RecvFlags::empty()));
-                at_once(lead(meeting, plan, post, take))
-            }
-            _ => unreachable!("no group asks a Unix socket for {job:?}"),
-        }
-    }
-
-    fn serve(&self, meeting: &Meeting, job: Job) {
-        let end = |size| SocketEnd::new(meeting, 1, size);
-        match job {
-            Job::Throughput { size, batch } => {
-                link::receive_all(&mut end(size), batch, Idle::default, meeting);
-            }
-            Job::RoundTrip { size } => link::answers(&mut end(size), &mut end(size), meeting),
-            Job::Asleep { size } => {
-                let (mut there, mut back) = (end(size), end(size));
-                let take = async |number| assert!(there.take(number, RecvFlags::empty()));
-                at_once(follow(meeting, take, |number| assert!(back.post(number, SendFlags::empty()))));
-            }
-            _ => unreachable!("no group asks a Unix socket for {job:?}"),
-        }
     }
 }

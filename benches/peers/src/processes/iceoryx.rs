@@ -1,8 +1,8 @@
 //! iceoryx2's publish-subscribe over byte slices: written into a loan, read in place; nothing is lost, for its publisher retries until delivered.
 //! It has no batches: sixteen are sixteen sends. Where its receiver sleeps, an event service beside it wakes.
 
-use super::asleep::{at_once, follow, lead};
-use super::link::{self, Gather, Link, first_of};
+use super::asleep::{Ends, follows, leads};
+use super::link::{self, Gather, InOrder, Link};
 use super::{Job, Meeting, Pair, Tally, UNDER_WAY, now};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender, each};
 use crate::subjects::{CAPACITY_BYTES, check, fill, touch};
@@ -71,8 +71,7 @@ pub struct Sending {
 /// The receiving end.
 pub struct Receiving {
     subscriber: Subscriber<ipc::Service, [u8], ()>,
-    /// Numbers that come next, by sender.
-    next: Vec<u64>,
+    senders: InOrder,
     _held: Held,
 }
 
@@ -95,7 +94,7 @@ fn receiving(meeting: &Meeting, way: &str, size: usize, (senders, receivers): (u
     wait(|| held.messages.dynamic_config().number_of_publishers() >= senders);
     // A look connects. Until then its publishers discard what finds the buffer full, whatever they were told.
     subscriber.has_samples().expect("connected");
-    Receiving { subscriber, next: (0..senders).map(first_of).collect(), _held: held }
+    Receiving { subscriber, senders: InOrder::of(senders), _held: held }
 }
 
 fn wait(there: impl Fn() -> bool) {
@@ -145,11 +144,7 @@ impl Gather for Receiving {
     fn gather(&mut self) -> usize {
         for received in 0..512 {
             let Some(sample) = self.subscriber.receive().expect("connected") else { return received };
-            let mut number = [0; 8];
-            number.copy_from_slice(&sample.payload()[..8]);
-            let next = &mut self.next[(u64::from_ne_bytes(number) >> 48) as usize];
-            check(sample.payload(), *next);
-            *next += 1;
+            self.senders.check(sample.payload());
         }
         512
     }
@@ -216,13 +211,15 @@ impl Sleepers {
         };
         Self { sending, receiving, notifier, listener, _node: node }
     }
+}
 
+impl Ends for Sleepers {
     fn post(&mut self, number: u64) {
         self.sending.send(number, 1);
         self.notifier.notify().expect("a listener");
     }
 
-    fn take(&mut self, number: u64) {
+    fn arrive(&mut self, number: u64) {
         while self.receiving.receive(number, 1) == 0 {
             self.listener.blocking_wait(|_| ()).expect("an event");
         }
@@ -236,11 +233,7 @@ impl Pair for Iceoryx {
 
     fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
         match job {
-            Job::Asleep { size } => {
-                let both = std::cell::RefCell::new(Sleepers::new(meeting, ["there", "back"], size));
-                let post = |number| both.borrow_mut().post(number);
-                at_once(lead(meeting, plan, post, async |number| both.borrow_mut().take(number)))
-            }
+            Job::Asleep { size } => leads(Sleepers::new(meeting, ["there", "back"], size), meeting, plan),
             Job::Large { size, touch } => {
                 let sending = sending(meeting, "there", size, (1, 1));
                 long_ones(&sending, touch, meeting, plan)
@@ -252,9 +245,7 @@ impl Pair for Iceoryx {
     fn serve(&self, meeting: &Meeting, job: Job) {
         match job {
             Job::Asleep { size } => {
-                let both = std::cell::RefCell::new(Sleepers::new(meeting, ["back", "there"], size));
-                let take = async |number| both.borrow_mut().take(number);
-                at_once(follow(meeting, take, |number| both.borrow_mut().post(number)));
+                follows(Sleepers::new(meeting, ["back", "there"], size), meeting);
             }
             Job::Large { size, touch } => {
                 take_long_ones(&receiving(meeting, "there", size, (1, 1)), touch, meeting);

@@ -2,6 +2,7 @@
 
 use super::{Job, Meeting, Pair, Tally, now};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender, quantiles, rate};
+use crate::subjects::check;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -9,6 +10,28 @@ use std::time::Instant;
 /// The number from which a sender's messages are counted, where there are several: who it is stands in the upper bits.
 pub const fn first_of(sender: usize) -> u64 {
     (sender as u64) << 48
+}
+
+/// Messages of several senders that come by one way: each sender's are checked for themselves.
+pub struct InOrder(Vec<u64>);
+
+impl InOrder {
+    /// Of so many senders.
+    pub fn of(senders: usize) -> Self {
+        Self((0..senders).map(first_of).collect())
+    }
+
+    /// Reads a message, which must be its sender's next; who that is, and how many came of it.
+    #[inline(always)]
+    pub fn check(&mut self, message: &[u8]) -> (usize, u64) {
+        let mut number = [0; 8];
+        number.copy_from_slice(&message[..8]);
+        let sender = (u64::from_ne_bytes(number) >> 48) as usize;
+        let next = &mut self.0[sender];
+        check(message, *next);
+        *next += 1;
+        (sender, *next - first_of(sender))
+    }
 }
 
 /// Takes what comes from several senders.
@@ -221,19 +244,20 @@ pub fn answers(arrival: &mut impl Receiver, pong: &mut impl Sender, meeting: &Me
     meeting.page.finish(0, number);
 }
 
-fn gather_all(gather: &mut impl Gather, senders: usize, meeting: &Meeting, plan: &Plan) -> Reading {
+/// Takes what several send for a slice; what all of them sent.
+pub fn gather_all(gather: &mut impl Gather, senders: usize, meeting: &Meeting, plan: &Plan) -> Reading {
     meeting.page.gather(senders);
     meeting.page.word(Tally::There).store(1, Ordering::Release);
     let (clock, begun) = (Instant::now(), now());
     let (mut received, mut idle, mut looked) = (0u64, Idle::crowded(), 0u64);
     let done = meeting.page.word(Tally::Done);
-    // What was sent before its sender said that it is done arrives after it.
-    let mut ending = false;
-    loop {
+    let mut total = u64::MAX;
+    while received < total {
         match gather.gather() {
-            0 if ending => break,
             0 => {
-                ending = done.load(Ordering::Acquire) >= senders as u64;
+                if total == u64::MAX && done.load(Ordering::Acquire) >= senders as u64 {
+                    total = meeting.page.finished(senders).0.iter().sum();
+                }
                 idle.wait();
             }
             count => {
@@ -247,8 +271,7 @@ fn gather_all(gather: &mut impl Gather, senders: usize, meeting: &Meeting, plan:
         }
     }
     let ended = now();
-    let (sent, _) = meeting.page.finished(senders);
-    assert_eq!(sent.iter().sum::<u64>(), received, "sent is not received");
+    assert_eq!((received, gather.gather()), (total, 0), "sent is not received");
     meeting.page.word(Tally::Back).store(1, Ordering::Release);
     rate(received, ended - begun)
 }

@@ -3,6 +3,8 @@
 //! The parent measures, pinned to the sender's core; its children serve, pinned to the receiver's. A child lives for one slice and is ended by its
 //! id. What both count lies in a shared page; a child that fails, or does not end, stops the run.
 
+#[cfg(feature = "aeron")]
+pub mod aeron;
 pub mod asleep;
 pub mod bare;
 mod child;
@@ -14,6 +16,9 @@ pub mod nats;
 mod page;
 pub mod publish;
 pub mod ring;
+pub mod unix;
+#[cfg(feature = "zenoh")]
+pub mod zenoh;
 #[cfg(feature = "zmq")]
 pub mod zeromq;
 
@@ -72,6 +77,17 @@ pub enum Job {
 pub const UNDER_WAY: usize = 8;
 
 impl Job {
+    /// Bytes of a message.
+    pub fn size(self) -> usize {
+        let (Self::Throughput { size, .. }
+        | Self::RoundTrip { size }
+        | Self::Asleep { size }
+        | Self::FanOut { size, .. }
+        | Self::FanIn { size, .. }
+        | Self::Large { size, .. }) = self;
+        size
+    }
+
     /// Processes beside the one that measures.
     pub fn others(self) -> usize {
         match self {
@@ -117,15 +133,11 @@ pub trait Pair: Send + Sync {
 
 /// Every subject, for a child to find its own.
 fn pairs() -> Vec<Box<dyn Pair>> {
-    #[cfg_attr(
-        not(any(feature = "iceoryx2", feature = "zmq")),
-        expect(unused_mut, reason = "there is nobody to add")
-    )]
     let mut pairs: Vec<Box<dyn Pair>> = vec![
         Box::new(bare::CacheLine),
         Box::new(bare::Futex),
         Box::new(bare::Eventfd),
-        Box::new(bare::UnixSocket),
+        Box::new(unix::UnixSocket),
         Box::new(copies::Copies),
         Box::new(nats::Nats),
         Box::new(link::Over(ring::Whole)),
@@ -134,8 +146,13 @@ fn pairs() -> Vec<Box<dyn Pair>> {
         Box::new(ring::Belled),
         Box::new(publish::Publish),
     ];
+    pairs.extend(publish::Among::ALL.map(|crowd| Box::new(publish::Among::new(crowd)) as Box<dyn Pair>));
+    #[cfg(feature = "aeron")]
+    pairs.push(Box::new(aeron::AeronIpc));
     #[cfg(feature = "iceoryx2")]
     pairs.push(Box::new(iceoryx::Iceoryx));
+    #[cfg(feature = "zenoh")]
+    pairs.push(Box::new(zenoh::Zenoh));
     #[cfg(feature = "zmq")]
     pairs.push(Box::new(zeromq::ZeroMq));
     pairs

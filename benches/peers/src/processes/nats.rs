@@ -2,13 +2,12 @@
 //! which shares the two cores: so whoever waits sleeps. A client that reads too slowly is cut off by the server, so no more is under way
 //! than it keeps.
 
-use super::asleep::{at_once, follow, lead};
-use super::link;
+use super::asleep::{Ends, follows, leads};
+use super::link::{self, Gather, InOrder, first_of};
 use super::{Job, Meeting, Pair, Tally};
 use crate::machine::{Cores, pin, pin_to_both};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender};
 use crate::subjects::{check, fill};
-use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +20,7 @@ pub struct Nats;
 /// How long who sleeps for more does so before it looks whether all is done.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Bytes that may be under way.
+/// Bytes that may be under way, or one message.
 const WINDOW: usize = 1 << 20;
 
 /// A server on a free port, ended when dropped.
@@ -61,7 +60,7 @@ struct Client {
 }
 
 impl Client {
-    fn connect(port: u16, to: &'static str, from: &str, size: usize) -> Self {
+    fn connect(port: u16, [to, from]: [&'static str; 2], size: usize) -> Self {
         let socket = loop {
             match TcpStream::connect(("127.0.0.1", port)) {
                 Ok(socket) => break socket,
@@ -115,7 +114,7 @@ impl Client {
         }
     }
 
-    fn post(&mut self, number: u64, count: usize) {
+    fn publish(&mut self, number: u64, count: usize) {
         let mut message = vec![0; self.size];
         for offset in 0..count as u64 {
             fill(&mut message, number + offset);
@@ -127,8 +126,8 @@ impl Client {
         self.out.clear();
     }
 
-    /// Takes the next message, if one is there.
-    fn take(&mut self, number: u64) -> bool {
+    /// Takes the next message, if one is there, and reads it.
+    fn took(&mut self, read: impl FnOnce(&[u8])) -> bool {
         let rest = &self.came[self.read..];
         let Some(head) = rest.iter().take(128).position(|byte| *byte == b'\n') else { return false };
         if !rest.starts_with(b"MSG") {
@@ -137,65 +136,80 @@ impl Client {
                 self.out.extend_from_slice(b"PONG\r\n");
             }
             self.read += head + 1;
-            return self.take(number);
+            return self.took(read);
         }
         let from = head + 1;
         let Some(message) = rest.get(from..from + self.size + 2) else { return false };
-        check(&message[..self.size], number);
+        read(&message[..self.size]);
         self.read += from + self.size + 2;
         true
     }
 }
 
-/// The same client in both directions.
-struct Shared<'a> {
-    client: &'a RefCell<Client>,
+/// A client with what it needs to know of the others.
+struct End<'a> {
+    client: Client,
     meeting: &'a Meeting,
+    /// Whose counts say how much is under way.
+    takers: std::ops::Range<usize>,
+    senders: InOrder,
 }
 
-impl Sender for Shared<'_> {
+impl Ends for End<'_> {
+    fn post(&mut self, number: u64) {
+        self.client.publish(number, 1);
+    }
+
+    fn arrive(&mut self, number: u64) {
+        while !self.client.took(|message| check(message, number)) {
+            self.client.more();
+        }
+    }
+}
+
+impl Sender for End<'_> {
     fn send(&mut self, number: u64, count: usize) -> usize {
-        let mut client = self.client.borrow_mut();
-        let under_way =
-            number - self.meeting.page.word(Tally::Counted(15)).load(Ordering::Acquire).min(number);
-        if (under_way as usize + count) * client.size > WINDOW {
+        let taken = |taker| self.meeting.page.word(Tally::Taken(taker)).load(Ordering::Acquire);
+        let sent = number & (first_of(1) - 1);
+        let under_way = sent - self.takers.clone().map(taken).min().unwrap_or(0);
+        if under_way > 0 && (under_way as usize + count) * self.client.size > WINDOW {
             return 0;
         }
-        client.post(number, count);
+        self.client.publish(number, count);
         count
     }
 }
 
-impl Receiver for Shared<'_> {
+impl Receiver for End<'_> {
     fn receive(&mut self, number: u64, count: usize) -> usize {
-        let mut client = self.client.borrow_mut();
         let mut taken = 0;
-        while taken < count && client.take(number + taken as u64) {
+        while taken < count && self.client.took(|message| check(message, number + taken as u64)) {
+            taken += 1;
+        }
+        if taken == 0 {
+            self.client.more();
+        }
+        let word = self.meeting.page.word(Tally::Taken(self.meeting.number));
+        word.store(number + taken as u64, Ordering::Release);
+        taken
+    }
+}
+
+impl Gather for End<'_> {
+    fn gather(&mut self) -> usize {
+        let Self { client, meeting, senders, .. } = self;
+        let mut taken = 0;
+        let mut read = |message: &[u8]| {
+            let (sender, count) = senders.check(message);
+            meeting.page.word(Tally::Taken(sender)).store(count, Ordering::Release);
+        };
+        while taken < 512 && client.took(&mut read) {
             taken += 1;
         }
         if taken == 0 {
             client.more();
         }
-        self.meeting.page.word(Tally::Counted(15)).store(number + taken as u64, Ordering::Release);
         taken
-    }
-}
-
-impl Nats {
-    fn size(job: Job) -> usize {
-        match job {
-            Job::Throughput { size, .. } | Job::Asleep { size } => size,
-            _ => unreachable!("no group asks NATS for {job:?}"),
-        }
-    }
-}
-
-impl Client {
-    /// Sleeps until the next message is there.
-    fn arrive(&mut self, number: u64) {
-        while !self.take(number) {
-            self.more();
-        }
     }
 }
 
@@ -214,35 +228,34 @@ impl Pair for Nats {
 
     fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
         let (_server, port) = Server::start(plan.cores);
-        meeting.page.word(Tally::Back).store(u64::from(port), Ordering::Release);
-        let client = RefCell::new(Client::connect(port, "there", "back", Self::size(job)));
-        let mut shared = Shared { client: &client, meeting };
+        meeting.page.word(Tally::Port).store(u64::from(port), Ordering::Release);
+        let client = Client::connect(port, ["there", "back"], job.size());
+        let mut end = End { client, meeting, takers: 0..job.others(), senders: InOrder::of(job.others()) };
         match job {
-            Job::Throughput { batch, .. } => link::send_all(&mut shared, batch, 1, meeting, plan),
-            _ => {
-                let post = |number| client.borrow_mut().post(number, 1);
-                at_once(lead(meeting, plan, post, async |number| client.borrow_mut().arrive(number)))
-            }
+            Job::Throughput { batch, .. } => link::send_all(&mut end, batch, 1, meeting, plan),
+            Job::Asleep { .. } => leads(end, meeting, plan),
+            Job::FanOut { receivers, .. } => link::send_all(&mut end, 1, receivers, meeting, plan),
+            Job::FanIn { senders, .. } => link::gather_all(&mut end, senders, meeting, plan),
+            Job::RoundTrip { .. } | Job::Large { .. } => unreachable!("no group asks NATS for {job:?}"),
         }
     }
 
     fn serve(&self, meeting: &Meeting, job: Job) {
         let port = loop {
-            match meeting.page.word(Tally::Back).load(Ordering::Acquire) {
+            match meeting.page.word(Tally::Port).load(Ordering::Acquire) {
                 0 => std::thread::sleep(Duration::from_millis(1)),
                 port => break port as u16,
             }
         };
-        let client = RefCell::new(Client::connect(port, "back", "there", Self::size(job)));
-        let mut shared = Shared { client: &client, meeting };
+        let number = meeting.number;
+        let client = Client::connect(port, ["back", "there"], job.size());
+        let mut end = End { client, meeting, takers: number..number + 1, senders: InOrder::of(0) };
         match job {
-            Job::Throughput { batch, .. } => {
-                link::receive_all(&mut shared, batch, Idle::default, meeting);
-            }
-            _ => {
-                let take = async |number| client.borrow_mut().arrive(number);
-                at_once(follow(meeting, take, |number| client.borrow_mut().post(number, 1)));
-            }
+            Job::Throughput { batch, .. } => link::receive_all(&mut end, batch, Idle::default, meeting),
+            Job::Asleep { .. } => follows(end, meeting),
+            Job::FanOut { .. } => link::receive_all(&mut end, 16, Idle::crowded, meeting),
+            Job::FanIn { .. } => link::send_for(&mut end, meeting),
+            Job::RoundTrip { .. } | Job::Large { .. } => unreachable!("no group asks NATS for {job:?}"),
         }
     }
 }

@@ -30,10 +30,14 @@ pub enum Tally {
     There,
     /// As much, from the other side.
     Back,
+    /// Where a server listens.
+    Port,
     /// What a child counted.
     Counted(usize),
     /// When a child was done.
     Ended(usize),
+    /// How many messages were taken of a child's, or by it.
+    Taken(usize),
 }
 
 impl Tally {
@@ -44,8 +48,10 @@ impl Tally {
             Self::Done => 2,
             Self::There => 3,
             Self::Back => 4,
+            Self::Port => 5,
             Self::Counted(child) => 8 + child % CHILDREN,
             Self::Ended(child) => 8 + CHILDREN + child % CHILDREN,
+            Self::Taken(child) => 8 + 2 * CHILDREN + child % CHILDREN,
         }
     }
 }

@@ -1,25 +1,33 @@
-//! The full publish path between two attached processes: subject, grant, priority, credits and counters on.
+//! The full publish path between attached processes: subject, grant, priority, credits and counters on. From 4 KiB on a payload goes by name: it is
+//! written into a loan, and read where it lies.
 //!
-//! A third process is the node. It admits both, passes their lanes' memory, grants what they may say, and sleeps while they talk. Where both
-//! sides watch, the receiver looks again and again, and lets its executor run now and then.
+//! A third process is the node. It admits all, passes their lanes' memory, grants what they may say, and sleeps while they talk. Where both
+//! sides watch, the receiver looks again and again, and lets its executor run now and then; where several share its core, it gives that away.
 
 use super::{Job, Meeting, Pair, Tally, Task, UNDER_WAY, asleep, now, other};
-use crate::machine::{Cores, pin_to_both};
+use crate::idle::Crowd;
+use crate::machine::{Cores, pin, pin_to_both};
 use crate::measure::{Plan, Reading, each, quantiles, rate};
 use crate::subjects::{CAPACITY_BYTES, check, fill, touch};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
+use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, NoSlot, attach};
 use synod_fabric::{
     Agent, Context, Fabric, FabricConfig, Message, Payload, Priority, PublishError, Publisher, Receipt,
     Subscription,
 };
 use synod_platform::{task, time};
 
-/// Places of a subscription: more than a lane holds.
-const PLACES: usize = 4096;
+/// Places of a subscription: more than a lane holds; of long payloads no more than may be under way.
+fn places(size: usize) -> usize {
+    if size < BY_NAME { 4096 } else { UNDER_WAY }
+}
+
+/// The shortest payload that goes by name.
+const BY_NAME: usize = 4096;
 
 /// Looks before the executor has its turn.
 const LOOKS: usize = 64;
@@ -27,8 +35,93 @@ const LOOKS: usize = 64;
 /// How long anything may take that is no measurement.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The subject of this file.
+/// The subject of this file, with nobody else attached.
 pub struct Publish;
+
+/// Messages for a subject, written and sent.
+struct Messages<'a> {
+    agent: &'a Agent,
+    publisher: Publisher,
+    short: Vec<u8>,
+    size: usize,
+}
+
+impl<'a> Messages<'a> {
+    fn of(size: usize, agent: &'a Agent, publisher: Publisher) -> Self {
+        let short = vec![0; if size < BY_NAME { size } else { 0 }];
+        Self { agent, publisher, short, size }
+    }
+
+    /// Sends to one receiver, if there is room.
+    #[inline(always)]
+    fn sent(&mut self, number: u64) -> bool {
+        if self.size < BY_NAME {
+            fill(&mut self.short, number);
+            return taken(self.publisher.publish(Priority::Normal, &self.short[..])).is_some();
+        }
+        let Some(payload) = self.long(number) else { return false };
+        taken(self.publisher.publish_by(Priority::Normal, &payload, None)).is_some()
+    }
+
+    /// A payload to go by name, if there is room for one.
+    fn long(&self, number: u64) -> Option<Payload> {
+        let mut loan = match self.agent.loan(self.size) {
+            Ok(loan) => loan,
+            Err(NoSlot::Full { .. }) => return None,
+            Err(why) => panic!("{why}"),
+        };
+        fill(&mut loan, number);
+        Some(Payload::from(loan))
+    }
+
+    /// Sends to one receiver, asking again and again while there is no room.
+    #[inline(always)]
+    async fn send(&mut self, number: u64) {
+        while !self.sent(number) {
+            task::yield_now().await;
+        }
+    }
+
+    /// Sends to so many receivers, asleep while there is no room.
+    async fn send_patiently(&mut self, number: u64, receivers: usize) {
+        let receipt = if self.size < BY_NAME {
+            fill(&mut self.short, number);
+            self.publisher.publish_wait(Priority::Normal, &self.short[..], SOON).await
+        } else {
+            let payload = loop {
+                match self.long(number) {
+                    Some(payload) => break payload,
+                    None => task::yield_now().await,
+                }
+            };
+            self.publisher.publish_wait(Priority::Normal, payload, SOON).await
+        };
+        assert_eq!(receipt.expect("room in time").accepted_count(), receivers);
+    }
+}
+
+/// Reads a message that must have that number: a byte of every line.
+#[inline(always)]
+fn read(message: &Message, number: u64, part: &mut [u8; 4096]) {
+    if message.payload().len() < BY_NAME {
+        check(message.payload(), number);
+    } else {
+        read_long(message.payload(), number, true, part);
+    }
+}
+
+/// Reads a payload in another process's memory. There is no slice over that: a part at a time is copied, and read.
+fn read_long(payload: &Payload, number: u64, touched: bool, part: &mut [u8; 4096]) {
+    let mut found = [0; 8];
+    payload.copy_to(0..8, &mut found);
+    assert_eq!(u64::from_ne_bytes(found), number, "another message than the next");
+    for from in (0..if touched { payload.len() } else { 0 }).step_by(part.len()) {
+        let to = (from + part.len()).min(payload.len());
+        let part = &mut part[..to - from];
+        payload.copy_to(from..to, part);
+        touch(part, 0);
+    }
+}
 
 /// A node in a process of its own, ended when dropped.
 pub struct Node(Child);
@@ -148,49 +241,111 @@ impl Pair for Publish {
 
     fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
         let _node = Node::start(&meeting.folder, plan.cores);
-        task::block_on(async {
-            let place = Place::take(&meeting.folder, "parent", lane_bytes(job)).await;
-            match job {
-                Job::Throughput { size, batch: 1 } => send_all(&place, size, 1, meeting, plan).await,
-                Job::Throughput { size, batch } => send_rows(&place, size, batch, meeting, plan).await,
-                Job::FanOut { size, receivers } => send_all(&place, size, receivers, meeting, plan).await,
-                Job::RoundTrip { size } => trips(&place, size, meeting, plan).await,
-                Job::Asleep { size } => asleep_lead(&place, size, meeting, plan).await,
-                Job::FanIn { senders, .. } => gather_all(&place, senders, meeting, plan).await,
-                Job::Large { size, touch } => long_ones(&place, size, touch, meeting, plan).await,
-            }
-        })
+        measured(meeting, job, plan)
     }
 
     fn serve(&self, meeting: &Meeting, job: Job) {
-        task::block_on(async {
-            let name = format!("child-{}", meeting.number);
-            let place = Place::take(&meeting.folder, &name, lane_bytes(job)).await;
-            match job {
-                Job::Throughput { .. } | Job::FanOut { .. } => receive_all(&place, meeting).await,
-                Job::RoundTrip { size } => answers(&place, size, meeting).await,
-                Job::Asleep { size } => asleep_follow(&place, size, meeting).await,
-                Job::FanIn { size, .. } => send_for(&place, size, meeting).await,
-                Job::Large { touch, .. } => take_long_ones(&place, touch, meeting).await,
-            }
-        });
+        served(meeting, job);
     }
+}
+
+/// Among agents of other processes that do nothing, attached to the same node for as long as this lives.
+pub struct Among {
+    name: &'static str,
+    idlers: usize,
+    crowd: OnceLock<Crowd>,
+}
+
+impl Among {
+    /// How many there can be.
+    pub const ALL: [(usize, &'static str); 5] = [
+        (1, "synod publish, 1 idle"),
+        (8, "synod publish, 8 idle"),
+        (64, "synod publish, 64 idle"),
+        (256, "synod publish, 256 idle"),
+        (1000, "synod publish, 1000 idle"),
+    ];
+
+    /// So many of them, by that name; they come when they are needed.
+    pub fn new((idlers, name): (usize, &'static str)) -> Self {
+        Self { name, idlers, crowd: OnceLock::new() }
+    }
+}
+
+impl Pair for Among {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
+        let crowd = self.crowd.get_or_init(|| Crowd::gather(self.idlers, plan.cores));
+        pin(plan.cores.sender);
+        let socket = Node::socket(&meeting.folder);
+        std::os::unix::fs::symlink(Node::socket(crowd.folder()), socket).expect("a fresh folder");
+        measured(meeting, job, plan)
+    }
+
+    fn serve(&self, meeting: &Meeting, job: Job) {
+        served(meeting, job);
+    }
+}
+
+/// A name that nobody had before at the same node.
+fn fresh(meeting: &Meeting, role: &str) -> String {
+    let meeting = meeting.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    format!("{}-{role}", meeting.unwrap_or_default())
+}
+
+/// The side that measures.
+fn measured(meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
+    task::block_on(async {
+        let place = Place::take(&meeting.folder, &fresh(meeting, "parent"), lane_bytes(job)).await;
+        match job {
+            Job::Throughput { size, batch: 1 } => send_all(&place, size, 1, meeting, plan).await,
+            Job::Throughput { size, batch } => send_rows(&place, size, batch, meeting, plan).await,
+            Job::FanOut { size, receivers } => send_all(&place, size, receivers, meeting, plan).await,
+            Job::RoundTrip { size } => trips(&place, size, meeting, plan).await,
+            Job::Asleep { size } => asleep_lead(&place, size, meeting, plan).await,
+            Job::FanIn { size, senders } => gather_all(&place, size, senders, meeting, plan).await,
+            Job::Large { size, touch } => long_ones(&place, size, touch, meeting, plan).await,
+        }
+    })
+}
+
+/// The other side.
+fn served(meeting: &Meeting, job: Job) {
+    task::block_on(async {
+        let name = fresh(meeting, &format!("child-{}", meeting.number));
+        let place = Place::take(&meeting.folder, &name, lane_bytes(job)).await;
+        match job {
+            Job::Throughput { size, .. } => receive_all(&place, size, false, meeting).await,
+            Job::FanOut { size, .. } => receive_all(&place, size, true, meeting).await,
+            Job::RoundTrip { size } => answers(&place, size, meeting).await,
+            Job::Asleep { size } => asleep_follow(&place, size, meeting).await,
+            Job::FanIn { size, .. } => send_for(&place, size, meeting).await,
+            Job::Large { touch, .. } => take_long_ones(&place, touch, meeting).await,
+        }
+    });
 }
 
 /// As much as the other rings have; for long payloads the usual, which leaves all from 4 KiB on to be passed by name.
 fn lane_bytes(job: Job) -> usize {
-    if let Job::Large { .. } = job { 16 << 10 } else { CAPACITY_BYTES }
+    if job.size() < BY_NAME { CAPACITY_BYTES } else { 16 << 10 }
 }
 
 async fn send_all(place: &Place, size: usize, receivers: usize, meeting: &Meeting, plan: &Plan) -> Reading {
     let publisher = opened(place, "peers.there", receivers).await;
     meeting.page.gather(receivers);
-    let mut message = vec![0; size];
+    let mut messages = Messages::of(size, &place.agent, publisher);
     let (clock, begun, mut sent) = (Instant::now(), now(), 0u64);
+    // Between two looks at the clock.
+    let several = if size < BY_NAME { 64 } else { 1 };
     while clock.elapsed() < plan.slice {
-        for _ in 0..64 {
-            fill(&mut message, sent);
-            publish(&publisher, &message, receivers).await;
+        for _ in 0..several {
+            match receivers {
+                1 => messages.send(sent).await,
+                _ => messages.send_patiently(sent, receivers).await,
+            }
             sent += 1;
         }
     }
@@ -200,7 +355,7 @@ async fn send_all(place: &Place, size: usize, receivers: usize, meeting: &Meetin
     rate(received.iter().sum(), ended - begun)
 }
 
-/// The same to one, so many at a time.
+/// The same to one, so many short ones at a time.
 async fn send_rows(place: &Place, size: usize, batch: usize, meeting: &Meeting, plan: &Plan) -> Reading {
     let publisher = opened(place, "peers.there", 1).await;
     meeting.page.gather(1);
@@ -226,27 +381,14 @@ async fn send_rows(place: &Place, size: usize, batch: usize, meeting: &Meeting, 
     rate(sent, ended - begun)
 }
 
-/// Publishes to all; to one without waiting in a future unless it must be.
-#[inline(always)]
-async fn publish(publisher: &Publisher, message: &[u8], receivers: usize) {
-    if receivers == 1 {
-        while taken(publisher.publish(Priority::Normal, message)).is_none() {
-            task::yield_now().await;
-        }
-    } else {
-        let receipt = publisher.publish_wait(Priority::Normal, message, SOON).await.expect("room in time");
-        assert_eq!(receipt.accepted_count(), receivers);
-    }
-}
-
-async fn receive_all(place: &Place, meeting: &Meeting) {
-    let mut events = place.agent.subscribe("peers.there", PLACES).await.expect("a good subject");
+async fn receive_all(place: &Place, size: usize, crowded: bool, meeting: &Meeting) {
+    let mut events = place.agent.subscribe("peers.there", places(size)).await.expect("a good subject");
     warmed(&mut events).await;
     meeting.page.arrive();
     let total = meeting.page.word(Tally::Total);
-    let mut received = 0;
-    while let Some(message) = awaited(&mut events, received, total).await {
-        check(message.payload(), received);
+    let (mut received, mut part) = (0, [0; 4096]);
+    while let Some(message) = awaited(&mut events, received, total, crowded).await {
+        read(&message, received, &mut part);
         received += 1;
     }
     meeting.page.finish(meeting.number, received);
@@ -255,19 +397,19 @@ async fn receive_all(place: &Place, meeting: &Meeting) {
 }
 
 async fn trips(place: &Place, size: usize, meeting: &Meeting, plan: &Plan) -> Reading {
-    let mut back = place.agent.subscribe("peers.back", PLACES).await.expect("a good subject");
+    let mut back = place.agent.subscribe("peers.back", places(size)).await.expect("a good subject");
     let there = opened(place, "peers.there", 1).await;
     warmed(&mut back).await;
     meeting.page.gather(1);
-    let mut message = vec![0; size];
+    let (mut messages, mut part) = (Messages::of(size, &place.agent, there), [0; 4096]);
     let mut samples: Vec<u32> = Vec::with_capacity(1 << 20);
     let begun = Instant::now();
     let (mut number, mut last) = (0, begun);
     while last - begun < plan.slice || samples.is_empty() {
-        fill(&mut message, number);
-        publish(&there, &message, 1).await;
-        let answer = awaited(&mut back, 0, &AtomicU64::new(u64::MAX)).await.expect("an answer");
-        check(answer.payload(), number);
+        messages.send(number).await;
+        let answer = awaited(&mut back, 0, &AtomicU64::new(u64::MAX), false).await.expect("an answer");
+        read(&answer, number, &mut part);
+        drop(answer);
         let now = Instant::now();
         samples.push((now - last).as_nanos().min(u128::from(u32::MAX)) as u32);
         (number, last) = (number + 1, now);
@@ -279,9 +421,15 @@ async fn trips(place: &Place, size: usize, meeting: &Meeting, plan: &Plan) -> Re
 }
 
 /// Looks again and again; nothing once `total` are there.
-async fn awaited(events: &mut Subscription, received: u64, total: &AtomicU64) -> Option<Message> {
+#[inline(always)]
+async fn awaited(
+    events: &mut Subscription,
+    received: u64,
+    total: &AtomicU64,
+    crowded: bool,
+) -> Option<Message> {
     loop {
-        for _ in 0..LOOKS {
+        for _ in 0..if crowded { 1 } else { LOOKS } {
             if let Some(message) = next(events) {
                 return Some(message);
             }
@@ -290,51 +438,46 @@ async fn awaited(events: &mut Subscription, received: u64, total: &AtomicU64) ->
         if received >= total.load(Ordering::Acquire) {
             return None;
         }
+        if crowded {
+            std::thread::yield_now();
+        }
         task::yield_now().await;
     }
 }
 
 async fn answers(place: &Place, size: usize, meeting: &Meeting) {
-    let mut there = place.agent.subscribe("peers.there", PLACES).await.expect("a good subject");
+    let mut there = place.agent.subscribe("peers.there", places(size)).await.expect("a good subject");
     warmed(&mut there).await;
     let back = opened(place, "peers.back", 1).await;
     meeting.page.arrive();
     let total = meeting.page.word(Tally::Total);
-    let (mut number, mut message) = (0, vec![0; size]);
-    while let Some(asked) = awaited(&mut there, number, total).await {
-        check(asked.payload(), number);
-        fill(&mut message, number);
-        publish(&back, &message, 1).await;
+    let (mut number, mut part) = (0, [0; 4096]);
+    let mut messages = Messages::of(size, &place.agent, back);
+    while let Some(asked) = awaited(&mut there, number, total, false).await {
+        read(&asked, number, &mut part);
+        drop(asked);
+        messages.send(number).await;
         number += 1;
     }
     meeting.page.finish(0, number);
 }
 
 async fn asleep_lead(place: &Place, size: usize, meeting: &Meeting, plan: &Plan) -> Reading {
-    let mut back = place.agent.subscribe("peers.back", PLACES).await.expect("a good subject");
+    let mut back = place.agent.subscribe("peers.back", places(size)).await.expect("a good subject");
     let there = opened(place, "peers.there", 1).await;
     warmed(&mut back).await;
-    asleep::lead(meeting, plan, poster(&there, size), async |number| arrive(&mut back, number).await).await
+    let mut messages = Messages::of(size, &place.agent, there);
+    let post = |number| assert!(messages.sent(number), "an empty lane is not full");
+    asleep::lead(meeting, plan, post, async |number| arrive(&mut back, number).await).await
 }
 
 async fn asleep_follow(place: &Place, size: usize, meeting: &Meeting) {
-    let mut there = place.agent.subscribe("peers.there", PLACES).await.expect("a good subject");
+    let mut there = place.agent.subscribe("peers.there", places(size)).await.expect("a good subject");
     warmed(&mut there).await;
     let back = opened(place, "peers.back", 1).await;
-    asleep::follow(meeting, async |number| arrive(&mut there, number).await, poster(&back, size)).await;
-}
-
-/// Sends a message for which there is room.
-fn poster(publisher: &Publisher, size: usize) -> impl FnMut(u64) {
-    let mut message = vec![0; size];
-    move |number| {
-        fill(&mut message, number);
-        assert_eq!(
-            taken(publisher.publish(Priority::Normal, &message)),
-            Some(1),
-            "an empty lane is not full"
-        );
-    }
+    let mut messages = Messages::of(size, &place.agent, back);
+    let post = |number| assert!(messages.sent(number), "an empty lane is not full");
+    asleep::follow(meeting, async |number| arrive(&mut there, number).await, post).await;
 }
 
 /// Sleeps until the next message is there.
@@ -342,26 +485,27 @@ async fn arrive(events: &mut Subscription, number: u64) {
     loop {
         let message = events.recv().await.expect("the fabric lives");
         if message.payload().len() != 8 {
-            check(message.payload(), number);
+            read(&message, number, &mut [0; 4096]);
             return;
         }
     }
 }
 
-async fn gather_all(place: &Place, senders: usize, meeting: &Meeting, plan: &Plan) -> Reading {
-    let mut events = place.agent.subscribe("peers.there", PLACES).await.expect("a good subject");
+async fn gather_all(place: &Place, size: usize, senders: usize, meeting: &Meeting, plan: &Plan) -> Reading {
+    let mut events = place.agent.subscribe("peers.there", places(size)).await.expect("a good subject");
     while meeting.page.word(Tally::Ready).load(Ordering::Acquire) < senders as u64 {
         time::sleep(Duration::from_micros(200)).await;
     }
     meeting.page.word(Tally::There).store(1, Ordering::Release);
     let (clock, begun, mut next_of) = (Instant::now(), now(), vec![0u64; senders]);
     let (done, mut received, mut ending) = (meeting.page.word(Tally::Done), 0u64, 0);
+    let mut part = [0; 4096];
     loop {
         let before = received;
         while let Some(message) = next(&mut events) {
             let sender = message.source().rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
             let next = &mut next_of[sender.expect("a child's name ends in its number")];
-            check(message.payload(), *next);
+            read(&message, *next, &mut part);
             (*next, received) = (*next + 1, received + 1);
         }
         if clock.elapsed() >= plan.slice {
@@ -389,12 +533,9 @@ async fn send_for(place: &Place, size: usize, meeting: &Meeting) {
     while there.load(Ordering::Acquire) == 0 {
         time::sleep(Duration::from_micros(50)).await;
     }
-    let (mut sent, mut message) = (0u64, vec![0; size]);
+    let (mut sent, mut messages) = (0u64, Messages::of(size, &place.agent, publisher));
     while there.load(Ordering::Relaxed) == 1 {
-        fill(&mut message, sent);
-        let receipt =
-            publisher.publish_wait(Priority::Normal, &message[..], SOON).await.expect("room in time");
-        assert_eq!(receipt.accepted_count(), 1);
+        messages.send_patiently(sent, 1).await;
         sent += 1;
     }
     meeting.page.finish(meeting.number, sent);
@@ -450,26 +591,14 @@ async fn send_long(place: &Place, publisher: &Publisher, size: usize, touched: b
     }
 }
 
-async fn take_long_ones(place: &Place, touched: bool, meeting: &Meeting) {
+async fn take_long_ones(place: &Place, touch: bool, meeting: &Meeting) {
     let mut events = place.agent.subscribe("peers.there", 2 * UNDER_WAY).await.expect("a good subject");
     warmed(&mut events).await;
     meeting.page.arrive();
     let (total, back) = (meeting.page.word(Tally::Total), meeting.page.word(Tally::Back));
-    let (mut received, mut part) = (0u64, vec![0; 4096]);
-    while let Some(message) = awaited(&mut events, received, total).await {
-        let payload = message.payload();
-        let mut number = [0; 8];
-        payload.copy_to(0..8, &mut number);
-        assert_eq!(u64::from_ne_bytes(number), received, "another message than the next");
-        if touched {
-            // There is no slice over another process's memory: a part at a time is copied, and read.
-            for from in (0..payload.len()).step_by(part.len()) {
-                let to = (from + part.len()).min(payload.len());
-                let part = &mut part[..to - from];
-                payload.copy_to(from..to, part);
-                touch(part, 0);
-            }
-        }
+    let (mut received, mut part) = (0u64, [0; 4096]);
+    while let Some(message) = awaited(&mut events, received, total, false).await {
+        read_long(message.payload(), received, touch, &mut part);
         drop(message);
         received += 1;
         back.store(received, Ordering::Release);

@@ -6,7 +6,7 @@ use super::link::{AnyOf, Gather, Link, Many, first_of, nth};
 use super::{Job, Meeting, Pair};
 use crate::measure::{Plan, Reading, Receiver, Sender};
 use crate::subjects::synod::{HEADER, TAG, full, send};
-use crate::subjects::{CAPACITY_BYTES, PATTERN, check, fill, touch};
+use crate::subjects::{CAPACITY_BYTES, check, fill, pattern, touch};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,18 +67,23 @@ impl Waiter for Silent {
     }
 }
 
-fn producer(meeting: &Meeting, way: &str) -> Producer {
-    let own = region(sender_len(CAPACITY_BYTES));
+/// The common capacity, or what takes eight messages.
+fn capacity(size: usize) -> usize {
+    CAPACITY_BYTES.max((8 * size).next_power_of_two())
+}
+
+fn producer(meeting: &Meeting, way: &str, size: usize) -> Producer {
+    let own = region(sender_len(capacity(size)));
     let handles = task::block_on(async { swapped(accepted(meeting, way).await, vec![of(&own)]).await });
     let [peer] = <[Handle; 1]>::try_from(handles).expect("one region");
     Producer::over(Hardware::new(own), opened(peer, RECEIVER_LEN), None).expect("regions of a ring")
 }
 
-fn consumer(meeting: &Meeting, way: &str) -> ForeignConsumer {
+fn consumer(meeting: &Meeting, way: &str, size: usize) -> ForeignConsumer {
     let own = region(RECEIVER_LEN);
     let handles = task::block_on(async { swapped(connected(meeting, way).await, vec![of(&own)]).await });
     let [peer] = <[Handle; 1]>::try_from(handles).expect("one region");
-    ForeignConsumer::over(Hardware::new(own), opened(peer, sender_len(CAPACITY_BYTES)), None)
+    ForeignConsumer::over(Hardware::new(own), opened(peer, sender_len(capacity(size))), None)
         .expect("regions of a ring")
 }
 
@@ -93,10 +98,7 @@ impl Sender for Sending {
     #[inline(always)]
     fn send(&mut self, number: u64, count: usize) -> usize {
         match self.numbered {
-            true => send(&mut self.producer, count, self.payload, |payload, _| {
-                let len = payload.len();
-                payload.copy_from_slice(&PATTERN[..len]);
-            }),
+            true => send(&mut self.producer, count, self.payload, |payload, _| pattern(payload)),
             false => send(&mut self.producer, count, self.payload, |payload, offset| {
                 fill(payload, number + offset)
             }),
@@ -153,12 +155,12 @@ macro_rules! ring {
             }
 
             fn sender(&self, meeting: &Meeting, way: &str, size: usize) -> Sending {
-                Sending { producer: producer(meeting, way), payload: size - $header, numbered: $numbered }
+                Sending { producer: producer(meeting, way, size), payload: size - $header, numbered: $numbered }
             }
 
             fn receiver(&self, meeting: &Meeting, way: &str, size: usize) -> Receiving {
                 let copy = vec![0; size - $header];
-                Receiving { consumer: consumer(meeting, way), copy, numbered: $numbered }
+                Receiving { consumer: consumer(meeting, way, size), copy, numbered: $numbered }
             }
 
             fn fan(&self, meeting: &Meeting, way: &str, size: usize, receivers: usize) -> Many<Sending> {
@@ -203,7 +205,7 @@ impl Mailed {
             let handles = vec![of(&own), page.try_clone().expect("a descriptor")];
             let handles = task::block_on(async { swapped(connected(meeting, way).await, handles).await });
             let [peer] = <[Handle; 1]>::try_from(handles).expect("one region");
-            let peer = opened(peer, sender_len(CAPACITY_BYTES));
+            let peer = opened(peer, sender_len(capacity(size)));
             mailbox.admit_foreign(Class(0), Hardware::new(own), peer, None).expect("a place");
         }
         Self { mailbox, copy: vec![0; size], next: (0..ways.len()).map(first_of).collect() }
@@ -248,7 +250,7 @@ impl Link for IntoMailbox {
     }
 
     fn sender(&self, meeting: &Meeting, way: &str, size: usize) -> Sending {
-        let own = region(sender_len(CAPACITY_BYTES));
+        let own = region(sender_len(capacity(size)));
         let handles = task::block_on(async { swapped(accepted(meeting, way).await, vec![of(&own)]).await });
         let [peer, control] = <[Handle; 2]>::try_from(handles).expect("a region and a control page");
         let control = opened(control, control_len(1, 1));
@@ -355,7 +357,7 @@ impl BelledEnds {
     /// Both rings, and the bell of the receiving end here.
     async fn new(channel: Channel, job: Job) -> Self {
         let Job::Asleep { size } = job else { unreachable!("no group asks a doorbell for {job:?}") };
-        let (sends, receives) = (region(sender_len(CAPACITY_BYTES)), region(RECEIVER_LEN));
+        let (sends, receives) = (region(sender_len(capacity(size))), region(RECEIVER_LEN));
         let bell = Bell::new().expect("a bell");
         let handles = vec![of(&sends), of(&receives), bell.handle().expect("a bell's other end")];
         let handles = swapped(channel, handles).await;
@@ -363,7 +365,7 @@ impl BelledEnds {
         let ringer: Arc<dyn Waiter> = Arc::new(memory::ringer(rings).expect("a bell"));
         let head = opened(head, RECEIVER_LEN);
         let producer = Producer::over(Hardware::new(sends), head, Some(ringer)).expect("regions of a ring");
-        let theirs = opened(theirs, sender_len(CAPACITY_BYTES));
+        let theirs = opened(theirs, sender_len(capacity(size)));
         let consumer =
             ForeignConsumer::over(Hardware::new(receives), theirs, None).expect("regions of a ring");
         Self { producer, receiving: BelledReceiving { consumer, bell, copy: vec![0; size] }, size }

@@ -1,13 +1,12 @@
-//! ZeroMQ: a pair of PAIR sockets over its `ipc` transport. At each end it has a thread of its own on the same core: so whoever waits
-//! sleeps.
+//! ZeroMQ over its `ipc` transport: PAIR sockets, one for each receiver of one to many, as its PUB sockets drop what a receiver has no room
+//! for; PUSH and PULL for many to one. Each process has a thread of ZeroMQ's on the same core: so whoever waits sleeps.
 
-use super::asleep::{at_once, follow, lead};
-use super::link;
+use super::asleep::{Ends, follows, leads};
+use super::link::{self, Gather, InOrder, Many};
 use super::{Job, Meeting, Pair};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender};
 use crate::subjects::{check, fill};
-use std::cell::RefCell;
-use zmq::{Context, DONTWAIT, Error, PAIR, Socket};
+use zmq::{Context, DONTWAIT, Error, PAIR, PULL, PUSH, Socket, SocketType};
 
 /// The subject of this file.
 pub struct ZeroMq;
@@ -16,36 +15,37 @@ pub struct ZeroMq;
 struct End {
     socket: Socket,
     message: Vec<u8>,
-    _context: Context,
+    senders: InOrder,
 }
 
+/// Milliseconds that who waits sleeps before it looks whether that was all.
+const LOOK: i32 = 1;
+
 impl End {
-    fn new(meeting: &Meeting, binds: bool, job: Job) -> Self {
-        let (Job::Throughput { size, .. } | Job::Asleep { size }) = job else {
-            unreachable!("no group asks ZeroMQ for {job:?}")
-        };
-        let context = Context::new();
-        let socket = context.socket(PAIR).expect("a socket of ZeroMQ");
-        let place = format!("ipc://{}", meeting.folder.join("zeromq").display());
+    /// The parent binds, one place for each child it has a socket for.
+    fn of(context: &Context, meeting: &Meeting, kind: SocketType, place: Place, job: Job) -> Self {
+        let socket = context.socket(kind).expect("a socket of ZeroMQ");
+        let (Place::Bound(number) | Place::Connected(number)) = place;
+        let path = format!("ipc://{}", meeting.folder.join(format!("zeromq-{number}")).display());
         // What connects first goes on until somebody binds.
-        if binds { socket.bind(&place) } else { socket.connect(&place) }.expect("a place for ZeroMQ");
-        Self { socket, message: vec![0; size], _context: context }
-    }
-
-    fn post(&mut self, number: u64, flags: i32) -> bool {
-        fill(&mut self.message, number);
-        match self.socket.send(&self.message[..], flags) {
-            Ok(()) => true,
-            Err(Error::EAGAIN) => false,
-            Err(error) => panic!("ZeroMQ: {error}"),
+        match place {
+            Place::Bound(_) => socket.bind(&path),
+            Place::Connected(_) => socket.connect(&path),
         }
+        .expect("a place for ZeroMQ");
+        Self { socket, message: vec![0; job.size()], senders: InOrder::of(job.others()) }
     }
 
-    fn take(&mut self, number: u64, flags: i32) -> bool {
+    /// The last may be there before it is said that it is the last.
+    fn looking(self) -> Self {
+        self.socket.set_rcvtimeo(LOOK).expect("an option of ZeroMQ");
+        self
+    }
+
+    fn took(&mut self, flags: i32) -> bool {
         match self.socket.recv_into(&mut self.message, flags) {
             Ok(received) => {
                 assert_eq!(received, self.message.len(), "a whole message");
-                check(&self.message, number);
                 true
             }
             Err(Error::EAGAIN) => false,
@@ -54,16 +54,53 @@ impl End {
     }
 }
 
+/// Which end of which way.
+#[derive(Clone, Copy)]
+enum Place {
+    Bound(usize),
+    Connected(usize),
+}
+
+impl Ends for End {
+    fn post(&mut self, number: u64) {
+        fill(&mut self.message, number);
+        self.socket.send(&self.message[..], 0).expect("ZeroMQ sends");
+    }
+
+    fn arrive(&mut self, number: u64) {
+        while !self.took(0) {}
+        check(&self.message, number);
+    }
+}
+
 impl Sender for End {
     fn send(&mut self, number: u64, count: usize) -> usize {
-        (0..count).take_while(|sent| self.post(number + *sent as u64, 0)).count()
+        (0..count as u64).for_each(|offset| self.post(number + offset));
+        count
     }
 }
 
 impl Receiver for End {
     fn receive(&mut self, number: u64, count: usize) -> usize {
-        let flags = |taken| if taken == 0 { 0 } else { DONTWAIT };
-        (0..count).take_while(|taken| self.take(number + *taken as u64, flags(*taken))).count()
+        for taken in 0..count {
+            if !self.took(if taken == 0 { 0 } else { DONTWAIT }) {
+                return taken;
+            }
+            check(&self.message, number + taken as u64);
+        }
+        count
+    }
+}
+
+impl Gather for End {
+    fn gather(&mut self) -> usize {
+        for taken in 0..512 {
+            if !self.took(if taken == 0 { 0 } else { DONTWAIT }) {
+                return taken;
+            }
+            self.senders.check(&self.message);
+        }
+        512
     }
 }
 
@@ -73,30 +110,36 @@ impl Pair for ZeroMq {
     }
 
     fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
-        let mut end = End::new(meeting, true, job);
+        let context = Context::new();
+        let end = |kind, child| End::of(&context, meeting, kind, Place::Bound(child), job);
         match job {
-            Job::Throughput { batch, .. } => link::send_all(&mut end, batch, 1, meeting, plan),
-            _ => {
-                let end = RefCell::new(end);
-                let post = |number| assert!(end.borrow_mut().post(number, 0));
-                at_once(lead(meeting, plan, post, async |number| assert!(end.borrow_mut().take(number, 0))))
+            Job::Throughput { batch, .. } => link::send_all(&mut end(PAIR, 0), batch, 1, meeting, plan),
+            Job::Asleep { .. } => leads(end(PAIR, 0), meeting, plan),
+            Job::FanOut { receivers, .. } => {
+                let mut many = Many::new((0..receivers).map(|child| end(PAIR, child)));
+                link::send_all(&mut many, 1, receivers, meeting, plan)
             }
+            Job::FanIn { senders, .. } => {
+                link::gather_all(&mut end(PULL, 0).looking(), senders, meeting, plan)
+            }
+            Job::RoundTrip { .. } | Job::Large { .. } => unreachable!("no group asks ZeroMQ for {job:?}"),
         }
     }
 
     fn serve(&self, meeting: &Meeting, job: Job) {
-        let mut end = End::new(meeting, false, job);
+        let context = Context::new();
+        let end = |kind, way| End::of(&context, meeting, kind, Place::Connected(way), job);
         match job {
             Job::Throughput { batch, .. } => {
-                // The last may be there before it is said that it is the last.
-                end.socket.set_rcvtimeo(1).expect("an option of ZeroMQ");
-                link::receive_all(&mut end, batch, Idle::default, meeting);
+                link::receive_all(&mut end(PAIR, 0).looking(), batch, Idle::default, meeting);
             }
-            _ => {
-                let end = RefCell::new(end);
-                let take = async |number| assert!(end.borrow_mut().take(number, 0));
-                at_once(follow(meeting, take, |number| assert!(end.borrow_mut().post(number, 0))));
+            Job::Asleep { .. } => follows(end(PAIR, 0), meeting),
+            Job::FanOut { .. } => {
+                let mut end = end(PAIR, meeting.number).looking();
+                link::receive_all(&mut end, 16, Idle::crowded, meeting);
             }
+            Job::FanIn { .. } => link::send_for(&mut end(PUSH, 0), meeting),
+            Job::RoundTrip { .. } | Job::Large { .. } => unreachable!("no group asks ZeroMQ for {job:?}"),
         }
     }
 }

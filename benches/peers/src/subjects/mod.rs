@@ -30,7 +30,16 @@ pub static PATTERN: [u8; 1024] = [0xA5; 1024];
 pub fn fill(into: &mut [u8], number: u64) {
     let (head, rest) = into.split_at_mut(8);
     head.copy_from_slice(&number.to_ne_bytes());
-    rest.copy_from_slice(&PATTERN[..rest.len()]);
+    pattern(rest);
+}
+
+/// Writes what messages are made of.
+#[inline(always)]
+pub fn pattern(into: &mut [u8]) {
+    match PATTERN.get(..into.len()) {
+        Some(pattern) => into.copy_from_slice(pattern),
+        None => into.fill(PATTERN[0]),
+    }
 }
 
 /// The message with that number, by value.
