@@ -5,7 +5,7 @@ use crate::groups::{self, Rows};
 use crate::idle;
 use crate::machine::{Cores, Machine};
 use crate::measure::Plan;
-use crate::report;
+use crate::report::{self, Results};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,16 +13,15 @@ use std::time::Duration;
 #[derive(clap::Parser)]
 #[command(
     version,
-    after_help = "Peers that take long to build are asked for when building:\n  \
-        cargo run --release --manifest-path benches/peers/Cargo.toml --target-dir target/peers --features iceoryx2,zmq -- --only processes-throughput\n\
-        iceoryx2 needs libclang, zmq a C++ compiler; NATS is measured where nats-server is in the search path. What is missing answers \
-        `unavailable: needs …`."
+    after_help = "Peers that take long to build are built by `ci/peers`, which takes the same arguments and builds all that this machine can: \
+        iceoryx2 (needs libclang), zenoh, ZeroMQ (a C++ compiler), Aeron (CMake 3.30 and libclang). NATS is measured where nats-server is \
+        in the search path. What is missing answers `unavailable: needs …`."
 )]
 pub struct Arguments {
-    /// Only this group (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
-    /// processes-blocked, processes-fan, processes-large, idle), or only this subject beside those it is compared to
+    /// Only these groups (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
+    /// processes-blocked, processes-fan, processes-large, processes-among, idle), or these subjects beside those they are compared to
     #[arg(long, value_name = "NAME")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Seconds for which agents are idle in the group idle
     #[cfg(feature = "fabric")]
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
@@ -36,13 +35,16 @@ pub struct Arguments {
     /// Two rounds of short slices: shows that everything runs, measures nothing
     #[arg(long)]
     smoke: bool,
-    /// Write the rows as JSON too
+    /// Write the rows as JSON too, after each group
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// The group that is no comparison.
-const IDLE: &str = "idle";
+/// The groups that are no comparison.
+const OBSERVED: &[&str] = &[
+    #[cfg(feature = "fabric")]
+    "idle",
+];
 
 /// Runs what was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), String> {
@@ -56,36 +58,35 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         }
     };
     let mut chosen = groups::all(arguments.smoke);
-    match arguments.only.as_deref() {
-        Some(IDLE) => chosen.clear(),
-        Some(name) => groups::narrow(&mut chosen, name)?,
-        None => {}
+    if !arguments.only.is_empty() {
+        groups::narrow(&mut chosen, &arguments.only, OBSERVED)?;
     }
     let machine = Machine::look(&plan);
     report::heading(&machine, &plan, arguments.smoke);
-    let (mut rows, mut unavailable) = (Rows::default(), Vec::new());
+    let mut results =
+        Results { machine, rows: Rows::new(), observations: Rows::new(), unavailable: Vec::new() };
     for group in chosen {
         let measured = group.run(&plan);
         report::group(&group, &measured);
-        rows.extend(measured);
-        unavailable.extend(group.unavailable());
+        results.rows.extend(measured);
+        results.unavailable.extend(group.unavailable());
+        keep(arguments, &results)?;
     }
-    #[cfg_attr(not(feature = "fabric"), expect(unused_mut, reason = "nothing attaches"))]
-    let mut observed = Rows::new();
     #[cfg(feature = "fabric")]
-    if arguments.only.as_deref().is_none_or(|name| name == IDLE) {
-        let measured = if arguments.smoke {
+    if arguments.only.is_empty() || arguments.only.iter().any(|name| OBSERVED.contains(&name.as_str())) {
+        results.observations = if arguments.smoke {
             idle::run(&[1, 8], Duration::from_millis(200), plan.cores)
         } else {
             idle::run(&[1, 64, 100, 256, 1000], Duration::from_secs(u64::from(arguments.idle_s)), plan.cores)
         };
-        report::idle(&measured);
-        observed = measured;
+        report::idle(&results.observations);
     }
-    report::verdict(&rows, arguments.smoke);
-    if let Some(file) = &arguments.json {
-        let text = report::json(&machine, &rows, &observed, &unavailable)?;
-        std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-    }
-    Ok(())
+    report::verdict(&results.rows, arguments.smoke);
+    keep(arguments, &results)
+}
+
+/// Writes what there is so far, so that a run that is stopped has not measured in vain.
+fn keep(arguments: &Arguments, results: &Results) -> Result<(), String> {
+    let Some(file) = &arguments.json else { return Ok(()) };
+    std::fs::write(file, results.json()?).map_err(|error| format!("{}: {error}", file.display()))
 }

@@ -127,20 +127,20 @@ pub fn verdict(rows: &Rows, smoke: bool) {
 
 /// What the JSON holds.
 #[derive(Serialize)]
-struct Document<'a> {
-    machine: &'a Machine,
-    rows: &'a [Row],
-    observations: &'a [Row],
-    unavailable: &'a [Unavailable],
+pub struct Results {
+    /// The machine.
+    pub machine: Machine,
+    /// What was measured in rounds.
+    pub rows: Rows,
+    /// What was observed once.
+    pub observations: Rows,
+    /// Who could not be measured.
+    pub unavailable: Vec<Unavailable>,
 }
 
-/// Rows, what was observed once, who could not be measured, and the machine as JSON.
-pub fn json(
-    machine: &Machine,
-    rows: &[Row],
-    observations: &[Row],
-    unavailable: &[Unavailable],
-) -> Result<String, String> {
-    serde_json::to_string_pretty(&Document { machine, rows, observations, unavailable })
-        .map_err(|error| format!("results as JSON: {error}"))
+impl Results {
+    /// As JSON.
+    pub fn json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map_err(|error| format!("results as JSON: {error}"))
+    }
 }

@@ -79,7 +79,10 @@ impl Subject {
     }
 
     /// One that this build cannot have.
-    #[cfg(feature = "fabric")]
+    #[cfg(all(
+        feature = "fabric",
+        not(all(feature = "aeron", feature = "iceoryx2", feature = "zenoh", feature = "zmq"))
+    ))]
     pub fn lacking(name: &'static str, needs: &str) -> Self {
         let needs = needs.to_owned();
         Self { name, slice: Box::new(|_| unreachable!("it is not run")), lacks: Some(needs) }
@@ -132,29 +135,32 @@ pub fn all(smoke: bool) -> Vec<Group> {
     groups
 }
 
-/// Keeps only the group, or only the subject and what it is compared to.
-pub fn narrow(groups: &mut Vec<Group>, name: &str) -> Result<(), String> {
-    let mut names: Vec<&str> = groups.iter().map(|group| group.name).collect();
+/// Keeps only the groups named, and of the others only the subjects named and what they are compared to. There are
+/// `more` groups than these.
+pub fn narrow(groups: &mut Vec<Group>, only: &[String], more: &[&'static str]) -> Result<(), String> {
+    let mut names: Vec<&str> = groups.iter().map(|group| group.name).chain(more.iter().copied()).collect();
     names.dedup();
     let mut subjects: Vec<&str> =
         groups.iter().flat_map(|group| &group.subjects).map(|subject| subject.name).collect();
     subjects.sort_unstable();
     subjects.dedup();
-    if names.contains(&name) {
-        groups.retain(|group| group.name == name);
-        return Ok(());
-    }
-    if !subjects.contains(&name) {
+    if let Some(name) =
+        only.iter().find(|name| ![&names[..], &subjects[..]].concat().contains(&name.as_str()))
+    {
         return Err(format!(
             "--only {name}: neither a group ({}) nor a subject ({})",
             names.join("; "),
             subjects.join("; ")
         ));
     }
-    groups.retain(|group| group.subjects.iter().any(|subject| subject.name == name));
-    for Group { subjects, baselines, .. } in groups {
-        subjects.retain(|subject| subject.name == name || baselines.contains(&subject.name));
-    }
+    let named = |name: &str| only.iter().any(|only| only == name);
+    groups.retain_mut(|Group { name, subjects, baselines, .. }| {
+        let taking_part = subjects.iter().any(|subject| named(subject.name));
+        if !named(name) {
+            subjects.retain(|subject| named(subject.name) || baselines.contains(&subject.name));
+        }
+        named(name) || taking_part
+    });
     Ok(())
 }
 
@@ -217,5 +223,44 @@ impl Group {
         let Summary { median, low, high } = summarise(figures);
         let (group, size_bytes, mode, rounds) = (self.name, self.size, self.mode, figures.len());
         Row { group, subject, size_bytes, mode, metric, unit, median, low, high, rounds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn narrowed(only: &[&str]) -> Result<Vec<(&'static str, Vec<&'static str>)>, String> {
+        let of = |name, baseline, subjects: &[&'static str]| Group {
+            name,
+            about: "",
+            size: 64,
+            mode: "",
+            unit: "ns",
+            compare: Compare::Ratio,
+            baselines: vec![baseline],
+            subjects: subjects.iter().map(|name| Subject::new(name, |_: &Plan| Reading::new())).collect(),
+        };
+        let mut groups =
+            vec![of("first", "base", &["base", "ours", "theirs"]), of("second", "theirs", &["theirs"])];
+        let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+        narrow(&mut groups, &only, &["idle"])?;
+        let names = |group: Group| (group.name, group.subjects.iter().map(|subject| subject.name).collect());
+        Ok(groups.into_iter().map(names).collect())
+    }
+
+    #[test]
+    fn a_group_is_kept_whole_and_a_subject_with_what_it_is_compared_to() {
+        assert_eq!(narrowed(&["second"]).unwrap(), [("second", vec!["theirs"])]);
+        assert_eq!(narrowed(&["ours"]).unwrap(), [("first", vec!["base", "ours"])]);
+        let both = [("first", vec!["base", "ours"]), ("second", vec!["theirs"])];
+        assert_eq!(narrowed(&["ours", "second"]).unwrap(), both);
+        assert_eq!(narrowed(&["idle"]).unwrap(), []);
+    }
+
+    #[test]
+    fn who_names_nothing_is_told_every_group_there_is() {
+        let told = narrowed(&["ours", "nonsense"]).unwrap_err();
+        assert!(told.starts_with("--only nonsense: ") && told.contains("(first; second; idle)"), "{told}");
     }
 }
