@@ -151,6 +151,7 @@ struct OutRing {
     held: VecDeque<Held>,
     /// Somebody of this context waits for room.
     wanted: bool,
+    /// The longest payload that lies in the ring itself, but for BATCH.
     inline_max: usize,
     /// A larger ring, used once this one is empty; and how often this one was full.
     next: Option<Producer>,
@@ -167,6 +168,9 @@ const PRESSURE: u32 = 32;
 
 /// The longest payload in a ring to another process: longer ones are passed by name.
 pub(crate) const INLINE_AWAY_MAX: usize = 4 << 10;
+
+/// The longest of BATCH, which shares its ring with NORMAL: some dozens of them leave room in the smallest.
+const INLINE_BATCH_MAX: usize = 512;
 
 /// Beside a ring inside one process: long payloads, and the grants, which the receiver reads where they are.
 struct Near {
@@ -517,7 +521,7 @@ impl OutLane {
             self.switch(record.priority.class())?;
         }
         let ring = self.ring(record.priority.class())?;
-        let sent = match record.body.len() > ring.inline_max {
+        let sent = match record.body.len() > ring.inline_max(record.priority) {
             true => self.send_long(record),
             false => ring.put(record, None),
         };
@@ -885,6 +889,15 @@ impl OutRing {
         }
     }
 
+    /// The longest payload of a priority that lies in the ring itself.
+    #[inline]
+    fn inline_max(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Batch if self.near.is_none() => self.inline_max.min(INLINE_BATCH_MAX),
+            _ => self.inline_max,
+        }
+    }
+
     #[inline]
     fn put(&mut self, record: &Outgoing<'_>, passed: Option<Descriptor>) -> Result<(), Refusal> {
         let mut tag = Tag::new(record.kind, record.priority, record.grant);
@@ -893,7 +906,7 @@ impl OutRing {
             tag = tag.extended();
         }
         let len = record.body.len();
-        let by_descriptor = len > self.inline_max;
+        let by_descriptor = len > self.inline_max(record.priority);
         let payload_len = if by_descriptor { Descriptor::LEN } else { len };
         let skip = tag.extension_len();
         let number = self.producer.next_sequence();

@@ -106,6 +106,28 @@ fn a_subscription_is_known_everywhere_when_subscribe_returns() {
 }
 
 #[test]
+fn batch_messages_leave_room_in_the_lane_for_what_is_more_urgent() {
+    testing::run(1, || async {
+        let node = node("batch").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news", 64).await.unwrap();
+        let (long, mut all) = (vec![7; 2000], 1);
+        let first = ada.agent.publish_wait("news", Priority::Batch, long.clone(), SOON).await.unwrap();
+        assert_eq!(first.accepted_count(), 1);
+        // More than the lane's ring holds, and nobody takes any out meanwhile.
+        for _ in 0..32 {
+            all += ada.agent.publish("news", Priority::Batch, &long[..]).unwrap().accepted_count();
+        }
+        let normal = ada.agent.publish("news", Priority::Normal, "now").unwrap();
+        assert_eq!((all, normal.accepted_count()), (33, 1));
+        for _ in 0..34 {
+            let message = time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+            assert!(message.priority() == Priority::Normal || **message.payload() == *long);
+        }
+    });
+}
+
+#[test]
 fn a_request_is_answered_across_processes_and_a_name_is_taken_once_in_the_node() {
     testing::run(1, || async {
         let node = node("request").await;
