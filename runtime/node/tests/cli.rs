@@ -372,3 +372,43 @@ fn two_nodes_join_over_loopback_and_the_one_that_stays_tells_that_the_other_went
     stays.signal("-TERM");
     assert_eq!(stays.end(), (Some(0), "drained and stopped\n".to_string()));
 }
+
+#[test]
+fn a_damaged_store_is_shown_and_repaired_from_the_command_line_after_a_dry_run_and_a_copy() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let directory = folder.path().join("store");
+    let (path, backup) = (directory.to_string_lossy().into_owned(), folder.path().join("backup"));
+    synod_platform::task::block_on(async {
+        let options = synod_store::Options { segment_len: 64 << 10, ..Default::default() };
+        let (store, _) = synod_store::Store::open(&directory, options).await.expect("a new store");
+        let log = store.log("orders").expect("a name");
+        for _ in 0..4 {
+            let durable = log.append(vec![vec![7; 4000].into()]).await.expect("room").1;
+            durable.await.expect("a good disk");
+        }
+        store.close().await;
+    });
+    let sound = synod(&["store", "check", &path]);
+    assert_eq!(sound.status.code(), Some(0), "{}", stderr(&sound));
+    assert!(stdout(&sound).ends_with("log `orders`: 1 to 4\nsound\n"), "{}", stdout(&sound));
+
+    let segment = directory.join("00000001.segment");
+    let mut bytes = fs::read(&segment).expect("the first segment");
+    bytes[3 * 4096 + 100] ^= 1;
+    fs::write(&segment, bytes).expect("damage");
+    let damaged = synod(&["store", "check", &path]);
+    assert_eq!(damaged.status.code(), Some(1));
+    let place = "00000001.segment:12288";
+    assert!(stdout(&damaged).contains(&format!("damaged at {place}, where record ")), "{}", stdout(&damaged));
+
+    let repair = ["store", "repair", &path, "--truncate-at", place];
+    assert_eq!(synod(&repair).status.code(), Some(2), "a repair needs a copy, or to be tried only");
+    let tried = synod(&[&repair[..], &["--dry-run"]].concat());
+    assert_eq!(tried.status.code(), Some(0));
+    assert_eq!(synod(&["store", "check", &path]).status.code(), Some(1), "nothing was changed");
+    let backup = backup.to_string_lossy().into_owned();
+    let repaired = synod(&[&repair[..], &["--backup", &backup]].concat());
+    assert_eq!((repaired.status.code(), &repaired.stdout), (Some(0), &tried.stdout));
+    assert_eq!(synod(&["store", "check", &path]).status.code(), Some(0));
+    assert_eq!(synod(&["store", "check", &backup]).status.code(), Some(1), "the copy is what it was");
+}

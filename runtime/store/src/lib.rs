@@ -9,6 +9,7 @@
 //!
 //! [`streams`] stand on one of the logs.
 
+pub mod check;
 pub mod format;
 pub mod scan;
 pub mod streams;

@@ -56,58 +56,30 @@ pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk::sync_directory(parent).await?;
     }
-    let lock = File::open(directory.join("lock"), OpenOptions::CREATE).await?;
-    lock.lock().await.map_err(|error| match error.failure {
-        Failure::Locked => OpenError::Locked { directory: directory.to_owned() },
-        _ => error.into(),
-    })?;
-    let segments = Segments::new(directory);
-    let mut order = BTreeMap::new();
-    for (id, path) in files(directory).await? {
-        let file = File::open(&path, OpenOptions::READ_WRITE).await?;
-        let header = header_of(&file, &path).await?;
-        let segment = Rc::new(Segment { id, file, header: Cell::new(header) });
-        segments.all.borrow_mut().insert(id, segment.clone());
-        if header.epoch > 0 && order.insert(header.epoch, segment).is_some() {
-            return Err(OpenError::NoSegment { file: path });
-        }
+    let files = Files::of(directory).await?;
+    for path in files.unfinished {
+        reach!("store.unfinished_segment_removed");
+        disk::remove(path).await?;
     }
-
-    let total = order.values().map(|segment| segment.header.get().len).sum();
-    let epoch = order.last_key_value().map_or(0, |(epoch, _)| *epoch);
-    let mut recovered = Recovered { segments: order.len() as u64, ..Recovered::default() };
+    let total = files.order.values().map(|segment| segment.header.get().len).sum();
+    let epoch = files.order.last_key_value().map_or(0, |(epoch, _)| *epoch);
+    let mut recovered = Recovered { segments: files.order.len() as u64, ..Recovered::default() };
     let (mut rebuild, mut number, mut read) = (Rebuild::default(), 1, 0);
     let mut tail = None;
-    for segment in order.into_values() {
-        let header = segment.header.get();
-        let bytes = read_segment(&segment.file, header.len).await?;
-        let mut strange = None;
-        let found = scan(&bytes, &header, |offset, record| {
-            recovered.records += 1;
-            if !rebuild.record(&record, segment.id, offset) {
-                strange.get_or_insert((offset, record.stamp));
-            }
-        });
-        let corrupt = |offset, number| OpenError::Corrupt {
-            file: path_of(directory, segment.id),
-            offset: u64::from(offset),
-            number,
-        };
-        if let Some((offset, number)) = strange {
-            return Err(corrupt(offset, number));
-        }
-        verdict(&found, header.epoch == epoch).map_err(|damage| corrupt(damage.offset, damage.number))?;
-        number = number.max(found.number);
-        recovered.cut = found.torn;
-        read += header.len;
+    for (at, segment) in files.order {
+        let part = Part::read(directory, &segment, None, at == epoch, &mut rebuild).await?;
+        number = number.max(part.found.number);
+        recovered.records += part.records;
+        recovered.cut = part.found.torn;
+        read += segment.header.get().len;
         progress(Progress { read, total });
-        if !found.sealed {
-            tail = Some((segment, found, bytes));
+        if !part.found.sealed {
+            tail = Some((segment, part));
         }
     }
     let state = rebuild.finish(number)?;
     let mut active = Active::None;
-    if let Some((segment, found, bytes)) = tail {
+    if let Some((segment, Part { found, bytes, .. })) = tail {
         if plant!("wal.torn-tail-append") {
             active = Active::At(segment, found.end + found.torn as u32);
         } else {
@@ -115,22 +87,81 @@ pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -
         }
     }
     event!("store.opened", records = recovered.records, cut = recovered.cut);
-    Ok(Opened { lock, segments: Rc::new(segments), state, epoch, active, recovered })
+    Ok(Opened { lock: files.lock, segments: Rc::new(files.segments), state, epoch, active, recovered })
 }
 
-/// The segment files; those whose making was interrupted are removed.
-async fn files(directory: &Path) -> Result<Vec<(u32, PathBuf)>, DiskError> {
-    let mut found = Vec::new();
-    for entry in disk::list(directory).await? {
-        let name = entry.name.to_string_lossy();
-        if let Some(id) = id_of(&name) {
-            found.push((id, directory.join(&*name)));
-        } else if name.ends_with(".new") {
-            reach!("store.unfinished_segment_removed");
-            disk::remove(directory.join(&*name)).await?;
+/// A store's files, locked and opened, none of them read further than its header.
+pub(crate) struct Files {
+    pub(crate) lock: File,
+    pub(crate) segments: Segments,
+    /// Those that hold something, by epoch.
+    pub(crate) order: BTreeMap<u64, Rc<Segment>>,
+    /// Those whose making was interrupted.
+    pub(crate) unfinished: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Changes nothing but the lock.
+    pub(crate) async fn of(directory: &Path) -> Result<Self, OpenError> {
+        let lock = File::open(directory.join("lock"), OpenOptions::CREATE).await?;
+        lock.lock().await.map_err(|error| match error.failure {
+            Failure::Locked => OpenError::Locked { directory: directory.to_owned() },
+            _ => error.into(),
+        })?;
+        let (segments, mut order, mut unfinished) = (Segments::new(directory), BTreeMap::new(), Vec::new());
+        for entry in disk::list(directory).await? {
+            let name = entry.name.to_string_lossy();
+            let path = directory.join(&*name);
+            let Some(id) = id_of(&name) else {
+                unfinished.extend(name.ends_with(".new").then_some(path));
+                continue;
+            };
+            let file = File::open(&path, OpenOptions::READ_WRITE).await?;
+            let header = header_of(&file, &path).await?;
+            let segment = Rc::new(Segment { id, file, header: Cell::new(header) });
+            segments.all.borrow_mut().insert(id, segment.clone());
+            if header.epoch > 0 && order.insert(header.epoch, segment).is_some() {
+                return Err(OpenError::NoSegment { file: path });
+            }
+        }
+        Ok(Self { lock, segments, order, unfinished })
+    }
+}
+
+/// What was read of a segment.
+pub(crate) struct Part {
+    pub(crate) found: Scan,
+    pub(crate) records: u64,
+    bytes: Vec<u8>,
+}
+
+impl Part {
+    /// Reads a segment, up to `cut` if that is given, and hands its records on. `last` says that no later one was ever begun.
+    pub(crate) async fn read(
+        directory: &Path,
+        segment: &Segment,
+        cut: Option<u64>,
+        last: bool,
+        rebuild: &mut Rebuild,
+    ) -> Result<Self, OpenError> {
+        let header = segment.header.get();
+        let bytes = read_segment(&segment.file, cut.unwrap_or(header.len).min(header.len)).await?;
+        let (mut records, mut strange) = (0, None);
+        let found = scan(&bytes, &header, |offset, record| {
+            records += 1;
+            if !rebuild.record(&record, segment.id, offset) {
+                strange.get_or_insert((offset, record.stamp));
+            }
+        });
+        let damage = verdict(&found, last).err().map(|damage| (damage.offset, damage.number));
+        match strange.or(damage) {
+            None => Ok(Self { found, records, bytes }),
+            Some((offset, number)) => {
+                let file = path_of(directory, segment.id);
+                Err(OpenError::Corrupt { file, offset: u64::from(offset), number })
+            }
         }
     }
-    Ok(found)
 }
 
 async fn header_of(file: &File, path: &Path) -> Result<Header, OpenError> {

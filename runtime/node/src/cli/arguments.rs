@@ -78,6 +78,9 @@ pub enum Command {
     /// Ask whoever serves a subject of a running node, with standard input, and print the answer
     #[command(after_help = MESSAGES_EXAMPLES)]
     Req(MessageOptions),
+    /// Look at a store that no node has open, or cut it where it is damaged
+    #[command(subcommand, after_help = STORE_EXAMPLES)]
+    Store(StoreCommand),
     /// Print a script that completes commands and options in your shell
     #[command(
         after_help = "Example:\n  synod completions bash > ~/.local/share/bash-completion/completions/synod"
@@ -421,6 +424,44 @@ pub struct TokenOptions {
     /// The node that gives it
     #[command(flatten)]
     pub node: NodeOptions,
+}
+
+const STORE_EXAMPLES: &str = "\
+Examples:
+  synod store check /var/lib/synod/store
+  synod store repair /var/lib/synod/store --truncate-at 00000003.segment:81920 --dry-run
+  synod store repair /var/lib/synod/store --truncate-at 00000003.segment:81920 --backup /var/tmp/store";
+
+/// What is done with a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read all of it and tell what it holds and what is wrong with it (exit code 1)
+    Check(StoreCheck),
+    /// Drop everything from a place on, in the order in which it was written
+    Repair(StoreRepair),
+}
+
+/// Options of `store check`.
+#[derive(Debug, Args)]
+pub struct StoreCheck {
+    /// The store's directory
+    pub directory: PathBuf,
+}
+
+/// Options of `store repair`.
+#[derive(Debug, Args)]
+pub struct StoreRepair {
+    /// The store's directory
+    pub directory: PathBuf,
+    /// The first place that is dropped, as `store check` names it
+    #[arg(long, value_name = "SEGMENT:BYTE")]
+    pub truncate_at: String,
+    /// Where all segments are copied to first
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    pub backup: Option<PathBuf>,
+    /// Tell what would be left and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of `agents`.

@@ -17,6 +17,7 @@ mod pubsub;
 mod review;
 mod runs;
 mod selftest;
+mod store;
 mod text;
 mod token;
 mod up;
@@ -68,6 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
         Command::Pub(options) => pubsub::publish(&options),
         Command::Sub(options) => pubsub::subscribe(&options),
         Command::Req(options) => pubsub::request(&options),
+        Command::Store(command) => store::main(&command),
         Command::Completions(options) => completion::main(&options),
     };
     let exit = outcome.unwrap_or_else(|problem: Problem| {

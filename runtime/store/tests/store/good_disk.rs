@@ -2,7 +2,9 @@
 
 use crate::common::{directory, entries, payloads, small};
 use bytes::Bytes;
+use synod_platform::disk::{Buffer, File, OpenOptions};
 use synod_platform::testing;
+use synod_store::check::{Cut, check, cut, try_cut};
 use synod_store::{OpenError, ReadError, Store, WriteError};
 
 #[test]
@@ -159,5 +161,45 @@ fn an_idle_log_pins_no_segments_and_loses_nothing_when_they_are_used_again() {
         let (idle, busy) = (store.log("idle").unwrap(), store.log("busy").unwrap());
         assert_eq!((entries(&idle).await, entries(&busy).await), (vec![0, 1, 2], expected));
         assert_eq!(idle.get("vote").unwrap(), "7");
+    });
+}
+
+#[test]
+fn a_damaged_store_is_refused_shown_and_cut_where_it_is_damaged_and_the_copy_is_what_it_was() {
+    testing::run(7, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        for at in 0..40 {
+            log.append(payloads(at * 10..at * 10 + 10)).await.unwrap().1.await.unwrap();
+        }
+        store.close().await;
+        let sound = check(place.path()).await.unwrap();
+        assert_eq!((sound.problem.as_ref(), sound.logs[0].last), (None, 400));
+
+        let name = "00000001.segment";
+        let file = File::open(place.path().join(name), OpenOptions::READ_WRITE).await.unwrap();
+        file.write_all_at(20_480, Buffer::copy_of(&[7; 4096])).await.0.unwrap();
+        file.close().await.unwrap();
+        let damaged = Store::open(place.path(), small()).await.unwrap_err();
+        let OpenError::Corrupt { file, offset, number } = damaged.clone() else { panic!("{damaged}") };
+        assert_eq!(file, place.path().join(name));
+        assert!((8_192..=20_480).contains(&offset) && number > 1);
+        assert_eq!(check(place.path()).await.unwrap().problem, Some(damaged));
+
+        let here = Cut { segment: name.into(), offset: 20_480 };
+        let left = try_cut(place.path(), &here).await.unwrap();
+        let last = left.logs[0].last;
+        assert!(left.problem.is_none() && (10..400).contains(&last));
+        let backup = place.path().join("backup");
+        assert_eq!(cut(place.path(), &here, &backup).await.unwrap(), left);
+        assert!(check(&backup).await.unwrap().problem.is_some());
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        assert_eq!(entries(&log).await, (0..last).collect::<Vec<_>>());
+        log.append(payloads(last..last + 100)).await.unwrap().1.await.unwrap();
+        store.close().await;
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        assert_eq!(entries(&store.log("log").unwrap()).await, (0..last + 100).collect::<Vec<_>>());
     });
 }
