@@ -43,3 +43,10 @@ pub fn attach(bytes: &[u8]) {
         }
     }
 }
+
+/// A record that another process left in a spool.
+pub fn spool(bytes: &[u8]) {
+    if let Some(record) = foreign::kept(bytes) {
+        assert_eq!(record, bytes, "what was read is written in one way");
+    }
+}

@@ -53,5 +53,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "append", run: platform::append },
     Target { name: "segment", run: segment::segment },
     Target { name: "attach", run: fabric::attach },
+    Target { name: "spool", run: fabric::spool },
     Target { name: "streams", run: store::streams },
 ];

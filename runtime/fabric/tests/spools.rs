@@ -280,6 +280,41 @@ fn a_message_whose_time_is_over_before_it_is_read_is_not_delivered() {
     });
 }
 
+#[cfg(not(madsim))]
+#[test]
+#[expect(clippy::disallowed_types, reason = "whoever scribbles is another program")]
+fn a_spool_that_somebody_scribbled_over_is_set_aside_and_another_takes_its_place() {
+    use std::io::{Seek, SeekFrom, Write};
+    testing::run(9, || async {
+        let place = place();
+        let _node = place.node().await;
+        let (ada, ben) = (place.process("ada").await, place.process("ben").await);
+        let mut news = ben.agent.subscribe("news", 4).await.unwrap();
+        for number in 0..3 {
+            send(&ada.agent, "news", &number.to_string()).await;
+        }
+        let path = place.socket.with_extension("spools").join("ben~news~ada.queue");
+        let mut file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.seek(SeekFrom::Start(384)).unwrap();
+        file.write_all(&[0xff; 4096]).unwrap();
+        let mut number = 3;
+        let came = loop {
+            // What was accepted before the damage was seen went with it.
+            let sent = ada.agent.publish_wait("news", LATER, number.to_string(), SOON).await;
+            number += u32::from(sent.is_ok());
+            if let Ok(message) = time::timeout(Duration::from_millis(10), news.recv()).await {
+                let came: u32 = text(&message.unwrap()).parse().unwrap();
+                // One may have been read by then.
+                if came > 0 {
+                    break came;
+                }
+            }
+        };
+        assert!(came >= 3, "{came} was scribbled over");
+        assert_eq!(place.files().await, ["ben~news~ada.queue", "ben~news~ada.queue.damaged"]);
+    });
+}
+
 #[test]
 fn of_two_subscriptions_alike_each_gets_everything() {
     testing::run(8, || async {

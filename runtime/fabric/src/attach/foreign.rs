@@ -2,6 +2,7 @@
 
 use super::control::{Ask, Tell};
 use super::shape::Shape;
+use super::spool;
 
 /// Bytes of a mailbox's control page.
 pub const PAGE_LEN: usize = crate::intake::CONTROL_LEN;
@@ -20,6 +21,11 @@ pub fn tell(frame: &[u8]) -> Option<Vec<u8>> {
 pub fn receiver_len(ring: u32, edges: u16) -> Option<(usize, usize)> {
     let shape = Shape { ring, edges };
     shape.is_good().then(|| (shape.receiver_len(), shape.returns()))
+}
+
+/// Reads a record of a spool, and writes it again.
+pub fn kept(record: &[u8]) -> Option<Vec<u8>> {
+    spool::again(record)
 }
 
 /// Bytes of the sender's region of a lane, if there can be such a lane.

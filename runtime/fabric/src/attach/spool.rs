@@ -113,6 +113,23 @@ pub(crate) fn record_len(subject: &str, payload: usize) -> usize {
     HEAD + subject.len() + payload
 }
 
+/// Writes what stands before a payload.
+fn begin(record: &mut Vec<u8>, deadline: u64, subject: &str) {
+    record.extend_from_slice(&deadline.to_le_bytes());
+    // A subject has at most 255 bytes.
+    record.extend_from_slice(&(subject.len() as u16).to_le_bytes());
+    record.extend_from_slice(subject.as_bytes());
+}
+
+/// Reads a record, and writes it again.
+pub(crate) fn again(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Record { deadline, subject, payload } = Record::decode(FORM, bytes)?;
+    let mut record = Vec::new();
+    begin(&mut record, deadline, subject);
+    record.extend_from_slice(payload);
+    Some(record)
+}
+
 impl<'a> Record<'a> {
     fn decode(tag: Tag, bytes: &'a [u8]) -> Option<Self> {
         let (deadline, rest) = bytes.split_first_chunk()?;
@@ -208,10 +225,7 @@ impl Open {
         body: Body<'_>,
     ) -> Result<(), synod_platform::queue::PutError> {
         self.record.clear();
-        self.record.extend_from_slice(&deadline.to_le_bytes());
-        // A subject has at most 255 bytes.
-        self.record.extend_from_slice(&(subject.len() as u16).to_le_bytes());
-        self.record.extend_from_slice(subject.as_bytes());
+        begin(&mut self.record, deadline, subject);
         let at = self.record.len();
         self.record.resize(at + body.len(), 0);
         body.copy_to(&mut self.record[at..]);
