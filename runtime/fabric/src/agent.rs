@@ -98,17 +98,23 @@ impl Agent {
     /// Receives what is published to subjects that match. `capacity` is the number of places for each priority and sending context;
     /// a sender that finds none is told so. Every publish that starts after this returned reaches the subscription.
     pub async fn subscribe(&self, pattern: &str, capacity: usize) -> Result<Subscription, AttachError> {
-        self.attach(pattern, capacity, Takes { events: true, requests: false }).await
+        self.attach(pattern, capacity, Takes { events: true, ..Takes::default() }).await
     }
 
     /// Receives requests on subjects that match, as one instance among all who serve them: each request goes to one.
     pub async fn serve(&self, pattern: &str, capacity: usize) -> Result<Subscription, AttachError> {
-        self.attach(pattern, capacity, Takes { events: false, requests: true }).await
+        self.attach(pattern, capacity, Takes { requests: true, ..Takes::default() }).await
     }
 
     /// Receives what is published to `agent.<name>` and requests on it: how an agent is reached by name.
     pub async fn inbox(&self, capacity: usize) -> Result<Subscription, AttachError> {
-        self.attach(&format!("agent.{}", self.0.name), capacity, Takes { events: true, requests: true }).await
+        let takes = Takes { events: true, requests: true, tap: false };
+        self.attach(&format!("agent.{}", self.0.name), capacity, takes).await
+    }
+
+    /// Receives glances at what others publish.
+    pub(crate) async fn tap(&self, pattern: Pattern, capacity: usize) -> Result<Subscription, AttachError> {
+        self.attach(pattern.as_str(), capacity, Takes { tap: true, ..Takes::default() }).await
     }
 
     async fn attach(

@@ -399,8 +399,11 @@ impl Inner {
 
     /// Moves what came to where it belongs, and what was held back on.
     fn drain(&self) -> Next {
-        for note in self.station.home().take_notes() {
-            self.heed(note);
+        let notes = self.station.home().take_notes();
+        if !notes.is_empty() {
+            notes.into_iter().for_each(|note| self.heed(note));
+            // Lanes to taps may be there now.
+            self.routes.borrow().values().filter_map(Weak::upgrade).for_each(|route| route.flush_taps());
         }
         let given_back = self.store.borrow_mut().take_given_back();
         if !given_back.is_empty() {
@@ -1093,8 +1096,10 @@ mod tests {
             for _ in 0..20 {
                 ask_once(&asker, server.serve("job", 4).await.unwrap()).await;
                 let link = Subscription::of_link(&there, "node:far".into(), 4).unwrap();
-                let wants =
-                    BTreeMap::from([(Pattern::new("job").unwrap(), Takes { events: false, requests: true })]);
+                let wants = BTreeMap::from([(
+                    Pattern::new("job").unwrap(),
+                    Takes { requests: true, ..Takes::default() },
+                )]);
                 fabric.shared().list(&link.queue().entry, wants);
                 ask_once(&asker, link).await;
                 assert_eq!(known(here.inner()), (1, 1), "what ended is forgotten with the next route");

@@ -51,6 +51,7 @@ mod registry;
 mod request;
 mod route;
 pub mod subject;
+mod tap;
 mod trie;
 
 pub use agent::{Agent, Message, Publisher, Subscription};
@@ -64,3 +65,4 @@ pub use request::RequestOptions;
 pub use subject::{Pattern, Subject, SubjectError};
 pub use synod_ring::pool::Loan;
 pub use synod_wire::{PAYLOAD_MAX, Priority};
+pub use tap::TAP_HEAD;

@@ -703,7 +703,7 @@ impl Session {
         if wants {
             let bits =
                 elements.get(extension::INTEREST).and_then(|value| value.first().copied()).unwrap_or(3);
-            all.insert(pattern, Takes { events: bits & 1 != 0, requests: bits & 2 != 0 });
+            all.insert(pattern, Takes { events: bits & 1 != 0, requests: bits & 2 != 0, tap: false });
             if all.len() > PATTERNS_MAX {
                 return Err(Ended::Protocol("it wants too many patterns"));
             }

@@ -37,13 +37,16 @@ pub(crate) type SubId = u64;
 pub(crate) type ContextId = u64;
 
 /// What a subscription receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Takes {
     /// What is published.
     pub events: bool,
     /// Requests, as one instance of several.
     pub requests: bool,
+    /// Glances at what is published.
+    #[serde(default)]
+    pub tap: bool,
 }
 
 /// A subscription as others see it.
@@ -667,6 +670,7 @@ impl Registry {
                 let takes = Takes {
                     events: matching().any(|(_, takes)| takes.events),
                     requests: matching().any(|(_, takes)| takes.requests),
+                    tap: matching().any(|(_, takes)| takes.tap),
                 };
                 Match { entry: listed.entry.clone(), takes }
             })
@@ -677,8 +681,10 @@ impl Registry {
     pub fn interest(&self) -> BTreeMap<Pattern, Takes> {
         let mut interest: BTreeMap<Pattern, Takes> = BTreeMap::new();
         for listed in self.subscriptions.values().filter(|listed| !listed.entry.is_link) {
-            for (pattern, takes) in &listed.patterns {
-                let sum = interest.entry(pattern.clone()).or_insert(Takes { events: false, requests: false });
+            // A tap is for this node alone.
+            for (pattern, takes) in listed.patterns.iter().filter(|(_, takes)| takes.events || takes.requests)
+            {
+                let sum = interest.entry(pattern.clone()).or_default();
                 sum.events |= takes.events;
                 sum.requests |= takes.requests;
             }

@@ -21,6 +21,7 @@ use crate::lane::{Body, Grant, INLINE_AWAY_MAX, OutLane, Outgoing, Passage};
 use crate::message::{INLINE_MAX, Payload, Published, Receipt, Refusal};
 use crate::registry::{ContextId, Entry};
 use crate::subject::Subject;
+use crate::tap::{Glance, Tapped};
 
 /// From one source to one subject, as one context sees it.
 pub(crate) struct Route {
@@ -44,6 +45,8 @@ pub(crate) struct Resolved {
     here: Vec<usize>,
     /// Receivers in other contexts, by context.
     hops: Vec<Hop>,
+    /// Who watches; no receivers.
+    taps: Vec<Tapped>,
 }
 
 /// One receiver.
@@ -98,7 +101,8 @@ impl Route {
         let resolved = self.resolved.borrow().clone();
         let by_it =
             |target: &Target| matches!(&target.way, Way::Lane { lane, .. } if Rc::ptr_eq(lane, ended));
-        if resolved.events.iter().chain(&resolved.services).any(by_it) {
+        let taps = resolved.taps.iter().map(Tapped::target);
+        if resolved.events.iter().chain(&resolved.services).chain(taps).any(by_it) {
             self.epoch.set(0);
             self.resolved.take();
         }
@@ -148,6 +152,8 @@ impl Route {
             matches.iter().filter(|m| m.takes.events).map(|m| target(&m.entry, spool(&m.entry))).collect();
         let services: Vec<_> =
             matches.iter().filter(|m| m.takes.requests).map(|m| target(&m.entry, None)).collect();
+        let taps =
+            matches.iter().filter(|m| m.takes.tap).map(|m| Tapped::new(target(&m.entry, None))).collect();
         let mut here = Vec::new();
         let mut hops: Vec<(ContextId, Hop)> = Vec::new();
         for (index, target) in events.iter().enumerate() {
@@ -180,7 +186,7 @@ impl Route {
         let whole = events.iter().chain(&services).all(|target| target.edge.is_counted());
         // One without a place for its counters is looked up again by the next send.
         self.epoch.set(if whole { epoch } else { 0 });
-        let old = self.resolved.replace(Rc::new(Resolved { events, services, names, here, hops }));
+        let old = self.resolved.replace(Rc::new(Resolved { events, services, names, here, hops, taps }));
         drop(old);
     }
 
@@ -230,6 +236,11 @@ impl Route {
             }
         }
         Published { taken, stopped: None }
+    }
+
+    /// Shows taps what waits for their lanes, if those are there by now.
+    pub fn flush_taps(&self) {
+        self.resolved.borrow().taps.iter().for_each(Tapped::flush);
     }
 
     fn is_current(&self, inner: &Inner) -> bool {
@@ -301,6 +312,16 @@ impl Resolved {
         for hop in &self.hops {
             self.send_over(hop, sending, refused);
         }
+        if !self.taps.is_empty() && (self.events.is_empty() || refused.len() < self.events.len()) {
+            self.show_taps(sending);
+        }
+    }
+
+    /// What somebody took, or nobody would have, is shown to those who watch.
+    #[cold]
+    fn show_taps(&self, sending: Sending<'_>) {
+        let glance = Glance::at(sending.body);
+        self.taps.iter().for_each(|tap| tap.show(sending.priority, &glance));
     }
 
     /// One record for all members of a hop if all have room; else one for each that has.
@@ -336,6 +357,7 @@ impl Resolved {
 
     /// Sends to those of `receipt` that refused and may have room by now.
     pub fn retry(&self, sending: Sending<'_>, receipt: &mut Receipt) {
+        let was_taken = receipt.accepted_count() > 0;
         receipt.refused.retain_mut(|(index, why)| {
             if !why.may_pass() {
                 return true;
@@ -348,6 +370,9 @@ impl Resolved {
                 }
             }
         });
+        if !self.taps.is_empty() && !was_taken && receipt.accepted_count() > 0 {
+            self.show_taps(sending);
+        }
     }
 
     /// Asks for a wake-up of this context's station when those who refused have room. False: look again at once.
@@ -491,6 +516,20 @@ impl Target {
                     Err(_) => self.edge.count_refused(),
                 }
                 sent
+            }
+        }
+    }
+
+    /// Sends to this receiver alone, if there is room; counts no refusal.
+    pub fn offer(&self, sending: Sending<'_>) -> Result<(), Refusal> {
+        if let Some(why) = self.refusal(sending.priority) {
+            return Err(why);
+        }
+        match &self.way {
+            Way::Here(_) => self.send(sending),
+            Way::Lane { lane, grants, .. } => {
+                let grant = || Grant::Deliver(vec![self.passage.clone()]);
+                send_on(lane, grants, Kind::Publish, sending, std::iter::once(&*self.edge), grant)
             }
         }
     }

@@ -92,6 +92,20 @@ impl Pattern {
         self.0.split('.')
     }
 
+    /// Whether every subject that `other` means is one of those meant.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (mut mine, mut others) = (self.tokens(), other.tokens());
+        loop {
+            match (mine.next(), others.next()) {
+                (Some(">"), Some(_)) => return true,
+                (Some("*"), Some(other)) if other != ">" => {}
+                (Some(mine), Some(other)) if mine == other => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether `subject` is one of those meant.
     pub fn matches(&self, subject: &Subject) -> bool {
         let mut wanted = self.tokens();
@@ -164,6 +178,27 @@ impl fmt::Debug for Pattern {
 #[cfg(test)]
 mod tests {
     use super::{LENGTH_MAX, Pattern, Subject, SubjectError, TOKENS_MAX};
+
+    #[test]
+    fn a_pattern_covers_another_when_it_means_all_that_the_other_does() {
+        let covers = |a, b| Pattern::new(a).unwrap().covers(&Pattern::new(b).unwrap());
+        for (wide, narrow) in [
+            ("a.>", "a.b"),
+            ("a.>", "a.*.c"),
+            ("a.>", "a.>"),
+            ("*.b", "a.b"),
+            ("*.b", "*.b"),
+            (">", ">"),
+            ("a", "a"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (narrow, wide) in
+            [("a.*", "a.>"), ("a.b", "a.*"), ("a.>", "a"), ("a", "a.b"), ("*", ">"), ("a.>", ">")]
+        {
+            assert!(!covers(narrow, wide), "{narrow} {wide}");
+        }
+    }
 
     #[test]
     fn a_subject_is_refused_with_what_is_wrong_about_it() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
 use synod_fabric::{
-    Agent, Context, Fabric, FabricConfig, Priority, PublishError, Refusal, RequestError, Subject,
+    Agent, Context, Fabric, FabricConfig, Pattern, Priority, PublishError, Refusal, RequestError, Subject,
+    TAP_HEAD,
 };
 use synod_platform::{task, testing, time};
 
@@ -328,6 +329,62 @@ fn a_token_is_good_once_and_without_one_nobody_is_admitted() {
 }
 
 /// Bytes that show where they came from.
+async fn tapped_node(test: &str) -> Node {
+    let context = Fabric::new(FabricConfig::named("node-1")).enter("main").unwrap();
+    let taps = vec![Pattern::new("news.>").unwrap()];
+    let host = Host::start(&context, HostConfig { taps, ..HostConfig::at(socket(test)) }).await.unwrap();
+    Node { host, context }
+}
+
+#[test]
+fn a_tap_sees_what_others_publish_and_when_it_is_full_loses_it_and_holds_up_nobody() {
+    testing::run(1, || async {
+        const FLOOD: u64 = 1000;
+        let node = tapped_node("tap").await;
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut news = ben.agent.subscribe("news.eu", 16).await.unwrap();
+        let operator = attach(AttachOptions::new(node.host.path(), "operator")).await.unwrap();
+        let mut tap = operator.tap("tap", "news.*", 4).await.unwrap();
+        let send = async |payload: Vec<u8>| {
+            let receipt = ada.agent.publish_wait("news.eu", Priority::High, payload, SOON).await.unwrap();
+            assert_eq!(receipt.accepted().collect::<Vec<_>>(), ["ben"], "a tap is no receiver");
+        };
+        for payload in [b"hello".to_vec(), pattern(100_000, 1)] {
+            send(payload.clone()).await;
+            time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+            let seen = tap.recv_within(SOON).await.expect("the first, too, is shown");
+            assert_eq!((seen.source.as_str(), seen.subject.as_str()), ("ada", "news.eu"));
+            assert_eq!((seen.priority, seen.len), (Priority::High, payload.len() as u64));
+            assert_eq!(seen.head, payload[..payload.len().min(TAP_HEAD)]);
+        }
+        for n in 0..FLOOD {
+            send(n.to_le_bytes().to_vec()).await;
+            time::timeout(SOON, news.recv()).await.unwrap().unwrap();
+        }
+        let mut seen = 0;
+        while tap.recv_within(Duration::from_millis(50)).await.is_some() {
+            seen += 1;
+        }
+        assert!(seen >= 4 && tap.lost() > 0, "{seen} seen, {} lost", tap.lost());
+        assert_eq!(seen + tap.lost(), FLOOD);
+        drop(tap);
+        send(b"unseen".to_vec()).await;
+    });
+}
+
+#[test]
+fn what_the_nodes_policy_does_not_open_cannot_be_tapped() {
+    testing::run(1, || async {
+        let node = tapped_node("untapped").await;
+        let operator = attach(AttachOptions::new(node.host.path(), "operator")).await.unwrap();
+        for (name, wider) in [("tap-1", ">"), ("tap-2", "news"), ("tap-3", "orders.eu")] {
+            let refused = operator.tap(name, wider, 4).await.unwrap_err();
+            assert!(refused.to_string().contains("may not be tapped"), "{wider}: {refused}");
+        }
+        operator.tap("tap-4", "news.eu", 4).await.unwrap();
+    });
+}
+
 fn pattern(len: usize, salt: usize) -> Vec<u8> {
     (0..len).map(|at| (at.wrapping_mul(31) ^ at >> 8 ^ salt) as u8).collect()
 }

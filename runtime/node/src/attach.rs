@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use synod_control::units;
 use synod_fabric::attach::{Attached, Host};
-use synod_fabric::{AttachError, Context};
+use synod_fabric::{AttachError, Context, Pattern};
 use synod_platform::task::{self, JoinHandle};
 
 /// How long a process may take to note a change if nobody says otherwise.
@@ -26,13 +26,15 @@ pub struct AttachConfig {
     pub group: Option<String>,
     /// Whether each process must show a token, which `synod token` prints.
     pub tokens: bool,
+    /// What any process that attached may tap, as `synod tap` does.
+    pub tap: Vec<Pattern>,
     /// A process that has not noted a change for this long is cut off.
     pub fence: Duration,
 }
 
 impl Default for AttachConfig {
     fn default() -> Self {
-        AttachConfig { on: true, socket: None, group: None, tokens: false, fence: FENCE }
+        AttachConfig { on: true, socket: None, group: None, tokens: false, tap: Vec::new(), fence: FENCE }
     }
 }
 
@@ -44,13 +46,14 @@ pub(crate) struct AttachTable {
     socket: Option<PathBuf>,
     group: Option<String>,
     tokens: bool,
+    tap: Vec<String>,
     fence: units::Duration,
 }
 
 impl Default for AttachTable {
     fn default() -> Self {
-        let AttachConfig { on, socket, group, tokens, fence } = AttachConfig::default();
-        AttachTable { on, socket, group, tokens, fence: units::Duration(fence) }
+        let AttachConfig { on, socket, group, tokens, tap: _, fence } = AttachConfig::default();
+        AttachTable { on, socket, group, tokens, tap: Vec::new(), fence: units::Duration(fence) }
     }
 }
 
@@ -71,7 +74,10 @@ impl AttachTable {
             let problem = "cannot enter the user's runtime folder: name a socket in a folder that it can (attach.socket)";
             return Err(("group", problem.into()));
         }
-        Ok(AttachConfig { on: self.on, socket: self.socket, group: self.group, tokens: self.tokens, fence })
+        let tap = self.tap.iter().map(|pattern| Pattern::new(pattern)).collect::<Result<_, _>>();
+        let tap = tap.map_err(|error| ("tap", error.to_string()))?;
+        let AttachTable { on, socket, group, tokens, .. } = self;
+        Ok(AttachConfig { on, socket, group, tokens, tap, fence })
     }
 }
 

@@ -495,6 +495,7 @@ mod tests {
             ("[http]\nlissen = \"off\"\n", "node.toml:2:", "did you mean `listen`"),
             ("[attach]\ntoken = true\n", "node.toml:2:", "did you mean `tokens`"),
             ("[attach]\nfence = \"1ms\"\n", "node.toml:2:", "100 ms"),
+            ("[attach]\ntap = [\"a..b\"]\n", "node.toml:2:", "a..b"),
             ("[attach]\nsocket = \"here\"\n", "node.toml:2:", "absolute"),
             ("[attach]\ngroup = \"staff\"\n", "node.toml:2:", "attach.socket"),
             ("[node]\ndrain = \"soon\"\n", "node.toml:2:", "drain"),

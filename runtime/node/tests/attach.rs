@@ -11,10 +11,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+use synod_fabric::Priority;
 use synod_fabric::attach::{AttachOptions, DetachReason, attach};
-use synod_platform::task;
+use synod_platform::{task, time};
 use tempfile::TempDir;
 
 struct Up {
@@ -88,6 +90,37 @@ fn a_process_that_attaches_to_a_node_is_shown_with_its_agents_and_the_socket_goe
     let socket = up.socket.clone();
     up.end();
     assert!(fs::symlink_metadata(&socket).is_err(), "it is gone with its node");
+}
+
+#[test]
+fn who_taps_sees_what_others_publish_if_the_nodes_configuration_opens_it() {
+    let up = Up::start("tap = [\"orders.>\"]");
+    let refused = up.synod(&["tap", "secrets.>"]);
+    assert_eq!(refused.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("`secrets.>` may not be tapped"), "{said}");
+    let mut tap = synod(&up.base, &["tap", "orders.*", "--count", "1", "--json"]);
+    let mut tap = tap.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut ready = String::new();
+    let mut told = BufReader::new(tap.stderr.take().expect("piped"));
+    told.read_line(&mut ready).expect("it speaks UTF-8");
+    assert!(ready.starts_with("taps orders.*"), "{ready}");
+    task::block_on(async {
+        let attachment = attach(AttachOptions::new(&up.socket, "shop")).await.expect("it is admitted");
+        let clerk =
+            attachment.fabric().enter("main").expect("a context").join("clerk").await.expect("a name");
+        let receipt = clerk.publish("orders.eu", Priority::High, "two apples").expect("nobody receives");
+        assert_eq!(receipt.accepted_count(), 0, "a tap is no receiver");
+        while tap.try_wait().expect("our own child").is_none() {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let tapped = tap.wait_with_output().expect("our own child");
+    assert_eq!(tapped.status.code(), Some(0));
+    let shown: Value = serde_json::from_slice(&tapped.stdout).expect("JSON");
+    assert_eq!((&shown["source"], &shown["subject"]), (&"clerk".into(), &"orders.eu".into()));
+    assert_eq!((&shown["length"], &shown["head"]["text"]), (&10.into(), &"two apples".into()));
+    up.end();
 }
 
 #[test]

@@ -601,7 +601,7 @@ mod tests {
     }
 
     fn sub(member: Member, number: u64, pattern: &str) -> Sub {
-        let takes = Takes { events: true, requests: false };
+        let takes = Takes { events: true, ..Takes::default() };
         Sub {
             id: id(member, number),
             context: context(member),

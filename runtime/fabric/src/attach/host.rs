@@ -22,8 +22,8 @@ use super::spool;
 use super::statistics::{LaneSnapshot, Statistics};
 use super::uplink::Uplink;
 use crate::fabric::Context;
-use crate::registry::Shared;
-use crate::subject::Subject;
+use crate::registry::{Shared, SubId};
+use crate::subject::{Pattern, Subject};
 
 /// The time a process has to say hello once connected.
 const GREETING: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ pub struct HostConfig {
     pub access: Access,
     /// Whether a process must show a token that [`Host::token`] gave; each is good once.
     pub tokens: bool,
+    /// What may be tapped, by any process that is admitted; nothing if nothing is said.
+    pub taps: Vec<Pattern>,
     /// A process that has not taken note of a change for this long is cut off, so that no subscriber waits for it.
     pub fence: Duration,
 }
@@ -51,7 +53,13 @@ pub struct HostConfig {
 impl HostConfig {
     /// Admits processes of this user, without tokens.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), access: Access::Owner, tokens: false, fence: Duration::from_secs(5) }
+        Self {
+            path: path.into(),
+            access: Access::Owner,
+            tokens: false,
+            taps: Vec::new(),
+            fence: Duration::from_secs(5),
+        }
     }
 }
 
@@ -107,6 +115,8 @@ struct Inner {
 /// One process, while it is attached.
 struct Session {
     about: Attached,
+    /// What it taps.
+    taps: RefCell<BTreeMap<SubId, String>>,
     backlog: RefCell<VecDeque<(Tell, Vec<Rc<Handle>>)>>,
     work: Notify,
     end: Notify,
@@ -343,6 +353,7 @@ impl Inner {
             reach!("attach.cut_off");
             loss!("fabric.attach", "a process was cut off");
         }
+        session.taps.take().values().for_each(|pattern| tell_of_tap("closed", &session.about, pattern));
         event!("attach.ended", name = &session.about.name, pid = process.pid, why = &why.to_string());
         let names = self.broker.borrow_mut().leave(member);
         let broker = self.broker.borrow();
@@ -375,7 +386,13 @@ impl Inner {
             }
         }
         let about = Attached { name, process, agents: Vec::new() };
-        let session = Session { about, backlog: RefCell::default(), work: Notify::new(), end: Notify::new() };
+        let session = Session {
+            about,
+            taps: RefCell::default(),
+            backlog: RefCell::default(),
+            work: Notify::new(),
+            end: Notify::new(),
+        };
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(member, session.clone());
         self.broker.borrow_mut().join(member, process.uid == local::user());
@@ -421,6 +438,12 @@ impl Inner {
             self.tell(member, Tell::Refused { ask: *ask, why: error.to_string() }, Vec::new());
             return Ok(());
         }
+        if let Err(why) = self.heed_taps(member, &ask) {
+            if let Ask::Subscribe { ask, .. } = ask {
+                self.tell(member, Tell::Refused { ask, why }, Vec::new());
+            }
+            return Ok(());
+        }
         let gone = match &ask {
             Ask::AgentGone { name } => Some(name.clone()),
             _ => None,
@@ -428,6 +451,34 @@ impl Inner {
         self.put(member, ask, handles)?;
         if let Some(name) = gone {
             self.shared.remove_agent_of(&name, |at| super::control::member_of_context(at) == member);
+        }
+        Ok(())
+    }
+
+    /// Takes note of taps that a process opens and closes; those that the policy does not open are refused.
+    fn heed_taps(&self, member: Member, ask: &Ask) -> Result<(), String> {
+        let Some(session) = self.sessions.borrow().get(&member).cloned() else { return Ok(()) };
+        match ask {
+            Ask::Subscribe { sub, .. } => {
+                for want in sub.wants.iter().filter(|want| want.takes.tap) {
+                    let wanted = Pattern::new(&want.pattern).map_err(|error| error.to_string())?;
+                    if !self.config.taps.iter().any(|open| open.covers(&wanted)) {
+                        reach!("attach.tap_refused");
+                        tell_of_tap("refused", &session.about, &want.pattern);
+                        return Err(format!(
+                            "`{wanted}` may not be tapped: `tap` in the node's `[attach]` names no pattern that covers it"
+                        ));
+                    }
+                    tell_of_tap("opened", &session.about, &want.pattern);
+                    session.taps.borrow_mut().insert(sub.id, want.pattern.clone());
+                }
+            }
+            Ask::Unsubscribe { sub } => {
+                if let Some(pattern) = session.taps.borrow_mut().remove(sub) {
+                    tell_of_tap("closed", &session.about, &pattern);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -478,6 +529,12 @@ impl Inner {
             session.work.notify_one();
         }
     }
+}
+
+/// Says that a tap was opened, closed or refused, and whose.
+fn tell_of_tap(what: &'static str, who: &Attached, pattern: &str) {
+    let Attached { name, process, .. } = who;
+    event!("attach.tap", what = what, pattern = pattern, name = name, pid = process.pid, uid = process.uid);
 }
 
 /// Handles to be given away; only those that others keep are copied.

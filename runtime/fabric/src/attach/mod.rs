@@ -29,12 +29,14 @@ mod replica;
 pub(crate) mod shape;
 pub(crate) mod spool;
 mod statistics;
+mod tap;
 pub(crate) mod uplink;
 
 pub use guest::{AttachOptions, Attachment, DetachReason, attach};
 pub use host::{Attached, Host, HostConfig, HostError};
 pub use payloads::NoSlot;
 pub use statistics::{LaneSnapshot, PairSnapshot};
+pub use tap::{Glimpse, Tap};
 
 use control::{LaneNumber, Means};
 use shape::Shape;

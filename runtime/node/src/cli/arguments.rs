@@ -75,6 +75,9 @@ pub enum Command {
     /// Print what is published to subjects of a running node
     #[command(after_help = MESSAGES_EXAMPLES)]
     Sub(SubOptions),
+    /// Show what others publish to subjects that a running node's configuration opens by `attach.tap`, without being a receiver
+    #[command(after_help = TAP_HELP)]
+    Tap(TapOptions),
     /// Ask whoever serves a subject of a running node, with standard input, and print the answer
     #[command(after_help = MESSAGES_EXAMPLES)]
     Req(MessageOptions),
@@ -392,6 +395,31 @@ pub struct SubOptions {
     /// Print payloads as they are, without a line feed after each
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
+    /// The node
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+const TAP_HELP: &str = "\
+Examples:
+  synod tap 'orders.>'                 who publishes what, on which subject, how long, and how it begins
+  synod tap 'orders.*' --count 10 --json
+
+Nobody waits for a tap: what comes faster than it is printed is lost, and told by number. What is asked and answered is not shown.
+The node tells in its trace who opens a tap, and when it is closed.";
+
+/// Options of `tap`.
+#[derive(Debug, Args)]
+pub struct TapOptions {
+    /// The subjects, as in orders.* or orders.>
+    #[arg(value_name = "PATTERN")]
+    pub pattern: String,
+    /// End after so many messages
+    #[arg(long, value_name = "COUNT")]
+    pub count: Option<u64>,
     /// The node
     #[command(flatten)]
     pub node: NodeOptions,

@@ -47,7 +47,7 @@ pub async fn if_running(options: &NodeOptions) -> Result<Option<Client>, Problem
 }
 
 /// The name or the socket that is meant.
-fn named(options: &NodeOptions) -> String {
+pub fn named(options: &NodeOptions) -> String {
     let named = options.node.clone().or_else(|| process::variable("SYNOD_NODE"));
     named.unwrap_or_else(|| "synod".into())
 }

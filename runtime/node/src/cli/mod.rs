@@ -18,6 +18,7 @@ mod review;
 mod runs;
 mod selftest;
 mod store;
+mod tap;
 mod text;
 mod token;
 mod up;
@@ -68,6 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode
         Command::Token(options) => token::main(&options),
         Command::Pub(options) => pubsub::publish(&options),
         Command::Sub(options) => pubsub::subscribe(&options),
+        Command::Tap(options) => tap::main(&options),
         Command::Req(options) => pubsub::request(&options),
         Command::Store(command) => store::main(&command),
         Command::Completions(options) => completion::main(&options),

@@ -87,7 +87,7 @@ pub fn subscribe(options: &SubOptions) -> Result<Exit, Problem> {
 }
 
 /// A payload in JSON: as text if it is UTF-8, else in hexadecimal.
-fn told(payload: &[u8]) -> Value {
+pub fn told(payload: &[u8]) -> Value {
     match std::str::from_utf8(payload) {
         Ok(text) => json!({ "text": text }),
         Err(_) => json!({ "hex": payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),

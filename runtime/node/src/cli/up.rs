@@ -97,7 +97,8 @@ async fn host(node: &str, config: &AttachConfig) -> Result<Option<HostConfig>, P
         None => Access::Owner,
         Some(group) => Access::Group(number(group).await?),
     };
-    Ok(Some(HostConfig { access, tokens: config.tokens, fence: config.fence, ..HostConfig::at(path) }))
+    let (taps, tokens, fence) = (config.tap.clone(), config.tokens, config.fence);
+    Ok(Some(HostConfig { path, access, tokens, taps, fence }))
 }
 
 /// The number of a group.
