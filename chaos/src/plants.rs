@@ -122,6 +122,21 @@ pub const ALL: &[Plant] = &[
         &["fabric.receipts"],
         "panicking-agent",
     ),
+    test(
+        "raft.committed-too-high",
+        "what is being appended is written down as committed",
+        "each_planted_bug_of_the_log_of_consensus_is_noticed",
+    ),
+    test(
+        "raft.truncate-unsynced",
+        "a suffix is told to be cut before that is durable",
+        "each_planted_bug_of_the_log_of_consensus_is_noticed",
+    ),
+    test(
+        "raft.vote-unsynced",
+        "a vote is told to be saved before it is durable",
+        "each_planted_bug_of_the_log_of_consensus_is_noticed",
+    ),
     model(
         "ring.relaxed-publish",
         "the tail is published without release ordering",

@@ -2,14 +2,21 @@
 //!
 //! openraft reaches time, tasks, chance and channels through one trait; [`SeamRuntime`] implements it over `synod_platform`, so that
 //! consensus runs in production and in the simulator unchanged. openraft's own conformance suite for such runtimes passes in
-//! both builds. The rest of this crate (membership, the log, key-value, locks) stands on it when it comes.
+//! both builds. [`LogStorage`] is its log, on a log of the store; openraft's suite for storage passes in both builds, too. The rest
+//! of this crate (membership, key-value, locks) stands on them when it comes.
 //!
 //! openraft calls its interfaces unstable: nothing outside this crate may name them.
 
 mod channel;
+mod entry;
+mod log;
 mod runtime;
+mod types;
 mod watch;
 
 pub use channel::{BoundedMpsc, FairMutex, LetterReceiver, SingleUse, SingleUseSender};
+pub use entry::DecodeError;
+pub use log::LogStorage;
 pub use runtime::{Moment, SeamRng, SeamRuntime, Timeout};
+pub use types::{Answer, Consensus, Proposal};
 pub use watch::{OrderedWatch, WatchRef};
