@@ -203,6 +203,11 @@ pub const ALL: &[Plant] = &[
         "a_log_that_loses_its_beginning_before_what_counts_there_was_carried_is_noticed",
     ),
     test(
+        "snapshot.purge-first",
+        "a log is purged before the snapshot that replaces its entries is durable",
+        "purging_before_the_snapshot_is_durable_is_noticed",
+    ),
+    test(
         "wal.ack-before-fsync",
         "an append is acknowledged when written, not when synced",
         "each_planted_bug_of_the_log_is_noticed",

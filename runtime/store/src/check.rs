@@ -81,7 +81,8 @@ pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, Op
         return Ok(left);
     }
     disk::create_directories(backup).await?;
-    for segment in files.segments.all.borrow().values() {
+    let segments: Vec<_> = files.segments.all.borrow().values().cloned().collect();
+    for segment in segments {
         copy(&segment.file, &path_of(backup, segment.id)).await?;
     }
     disk::sync_directory(backup).await?;

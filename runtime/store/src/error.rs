@@ -131,7 +131,44 @@ pub enum ReadError {
         /// Its index in its log.
         index: u64,
     },
+    /// The newest snapshot of a log is damaged, and what it stands for is purged.
+    #[error("the snapshot {} is damaged: restore it from a copy", file.display())]
+    Snapshot {
+        /// Which.
+        file: PathBuf,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+/// Why a log's snapshot was not loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// It was not read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log could not be moved behind it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The log is purged further than its snapshots reach.
+    #[error(
+        "the log `{log}` begins at {first} and no snapshot holds what was before: restore it from a copy"
+    )]
+    Missing {
+        /// Which log.
+        log: String,
+        /// The first index that is left.
+        first: u64,
+    },
+}
+
+impl ReadError {
+    /// As the failure of a write that had to look at something.
+    pub(crate) fn into_write(self) -> WriteError {
+        match self {
+            Self::Disk(error) => WriteError::Disk(error),
+            _ => WriteError::Closed,
+        }
+    }
 }

@@ -22,11 +22,13 @@ mod pace;
 mod reader;
 mod rebuild;
 mod segments;
+mod snapshot;
 mod state;
 mod store;
 mod writer;
 
-pub use error::{OpenError, ReadError, WriteError};
+pub use error::{OpenError, ReadError, SnapshotError, WriteError};
 pub use open::{Progress, Recovered};
 pub use options::Options;
+pub use snapshot::Snapshot;
 pub use store::{Durable, Entry, Health, Log, Room, Store};

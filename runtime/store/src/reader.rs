@@ -4,11 +4,11 @@
 //! still lies there, it is damaged.
 
 use std::ops::Range;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use synod_platform::disk::{Buffer, DiskError};
+use synod_platform::disk::{Buffer, DiskError, File};
 use synod_platform::task;
 use synod_probe::reach;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::ReadError;
 use crate::format::{RECORD_HEADER, Record};
 use crate::segments::{Segments, path_of};
+use crate::snapshot::{self, Errand, Snapshot};
 use crate::state::{Found, Place};
 use crate::store::{Entry, Shared};
 
@@ -25,22 +26,41 @@ const READ_MAX: u32 = 1 << 20;
 /// The most entries that are looked up at a time.
 const LOOK_UP: u64 = 1024;
 
-/// Somebody's question.
-pub(crate) struct Request {
-    pub(crate) log: u32,
-    pub(crate) range: Range<u64>,
-    pub(crate) bytes_max: usize,
-    pub(crate) reply: oneshot::Sender<Result<Vec<Entry>, ReadError>>,
+/// Somebody's question. Whoever asked may have gone when it is answered.
+pub(crate) enum Request {
+    /// For entries.
+    Entries { log: u32, range: Range<u64>, bytes_max: usize, reply: Reply<Vec<Entry>> },
+    /// For something with the snapshots of a log.
+    Snapshot { name: Box<str>, errand: Errand, reply: Reply<Option<Snapshot>> },
 }
 
-/// Answers requests, several at a time, until nobody can ask any more.
-pub(crate) async fn run(shared: Arc<Shared>, segments: Rc<Segments>, mut requests: mpsc::Receiver<Request>) {
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, ReadError>>;
+
+/// Answers requests, several at a time, until nobody can ask any more. The store's lock is held while a snapshot is worked on.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    segments: Rc<Segments>,
+    lock: Weak<File>,
+    mut requests: mpsc::Receiver<Request>,
+) {
     while let Some(request) = requests.recv().await {
         let reader = Reader { shared: shared.clone(), segments: segments.clone() };
+        let lock = lock.upgrade();
         task::spawn(async move {
-            let answer = reader.read(request.log, request.range, request.bytes_max).await;
-            // Whoever asked may have gone.
-            drop(request.reply.send(answer));
+            match request {
+                Request::Entries { log, range, bytes_max, reply } => {
+                    drop(reply.send(reader.read(log, range, bytes_max).await));
+                }
+                Request::Snapshot { name, errand, reply } => {
+                    let answer = match &lock {
+                        Some(_) => snapshot::run(&reader.segments.directory, &name, errand).await,
+                        None => Err(ReadError::Closed),
+                    };
+                    drop(lock);
+                    reader.shared.work.notify_one();
+                    drop(reply.send(answer));
+                }
+            }
         })
         .detach();
     }

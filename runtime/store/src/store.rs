@@ -11,15 +11,17 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use synod_platform::disk::DiskError;
 use synod_platform::task;
+use synod_probe::plant;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use crate::error::{OpenError, ReadError, WriteError};
+use crate::error::{OpenError, ReadError, SnapshotError, WriteError};
 use crate::format::RECORD_HEADER;
 use crate::keeper::Keeper;
 use crate::open::{self, Progress, Recovered};
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::reader::{self, Request};
+use crate::snapshot::{Errand, Snapshot};
 use crate::state::{Ack, Found, LogState, State};
 use crate::writer::Writer;
 
@@ -147,13 +149,15 @@ impl Store {
             ended: Semaphore::new(0),
         });
         let (reads, requests) = mpsc::channel(READS);
-        task::spawn(reader::run(shared.clone(), Rc::clone(&opened.segments), requests)).detach();
+        let lock = Rc::new(opened.lock);
+        let reading = reader::run(shared.clone(), opened.segments.clone(), Rc::downgrade(&lock), requests);
+        task::spawn(reading).detach();
         let keeper = Keeper { shared: shared.clone(), segments: opened.segments.clone() };
         task::spawn(keeper.run()).detach();
         let writer = Writer {
             shared: shared.clone(),
             segments: opened.segments,
-            lock: opened.lock,
+            lock,
             epoch: opened.epoch,
             active: opened.active,
             pace: Pace::new(options.batch_max),
@@ -426,7 +430,40 @@ impl Log {
             return Ok(here.collect());
         }
         let (reply, answer) = oneshot::channel();
-        let request = Request { log: self.id, range, bytes_max, reply };
+        let request = Request::Entries { log: self.id, range, bytes_max, reply };
+        self.handle.reads.send(request).await.map_err(|_| ReadError::Closed)?;
+        answer.await.map_err(|_| ReadError::Closed)?
+    }
+
+    /// Saves what all entries up to `index` amount to, and then drops them: when this returns, both are durable. Of what is
+    /// interrupted at any point either the entries or the snapshot are there.
+    pub async fn compact(&self, index: u64, content: Bytes) -> Result<(), WriteError> {
+        if plant!("snapshot.purge-first") {
+            self.purge(index).await?.await?;
+        }
+        self.snapshots(Errand::Save(Snapshot { index, content })).await.map_err(ReadError::into_write)?;
+        self.purge(index).await?.await?;
+        self.snapshots(Errand::Forget(index)).await.map_err(ReadError::into_write)?;
+        Ok(())
+    }
+
+    /// The newest snapshot, on which the entries after it build. If the log ends before it (it was saved when the entries were not
+    /// durable yet), the log goes on behind it when this returns.
+    pub async fn snapshot(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        let found = self.snapshots(Errand::Load).await?;
+        let index = found.as_ref().map_or(0, |snapshot| snapshot.index);
+        if index + 1 < self.first() {
+            return Err(SnapshotError::Missing { log: self.name.to_string(), first: self.first() });
+        }
+        if index > self.last() {
+            self.purge(index).await?.await?;
+        }
+        Ok(found)
+    }
+
+    async fn snapshots(&self, errand: Errand) -> Result<Option<Snapshot>, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Snapshot { name: self.name.clone(), errand, reply };
         self.handle.reads.send(request).await.map_err(|_| ReadError::Closed)?;
         answer.await.map_err(|_| ReadError::Closed)?
     }

@@ -22,7 +22,8 @@ use crate::store::{Health, Shared};
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) segments: Rc<Segments>,
-    pub(crate) lock: File,
+    /// Others hold it while they work on a snapshot.
+    pub(crate) lock: Rc<File>,
     pub(crate) epoch: u64,
     pub(crate) active: Active,
     pub(crate) pace: Pace,
@@ -49,14 +50,19 @@ impl Writer {
                 self.commit(items).await;
                 // Whoever was woken by that may have the next batch's records ready.
                 task::yield_now().await;
-            } else if self.shared.is_closed() && self.segments.keeper_ended.get() {
+            } else if self.shared.is_closed()
+                && self.segments.keeper_ended.get()
+                && Rc::strong_count(&self.lock) == 1
+            {
                 break;
             } else {
                 self.shared.work.notified().await;
             }
         }
         // Nothing unsynced is left: an error changes nothing.
-        drop(self.lock.close().await);
+        if let Some(lock) = Rc::into_inner(self.lock) {
+            drop(lock.close().await);
+        }
         self.shared.ended.close();
     }
 

@@ -8,6 +8,7 @@ mod good_disk;
 mod ledger;
 #[cfg(madsim)]
 mod power;
+mod snapshots;
 mod streams;
 mod streams_model;
 #[cfg(madsim)]

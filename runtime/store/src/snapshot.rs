@@ -1,0 +1,146 @@
+//! Snapshots: what all entries of a log up to an index amount to, in a file of its own, so that the entries can go.
+//!
+//! A snapshot is written aside, synced, renamed, and its directory synced; only then is the log purged, and only after that are older snapshots
+//! removed. What is loaded is checked by its hash; a newest snapshot that is damaged is told, never passed over for an older one.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
+use synod_probe::event;
+
+use crate::error::ReadError;
+
+const MAGIC: &[u8; 8] = b"SYNODSNP";
+const VERSION: u32 = 1;
+const HEADER: usize = 64;
+
+/// The longest snapshot, bytes.
+const SNAPSHOT_MAX: u64 = 1 << 32;
+
+/// What all entries of a log up to an index amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Up to here.
+    pub index: u64,
+    /// As it was saved.
+    pub content: Bytes,
+}
+
+/// What is asked about snapshots of one log.
+pub(crate) enum Errand {
+    /// Makes one durable.
+    Save(Snapshot),
+    /// Removes those below this index.
+    Forget(u64),
+    /// The newest.
+    Load,
+}
+
+/// Does an errand for the log of that name; answers what was loaded.
+pub(crate) async fn run(directory: &Path, name: &str, errand: Errand) -> Result<Option<Snapshot>, ReadError> {
+    match errand {
+        Errand::Save(snapshot) => save(directory, name, &snapshot).await?,
+        Errand::Forget(below) => {
+            for (_, path) in list(directory, name).await?.into_iter().filter(|(index, _)| *index < below) {
+                disk::remove(path).await?;
+            }
+        }
+        Errand::Load => {
+            let newest = list(directory, name).await?.pop();
+            let Some((index, path)) = newest else { return Ok(None) };
+            let file = File::open(&path, OpenOptions::READ).await?;
+            let bytes = file.read_all(SNAPSHOT_MAX).await?;
+            let content = decode(name, index, bytes);
+            return content
+                .map(|content| Some(Snapshot { index, content }))
+                .ok_or(ReadError::Snapshot { file: path });
+        }
+    }
+    Ok(None)
+}
+
+async fn save(directory: &Path, name: &str, snapshot: &Snapshot) -> Result<(), DiskError> {
+    let path = directory.join(format!("{}-{:020}.snapshot", key(name), snapshot.index));
+    let aside = path.with_extension("snapshot.new");
+    let file = File::open(&aside, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
+    file.write_all_at(0, encode(name, snapshot)).await.0?;
+    file.sync(SyncKind::Full).await?;
+    file.close().await?;
+    disk::rename(aside, path).await?;
+    disk::sync_directory(directory).await?;
+    event!("store.snapshot", index = snapshot.index, bytes = snapshot.content.len());
+    Ok(())
+}
+
+/// The snapshots of a log by index, the newest last.
+async fn list(directory: &Path, name: &str) -> Result<Vec<(u64, PathBuf)>, DiskError> {
+    let key = key(name);
+    let mut found = Vec::new();
+    for entry in disk::list(directory).await? {
+        let file = entry.name.to_string_lossy();
+        let index =
+            file.strip_suffix(".snapshot").and_then(|stem| stem.strip_prefix(&*key)?.strip_prefix('-'));
+        if let Some(index) = index.and_then(|index| index.parse().ok()) {
+            found.push((index, directory.join(&*file)));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// A log's name as a part of a file's: names may hold anything.
+fn key(name: &str) -> String {
+    Sha256::digest(name).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The header: magic, version, the name's length, the index, the content's length; then the hash over all but itself, name, content.
+fn encode(name: &str, snapshot: &Snapshot) -> Buffer {
+    let mut bytes = Buffer::zeroed(HEADER + name.len() + snapshot.content.len());
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
+    bytes[16..24].copy_from_slice(&snapshot.index.to_le_bytes());
+    bytes[24..32].copy_from_slice(&(snapshot.content.len() as u64).to_le_bytes());
+    bytes[HEADER..][..name.len()].copy_from_slice(name.as_bytes());
+    bytes[HEADER + name.len()..].copy_from_slice(&snapshot.content);
+    let hash = hash(&bytes);
+    bytes[32..HEADER].copy_from_slice(&hash);
+    bytes
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(&bytes[..32]).chain_update(&bytes[HEADER..]).finalize().into()
+}
+
+/// The content, if these are the bytes of that snapshot of that log.
+fn decode(name: &str, index: u64, bytes: Vec<u8>) -> Option<Bytes> {
+    let header = bytes.get(..HEADER)?;
+    let (start, content) = (&header[..24], HEADER + name.len());
+    let expected =
+        [&MAGIC[..], &VERSION.to_le_bytes(), &(name.len() as u32).to_le_bytes(), &index.to_le_bytes()];
+    let its_own = start == expected.concat() && bytes.get(HEADER..content)? == name.as_bytes();
+    (its_own && header[32..] == hash(&bytes)).then(|| Bytes::from(bytes).split_off(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_with_any_bit_turned_or_of_another_log_or_index_is_refused() {
+        let snapshot = Snapshot { index: 7, content: Bytes::from_static(b"state") };
+        let bytes = encode("log", &snapshot).to_vec();
+        assert_eq!(decode("log", 7, bytes.clone()), Some(snapshot.content));
+        assert_eq!(decode("log", 8, bytes.clone()), None);
+        assert_eq!(decode("gol", 7, bytes.clone()), None);
+        assert_eq!(decode("lo", 7, bytes.clone()), None);
+        for at in 0..bytes.len() {
+            let mut spoiled = bytes.clone();
+            spoiled[at] ^= 1;
+            assert_eq!(decode("log", 7, spoiled), None, "byte {at}");
+            assert_eq!(decode("log", 7, bytes[..at].to_vec()), None, "cut at {at}");
+        }
+    }
+}
