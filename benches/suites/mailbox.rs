@@ -1,8 +1,10 @@
-//! Draining many rings through one mailbox: one hot lane among many quiet ones, and all of them a little busy.
+//! Draining many rings through one mailbox: one hot lane among many quiet ones, and all of them a little busy; and what a look at the tails of
+//! quiet lanes from other processes costs, each of which begins a page, or some way into it.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
+use synod_platform::memory;
 use synod_ring::layout::{RECEIVER_LEN, sender_len};
 use synod_ring::mailbox::{QUOTA, control_len};
 use synod_ring::{Class, Delivery, Flow, Hardware, Mailbox, Producer, Waiter};
@@ -45,6 +47,41 @@ fn drain(mailbox: &mut Mailbox) -> usize {
     drained.records
 }
 
+/// A mailbox of lanes from other processes, which send nothing. Each sender's memory has pages of its own, and its ring begins there `apart`
+/// bytes later than the lane's before, up to a page.
+fn foreign(lanes: usize, apart: usize) -> Mailbox {
+    const RING: usize = 16 << 10;
+    const PAGE: usize = 4 << 10;
+    let heap = |len| Hardware::heap(len).expect("some memory");
+    let mut mailbox =
+        Mailbox::new(heap(control_len(1, lanes)), 1, lanes, Arc::new(Nobody)).expect("good sizes");
+    for lane in 0..lanes {
+        let mut pages = memory::shared(PAGE + sender_len(RING)).expect("some memory");
+        pages.close();
+        let sender = Hardware::new(pages).slice(lane * apart % PAGE, sender_len(RING));
+        let sender = sender.expect("a place in its pages");
+        mailbox.admit_foreign(Class(0), heap(RECEIVER_LEN), sender, None).expect("a place for each");
+    }
+    mailbox
+}
+
+fn looks(c: &mut Criterion) {
+    let mut group = c.benchmark_group("mailbox/look-at-foreign-tails");
+    for lanes in [64, 256, 1000] {
+        for (place, apart) in [("at-page-starts", 0), ("two-lines-apart", 128)] {
+            let mut mailbox = foreign(lanes, apart);
+            group.throughput(Throughput::Elements(lanes as u64));
+            group.bench_function(BenchmarkId::new(place, lanes), |b| {
+                b.iter(|| {
+                    assert!(mailbox.fall_asleep());
+                    mailbox.wake_up();
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 fn suite(c: &mut Criterion) {
     let mut group = c.benchmark_group("mailbox");
     for lanes in [1, 16, 256] {
@@ -69,5 +106,5 @@ fn suite(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, suite);
+criterion_group!(benches, suite, looks);
 criterion_main!(benches);

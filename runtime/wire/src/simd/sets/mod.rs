@@ -6,6 +6,10 @@
 //!
 //! Not kept: the scalar loop compiled for AVX2 and BMI (no faster); a sorted list tested against two bitmaps by gathering (1.5 times as
 //! fast from 64 numbers, nothing below); two sorted lists, sixteen numbers against sixteen (slower than merging from 64 numbers on).
+//!
+//! The fabric's routes do not use it. What a sender may not say is refused by the index of its grant, and breakers are asked of one instance
+//! at a time, so there is one set, the trie's answer; to look up who takes a subject with 1,024 subscriptions takes 270 µs, half for the trie
+//! and half for a place to count in for each, against 0.1 µs for an intersection that would leave nothing of that out.
 
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "calls into code compiled for processor features that were detected")]
