@@ -195,6 +195,40 @@ mod real {
     }
 
     #[test]
+    fn nothing_is_put_into_a_queue_that_is_just_being_removed() {
+        testing::run(11, || async {
+            let Place { path, .. } = &place();
+            let sweeping = path.clone();
+            let swept = std::thread::spawn(move || {
+                task::block_on(async move {
+                    let mut removed = 0;
+                    while removed < 200 {
+                        // Taken, or not there: it is looked for again.
+                        removed += u32::from(remove_idle(&sweeping).await == Ok(true));
+                    }
+                });
+            });
+            let mut number = 0u64;
+            while !swept.is_finished() {
+                let Ok(mut writer) = Writer::open(path, 256).await else { continue };
+                let position = writer.try_put([0; 4], &number.to_le_bytes()).unwrap();
+                drop(writer);
+                let mut reader = loop {
+                    match Reader::open(path).await {
+                        Ok(reader) => break reader,
+                        Err(error) => assert!(matches!(error, QueueError::Taken { .. }), "{number}: {error}"),
+                    }
+                };
+                let record = reader.try_next().unwrap().expect("it was put into the file of that name");
+                assert_eq!((record.position(), record.payload()), (position, &number.to_le_bytes()[..]));
+                record.free();
+                number += 1;
+            }
+            swept.join().unwrap();
+        });
+    }
+
+    #[test]
     fn what_is_no_queue_is_refused_by_what_it_is_and_left_as_it_was() {
         testing::run(7, || async {
             let Place { path, .. } = &place();
