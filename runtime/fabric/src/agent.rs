@@ -350,7 +350,8 @@ impl Subscription {
         &self.queue
     }
 
-    /// The next message: the most urgent, with ageing so that none starves. `None` when the fabric drains and nothing is left.
+    /// The next message: the most urgent, with ageing so that none starves. `None` when the fabric drains and nothing is left. With this the
+    /// one before is done with: a BACKGROUND one of another process would have come [again](crate::attach) after this process's death.
     pub async fn recv(&mut self) -> Option<Message> {
         let envelope = poll_fn(|cx| self.queue.poll_take(ALL, cx)).await?;
         Some(Message::received(&self.context, envelope))

@@ -339,7 +339,9 @@ impl Shared {
 
     /// The spool from an agent here to a subscription of another process, if both processes may use spools.
     pub fn spool(&self, source: &Arc<str>, entry: &Entry) -> Option<Spool> {
-        if !entry.station.spools || self.spools().is_none() {
+        if !entry.station.spools
+            || self.spools.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none()
+        {
             return None;
         }
         let name = spool::name(&entry.owner, &self.pattern_of(entry.id)?, source)?;

@@ -653,6 +653,62 @@ mod tests {
     }
 
     #[test]
+    fn a_spool_is_for_processes_of_the_nodes_own_user_and_only_they_are_told_where() {
+        for own in [true, false] {
+            let mut node: Node = Broker::new("node".into(), Some("/run/node.spools".into()));
+            node.join(ADA, true);
+            node.join(BEN, own);
+            let told_where = node.take().into_iter().filter_map(|out| match out.tell {
+                Tell::Welcome { spools: Some(_), .. } => Some(out.to),
+                _ => None,
+            });
+            assert_eq!(told_where.collect::<Vec<_>>(), if own { vec![ADA, BEN] } else { vec![ADA] });
+            for member in [ADA, BEN] {
+                let (id, name) = (context(member), format!("main-{member}"));
+                node.ask(member, Ask::Context { id, name }, vec![7], 0).unwrap();
+                let agent = Ask::Agent { ask: 1, name: format!("agent-{member}"), context: id };
+                node.ask(member, agent, vec![], 0).unwrap();
+            }
+            let of_ben = Tell::Context { id: context(BEN), name: "main-2".into(), spools: own };
+            assert!(told(&mut node, ADA).contains(&of_ben));
+            node.ask(BEN, Ask::Subscribe { ask: 2, sub: sub(BEN, 1, "news") }, vec![], 0).unwrap();
+            let lane = id(ADA, 1);
+            let open = Ask::Open { lane, from: context(ADA), to: context(BEN), shape: SHAPE };
+            node.ask(ADA, open, vec![1, 2], 0).unwrap();
+            node.take();
+            let keep = Means::Keep { source: "agent-1".into(), to: id(BEN, 1) };
+            node.ask(ADA, Ask::Grant { lane, index: 0, means: keep.clone() }, vec![], 0).unwrap();
+            let (to, tell) = match own {
+                true => (BEN, Tell::Grant { lane, to: context(BEN), index: 0, means: keep }),
+                false => (ADA, Tell::Revoked { lane, from: context(ADA), index: 0 }),
+            };
+            assert_eq!(node.take(), [Out { to, tell, handles: vec![] }]);
+            if own {
+                node.ask(BEN, Ask::Barred { lane, index: 0 }, vec![], 0).unwrap();
+                assert_eq!(told(&mut node, ADA), [Tell::Revoked { lane, from: context(ADA), index: 0 }]);
+            }
+            let anothers = Means::Keep { source: "agent-2".into(), to: id(BEN, 1) };
+            let forged = node.ask(ADA, Ask::Grant { lane, index: 1, means: anothers }, vec![], 0);
+            assert_eq!(forged, Err(Breach::Source("agent-2".into())));
+        }
+    }
+
+    #[test]
+    fn a_leave_that_is_taken_away_is_gone_when_everybody_has_taken_note_who_comes_later_too() {
+        let mut node = two();
+        let revoked = node.revoke("agent-1", "news", 5);
+        let withheld = Tell::Withheld { change: 1, source: "agent-1".into(), subject: "news".into() };
+        assert_eq!(told(&mut node, BEN), std::slice::from_ref(&withheld));
+        assert_eq!(node.revoking_at(&revoked), [ADA, BEN]);
+        node.ask(ADA, Ask::Applied { change: 1 }, vec![], 6).unwrap();
+        assert_eq!((node.revoking_at(&revoked), node.behind(6)), (vec![BEN], vec![BEN]));
+        node.ask(BEN, Ask::Applied { change: 1 }, vec![], 6).unwrap();
+        assert!(node.revoking_at(&revoked).is_empty());
+        node.join(3, true);
+        assert!(told(&mut node, 3).contains(&withheld), "before it is told that this is all");
+    }
+
+    #[test]
     fn a_subscriber_is_answered_when_the_last_of_the_others_knows_or_is_cut_off() {
         for cut_off in [false, true] {
             let mut node = two();
