@@ -39,7 +39,7 @@ pub struct Tap {
 }
 
 impl Attachment {
-    /// Taps the subjects that match. The process should do nothing else: what it [lost](Tap::lost) is counted over all it receives. `name` is that
+    /// Taps the subjects that match. The process should do nothing else: what it [missed](Tap::missed) is counted over all it receives. `name` is that
     /// of a context and an agent made for it.
     pub async fn tap(&self, name: &str, pattern: &str, capacity: usize) -> Result<Tap, AttachError> {
         let agent = self.fabric().enter(name)?.join(name).await?;
@@ -75,7 +75,7 @@ impl Tap {
     }
 
     /// How many messages were not shown so far, for want of room, as those who sent them count it.
-    pub fn lost(&self) -> u64 {
+    pub fn missed(&self) -> u64 {
         self.fabric.snapshot().totals().refused
     }
 }

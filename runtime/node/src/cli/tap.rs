@@ -41,7 +41,7 @@ pub fn main(options: &TapOptions) -> Result<Exit, Problem> {
                 }
                 shown = tap.recv() => shown,
                 () = time::sleep(TELL) => {
-                    let now = tap.lost();
+                    let now = tap.missed();
                     if now > lost {
                         tell_lost(options, now - lost)?;
                         lost = now;
@@ -53,7 +53,7 @@ pub fn main(options: &TapOptions) -> Result<Exit, Problem> {
             seen += 1;
             tell(options, &shown)?;
         }
-        match tap.lost() - lost {
+        match tap.missed() - lost {
             0 => Ok(Exit::Fine),
             more => tell_lost(options, more),
         }
