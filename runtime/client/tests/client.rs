@@ -34,6 +34,22 @@ fn without_a_node_the_error_says_how_to_start_one() {
 }
 
 #[test]
+fn rings_of_a_size_that_cannot_be_are_refused_with_the_sizes_that_can() {
+    testing::run(1, || async {
+        let _node = node("rings").await;
+        for bytes in [0, 512, 1000, 128 << 20, 16 << 32] {
+            let refused = Options::new().socket(socket("rings")).lane_bytes(bytes).attach("ada").await;
+            let said = refused.unwrap_err().to_string();
+            assert!(
+                said.contains(&format!("{bytes} bytes")) && said.contains("from 1 KiB to 64 MiB"),
+                "{said}"
+            );
+        }
+        Options::new().socket(socket("rings")).lane_bytes(1 << 20).attach("ada").await.unwrap();
+    });
+}
+
+#[test]
 fn agents_of_one_process_and_of_others_reach_each_other_with_the_priority_they_set() {
     testing::run(1, || async {
         let _node = node("agents").await;

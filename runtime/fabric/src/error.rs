@@ -31,6 +31,12 @@ pub enum AttachError {
         /// The most.
         max: usize,
     },
+    /// Rings of a size that cannot be.
+    #[error("lanes with rings of {bytes} bytes are impossible: a power of two from 1 KiB to 64 MiB is")]
+    Lane {
+        /// The size asked for, bytes.
+        bytes: usize,
+    },
     /// There is no memory for the context's mailbox.
     #[error(transparent)]
     Memory(#[from] RegionError),

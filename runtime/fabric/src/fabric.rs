@@ -44,6 +44,10 @@ impl Fabric {
     /// Binds the current executor thread under a name that is unique in this fabric, and starts the task that drains its lanes.
     /// To be called on the executor; the context ends when the last handle to it is dropped.
     pub fn enter(&self, name: &str) -> Result<Context, AttachError> {
+        let bytes = self.0.config.lane_bytes;
+        if u32::try_from(bytes).is_err() || !self.0.config.shape().is_good() {
+            return Err(AttachError::Lane { bytes });
+        }
         let doorbell = Arc::new(Doorbell::default());
         let (intake, page) = Intake::new(doorbell.clone())?;
         let station = self.0.add_station(name, doorbell, intake.port(), page)?;

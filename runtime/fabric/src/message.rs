@@ -59,6 +59,20 @@ impl Payload {
         self.len() == 0
     }
 
+    /// Where the bytes lie as long as this or a clone of it lives, for a language without references. If they are [another
+    /// process's](Self::is_lent), that may change them at any moment.
+    pub fn start(&self) -> *const u8 {
+        match &self.0 {
+            Repr::Lent(lent) => lent.start(),
+            _ => (**self).as_ptr(),
+        }
+    }
+
+    /// Whether the bytes lie in another process's memory, as those of a long payload from there do.
+    pub fn is_lent(&self) -> bool {
+        matches!(self.0, Repr::Lent(_))
+    }
+
     /// Copies the bytes of `range` to `into`, which is as long. Of a long payload from another process nothing else is copied, where
     /// looking at it as a slice would copy it whole, once.
     pub fn copy_to(&self, range: std::ops::Range<usize>, into: &mut [u8]) {

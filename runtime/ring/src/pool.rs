@@ -203,6 +203,13 @@ impl View {
         unsafe { copy_changing(from.as_ptr(), into.as_mut_ptr(), into.len()) };
     }
 
+    /// Where the first byte lies, for who hands the place on to a language without references: the bytes stay mapped as long as a clone of this
+    /// lives, and their owner may change them at any moment.
+    pub fn start(&self) -> *const u8 {
+        // SAFETY: checked when the view was made.
+        unsafe { self.region.base().add(self.at) }.as_ptr()
+    }
+
     /// The bytes as they are shared, for who has a faster way to copy them.
     pub fn shared(&self) -> &[AtomicU8] {
         // SAFETY: checked when the view was made; bytes that others may write are read as atomics, which are laid out like bytes.

@@ -191,7 +191,8 @@ typedef struct synod_message {
   const char *subject;
   // Who sent it.
   const char *source;
-  // What it says.
+  // What it says. If `is_in_place` these bytes lie in the sender's memory: an honest one leaves them alone, one that means harm can change
+  // them while they are read. Where that matters, synod_copy them and look at the copy alone.
   const uint8_t *bytes;
   // How many bytes that is.
   size_t len;
@@ -199,6 +200,9 @@ typedef struct synod_message {
   int32_t priority;
   // Whether somebody waits for an answer.
   bool is_request;
+  // Whether the bytes are read where the sender wrote them, as those of a long message from another process are: nothing was copied. They stay
+  // readable until the message is released, and stay as they are until ten seconds after the client is detached.
+  bool is_in_place;
 } synod_message;
 
 #ifdef __cplusplus
@@ -331,6 +335,15 @@ synod_status synod_request(synod_handle client,
                            size_t len,
                            uint64_t within_ms,
                            struct synod_message *answer);
+
+// Copies `len` bytes of a message from byte `from` on, each read once: what a sender does to its memory after that does not matter.
+//
+// # Safety
+// `len` bytes can be written at `into`, which may be NULL if that is 0.
+synod_status synod_copy(synod_handle message,
+                        size_t from,
+                        void *into,
+                        size_t len);
 
 // Answers a request, once. The message stays readable until it is released.
 //

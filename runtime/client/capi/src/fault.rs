@@ -96,6 +96,16 @@ pub enum Fault {
     /// A payload above the limit.
     #[error("a payload of {0} bytes is above the limit of {PAYLOAD_MAX}: send it in parts")]
     TooLarge(usize),
+    /// Bytes that a message does not have.
+    #[error("{len} bytes from byte {from} on are not in a message of {has}: ask for less")]
+    Range {
+        /// The first that was asked for.
+        from: usize,
+        /// How many were.
+        len: usize,
+        /// How many there are.
+        has: usize,
+    },
     /// A handle that is not what was wanted.
     #[error("{handle} is not the handle of {wanted}: {is}")]
     Unknown {
@@ -147,7 +157,7 @@ impl Fault {
             Self::Null(_) | Self::Unaligned(_) => Status::BadPointer,
             Self::NotUtf8(_) => Status::NotUtf8,
             Self::TooLong(_) => Status::TooLong,
-            Self::Priority(_) | Self::LaneBytes(_) => Status::Invalid,
+            Self::Priority(_) | Self::LaneBytes(_) | Self::Range { .. } => Status::Invalid,
             Self::TooLarge(_) | Self::Reply(ReplyError::TooLarge { .. }) => Status::TooLarge,
             Self::Unknown { .. } => Status::UnknownHandle,
             Self::Abi(_) | Self::Uninitialised => Status::NotInitialised,
@@ -170,7 +180,9 @@ fn of_client(error: &ClientError) -> Status {
         ClientError::Lost(_) => Status::Lost,
         ClientError::Attach(error) => match error {
             AttachError::NameTaken(_) => Status::NameTaken,
-            AttachError::Subject(_) | AttachError::Capacity { .. } => Status::Invalid,
+            AttachError::Subject(_) | AttachError::Capacity { .. } | AttachError::Lane { .. } => {
+                Status::Invalid
+            }
             AttachError::Contexts { .. } | AttachError::Refused(_) => Status::NotAdmitted,
             AttachError::Memory(_) | AttachError::Shared(_) => Status::NoMemory,
         },

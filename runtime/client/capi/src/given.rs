@@ -79,6 +79,25 @@ pub unsafe fn bytes<'a>(pointer: *const c_void, len: usize) -> Result<&'a [u8], 
     }
 }
 
+/// Where bytes go, which are zero at first.
+///
+/// # Safety
+/// `pointer` is null, or `len` bytes can be written there, and nobody else touches them for `'a`.
+pub unsafe fn room<'a>(pointer: *mut c_void, len: usize) -> Result<&'a mut [u8], Fault> {
+    length(len)?;
+    match len {
+        0 => Ok(&mut []),
+        _ if pointer.is_null() => Err(Fault::Null("into")),
+        _ => {
+            // SAFETY: the caller's promise; written before it is looked at.
+            unsafe {
+                pointer.cast::<u8>().write_bytes(0, len);
+                Ok(std::slice::from_raw_parts_mut(pointer.cast(), len))
+            }
+        }
+    }
+}
+
 /// Where a result goes.
 pub struct Place<T>(*mut T);
 

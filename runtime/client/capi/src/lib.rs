@@ -83,7 +83,8 @@ pub struct Message {
     pub subject: *const c_char,
     /// Who sent it.
     pub source: *const c_char,
-    /// What it says.
+    /// What it says. If `is_in_place` these bytes lie in the sender's memory: an honest one leaves them alone, one that means harm can change
+    /// them while they are read. Where that matters, synod_copy them and look at the copy alone.
     pub bytes: *const u8,
     /// How many bytes that is.
     pub len: usize,
@@ -91,6 +92,9 @@ pub struct Message {
     pub priority: i32,
     /// Whether somebody waits for an answer.
     pub is_request: bool,
+    /// Whether the bytes are read where the sender wrote them, as those of a long message from another process are: nothing was copied. They stay
+    /// readable until the message is released, and stay as they are until ten seconds after the client is detached.
+    pub is_in_place: bool,
 }
 
 /// Memory for a long payload, to be filled in place; good until its handle is sent or released.
@@ -121,6 +125,7 @@ impl Message {
         len: 0,
         priority: 0,
         is_request: false,
+        is_in_place: false,
     };
 
     /// Keeps a message in the table, and shows where its parts lie.
@@ -136,10 +141,11 @@ impl Message {
             handle: 0,
             subject: kept.subject.as_ptr(),
             source: kept.source.as_ptr(),
-            bytes: kept.payload.as_ptr(),
+            bytes: kept.payload.start(),
             len: kept.payload.len(),
             priority: received.priority as i32,
             is_request: received.is_request(),
+            is_in_place: kept.payload.is_lent(),
         };
         *kept.received.lock().unwrap_or_else(PoisonError::into_inner) = Some(received);
         shown.handle = held::keep(Held::Message(kept));
@@ -435,6 +441,23 @@ pub unsafe extern "C" fn synod_request(
         let payload = Payload::copy_from(payload);
         let answer = client.with_patience(at_most(within_ms)).request(subject, payload)?;
         place.put(Message::keep(answer));
+        Ok(())
+    })
+}
+
+/// Copies `len` bytes of a message from byte `from` on, each read once: what a sender does to its memory after that does not matter.
+///
+/// # Safety
+/// `len` bytes can be written at `into`, which may be NULL if that is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn synod_copy(message: Handle, from: usize, into: *mut c_void, len: usize) -> Status {
+    guarded(|| {
+        let message = held::message(message)?;
+        let has = message.payload.len();
+        let end = from.checked_add(len).filter(|end| *end <= has).ok_or(Fault::Range { from, len, has })?;
+        // SAFETY: the caller's promise, and not more than a message has.
+        let into = unsafe { given::room(into, len)? };
+        message.payload.copy_to(from..end, into);
         Ok(())
     })
 }

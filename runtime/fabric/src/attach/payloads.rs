@@ -242,6 +242,11 @@ impl Lent {
         self.0.view.len()
     }
 
+    /// Where they lie.
+    pub fn start(&self) -> *const u8 {
+        self.0.view.start()
+    }
+
     /// The bytes, copied at the first call: its owner could change them under a reader.
     pub fn bytes(&self) -> &[u8] {
         self.0.copy.get_or_init(|| {

@@ -129,10 +129,14 @@ static void what_is_received_wrongly_is_refused(synod_handle ada) {
     IS(synod_reply(message.handle, NULL, 1), BAD);
     IS(synod_reply(message.handle, "x", SIZE_MAX), SYNOD_STATUS_TOO_LARGE);
     IS(synod_reply(message.handle, "x", 1), SYNOD_STATUS_NOT_A_REQUEST);
+    IS(synod_copy(message.handle, 0, NULL, 1), BAD);
+    IS(synod_copy(message.handle, SIZE_MAX, NULL, 2), SYNOD_STATUS_INVALID);
+    OK(synod_copy(message.handle, message.len, NULL, 0));
     IS(synod_fail(message.handle, NULL), BAD);
     IS(synod_fail(message.handle, not_utf8), SYNOD_STATUS_NOT_UTF8);
     IS(synod_fail(message.handle, "why"), SYNOD_STATUS_NOT_A_REQUEST);
     IS(synod_reply(news, "x", 1), UNKNOWN);
+    IS(synod_copy(news, 0, NULL, 0), UNKNOWN);
     IS(synod_unsubscribe(message.handle), UNKNOWN);
     OK(synod_release(message.handle));
     IS(synod_release(message.handle), UNKNOWN);

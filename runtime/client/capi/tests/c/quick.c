@@ -123,8 +123,14 @@ static void a_mebibyte_is_filled_in_place_and_arrives_whole(synod_handle ada, sy
         IS(synod_release(loan.handle), SYNOD_STATUS_UNKNOWN_HANDLE);
         OK(synod_receive(large, PATIENCE_MS, &message));
         CHECK(message.len == MEBIBYTE);
+        CHECK(message.is_in_place);
         for (uint32_t n = 0; n < MEBIBYTE; n++) CHECK(message.bytes[n] == (uint8_t)(n * 31 + (n >> 9) + turn));
+        uint8_t end[3];
+        OK(synod_copy(message.handle, MEBIBYTE - 3, end, 3));
+        CHECK(memcmp(end, message.bytes + MEBIBYTE - 3, 3) == 0);
+        IS(synod_copy(message.handle, MEBIBYTE - 2, end, 3), SYNOD_STATUS_INVALID);
         OK(synod_release(message.handle));
+        IS(synod_copy(message.handle, 0, end, 3), SYNOD_STATUS_UNKNOWN_HANDLE);
         OK(synod_loan(ben, MEBIBYTE, &loan));
         OK(synod_release(loan.handle));
     }
