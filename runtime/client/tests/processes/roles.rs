@@ -102,7 +102,10 @@ impl Play {
     }
 
     fn sign(&self, what: &str) {
-        fs::write(self.folder.join(format!("{}.{what}", self.name)), "").expect("a sign");
+        // Whoever sees it counts what this process has open: it is there once it is closed.
+        let sign = self.folder.join(format!("{}.{what}", self.name));
+        let beside = sign.with_extension("new");
+        fs::write(&beside, "").and_then(|()| fs::rename(beside, sign)).expect("a sign");
     }
 
     pub fn is_told(&self, sign: &str) -> bool {
