@@ -322,6 +322,42 @@ fn a_foreign_sender_that_dies_after_any_step_harms_no_other_and_its_records_arri
 }
 
 #[test]
+fn a_sender_that_dies_after_any_step_of_going_over_to_another_ring_has_said_on_it_nothing_before_its_time() {
+    let mut last = 0;
+    for steps in 0.. {
+        let mut host = Host::new(Journal::new());
+        let (mut small, mut large) = (host.foreign(SENDER), host.foreign(SENDER));
+        let before = host.journal.taken(SENDER);
+        host.journal.kill_after(SENDER, before + steps);
+        for index in 0..3 {
+            send(&mut small.producer, index);
+        }
+        assert!(!small.producer.is_drained(), "nobody has read yet");
+        for index in 0..3 {
+            host.drain(count([(small.id, &mut small.received), (large.id, &mut large.received)]));
+            // Whoever is dead waits for ever for the reading of what never came.
+            if small.producer.is_drained() {
+                send(&mut large.producer, index);
+            }
+        }
+        host.drain(count([(small.id, &mut small.received), (large.id, &mut large.received)]));
+        assert!(
+            large.received == 0 || small.received == 3,
+            "the smaller one first: dead after {steps} steps"
+        );
+        let received = small.received + large.received;
+        assert!(received == last || received == last + 1, "each step publishes at most one record");
+        last = received;
+        assert!(host.mailbox.fall_asleep(), "nothing is left that only a dead sender could finish");
+        if host.journal.taken(SENDER) < before + steps {
+            assert_eq!(received, 6, "the run in which it lived");
+            assert!(steps > 6 * 5, "the enumeration covered every record: {steps} steps");
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_mailbox_that_dies_after_any_step_leaves_its_foreign_senders_going_until_their_rings_are_full() {
     for steps in 0.. {
         let mut host = Host::new(Journal::new());
