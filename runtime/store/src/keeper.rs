@@ -66,18 +66,23 @@ impl Keeper {
         candidates.min_by_key(|segment| share(segment)).cloned()
     }
 
-    /// Copies what is needed of a segment; whether all of it could be read.
+    /// Copies what is needed of a segment; whether all of it could be read. Many small batches become few large ones, or a segment of
+    /// small batches would be mostly padding again, and be copied for ever.
     async fn copy_forward(&self, segment: Rc<Segment>) -> Result<bool, DiskError> {
         reach!("store.copied_forward");
         let header = segment.header.get();
         let seed = header.seed();
+        let mut window = Window { segment: &segment, from: 0, bytes: Buffer::zeroed(0) };
         let mut at = BLOCK as u32;
+        let (mut copied, mut last) = (0, None);
         while u64::from(at) + BLOCK as u64 <= header.len {
-            let bytes = read(&segment, at, BLOCK).await?;
-            let Some(batch) = Batch::decode(seed, at, &bytes).filter(|batch| !batch.is_seal()) else { break };
-            let bytes = read(&segment, at, batch.len as usize).await?;
+            let Some(batch) =
+                Batch::decode(seed, at, window.get(at, BLOCK).await?).filter(|batch| !batch.is_seal())
+            else {
+                break;
+            };
+            let bytes = window.get(at, batch.len as usize).await?;
             let mut offset = BATCH_HEADER;
-            let mut copied = None;
             for _ in 0..batch.records {
                 let Some(record) = Record::decode(seed, at + offset as u32, &bytes[offset..]) else {
                     return Ok(false);
@@ -91,27 +96,58 @@ impl Keeper {
                 if state.place_of(&record) == Some(place) {
                     let (done, durable) = Durable::new();
                     state.copy(&record, place, done);
-                    copied = Some(durable);
+                    copied += record.size();
+                    last = Some(durable);
                 }
                 offset += record.size();
             }
-            if let Some(durable) = copied {
-                self.shared.work.notify_one();
-                if durable.await.is_err() {
-                    return Err(DiskError {
-                        operation: "copy forward from",
-                        path: segment.file.path().to_owned(),
-                        failure: Failure::Abandoned,
-                    });
-                }
+            if copied >= self.shared.options.batch_max {
+                copied = 0;
+                self.wait_for(last.take(), &segment).await?;
             }
             at += aligned(batch.len as usize) as u32;
         }
+        self.wait_for(last, &segment).await?;
         Ok(self.shared.state().live.get(&segment.id).is_none_or(|live| *live == 0))
+    }
+
+    /// Waits until copies are durable: what waits is written in order, so the last one speaks for all.
+    async fn wait_for(&self, last: Option<Durable>, segment: &Segment) -> Result<(), DiskError> {
+        let Some(last) = last else { return Ok(()) };
+        self.shared.work.notify_one();
+        last.await.map_err(|_| DiskError {
+            operation: "copy forward from",
+            path: segment.file.path().to_owned(),
+            failure: Failure::Abandoned,
+        })
     }
 }
 
-async fn read(segment: &Segment, at: u32, len: usize) -> Result<Buffer, DiskError> {
-    let (read, buffer) = segment.file.read_exact_at(at.into(), Buffer::zeroed(len)).await;
-    read.map(|()| buffer)
+/// A part of a segment, read ahead.
+struct Window<'a> {
+    segment: &'a Segment,
+    from: u32,
+    bytes: Buffer,
+}
+
+/// How far ahead is read, bytes.
+const AHEAD: usize = 256 << 10;
+
+impl Window<'_> {
+    async fn get(&mut self, at: u32, len: usize) -> Result<&[u8], DiskError> {
+        let held = self.from as usize..self.from as usize + self.bytes.len();
+        if !held.contains(&(at as usize)) || at as usize + len > held.end {
+            let left = self.segment.header.get().len as usize - at as usize;
+            if len > left {
+                let path = self.segment.file.path().to_owned();
+                return Err(DiskError { operation: "copy forward from", path, failure: Failure::EndOfFile });
+            }
+            let bytes = Buffer::zeroed(left.min(len.max(AHEAD)));
+            let (read, bytes) = self.segment.file.read_exact_at(at.into(), bytes).await;
+            read?;
+            (self.from, self.bytes) = (at, bytes);
+        }
+        let start = (at - self.from) as usize;
+        Ok(&self.bytes[start..start + len])
+    }
 }

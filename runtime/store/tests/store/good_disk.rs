@@ -164,6 +164,30 @@ fn an_idle_log_pins_no_segments_and_loses_nothing_when_they_are_used_again() {
     });
 }
 
+#[cfg(madsim)]
+#[test]
+fn small_records_that_each_took_a_block_are_packed_once_and_not_again_and_again() {
+    use synod_platform::time::{Duration, sleep};
+    testing::run(8, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        for _ in 0..150 {
+            log.append(vec![Bytes::from_static(b"small")]).await.unwrap().1.await.unwrap();
+        }
+        // Nobody else writes now, so that copies share their batches with nothing.
+        sleep(Duration::from_secs(60)).await;
+        store.close().await;
+        let found = check(place.path()).await.unwrap();
+        assert_eq!((found.problem, found.logs[0].last), (None, 150));
+        let lives = found.segments.last().unwrap().epoch;
+        assert!(
+            lives <= 20,
+            "{lives} segments were begun for 150 small records, which fill ten before they are packed"
+        );
+    });
+}
+
 #[test]
 fn a_damaged_store_is_refused_shown_and_cut_where_it_is_damaged_and_the_copy_is_what_it_was() {
     testing::run(7, || async {
