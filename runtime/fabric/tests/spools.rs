@@ -282,6 +282,29 @@ fn a_message_whose_time_is_over_before_it_is_read_is_not_delivered() {
 
 #[cfg(not(madsim))]
 #[test]
+#[expect(clippy::disallowed_methods, reason = "whoever opens the folder to others is another program")]
+fn a_folder_that_others_may_write_to_holds_no_spool() {
+    use std::os::unix::fs::PermissionsExt;
+    testing::run(10, || async {
+        let place = place();
+        let _node = place.node().await;
+        let (ada, ben) = (place.process("ada").await, place.process("ben").await);
+        let news = ben.agent.subscribe("news", 4).await.unwrap();
+        send(&ada.agent, "news", "0").await;
+        drop((ada, news));
+        let folder = place.socket.with_extension("spools");
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let mut news = ben.agent.subscribe("news", 4).await.unwrap();
+        assert!(is_silent(&mut news).await, "what lies there may be anybody's");
+        let ada = place.process("ada").await;
+        let refused = ada.agent.publish_wait("news", LATER, "1", SOON).await.unwrap_err();
+        let PublishError::WouldBlock(receipt) = refused else { panic!("{refused}") };
+        assert_eq!(receipt.refused(), [("ben", Refusal::NotKept)]);
+    });
+}
+
+#[cfg(not(madsim))]
+#[test]
 #[expect(clippy::disallowed_types, reason = "whoever scribbles is another program")]
 fn a_spool_that_somebody_scribbled_over_is_set_aside_and_another_takes_its_place() {
     use std::io::{Seek, SeekFrom, Write};

@@ -143,6 +143,8 @@ async fn greet(
     member: u32,
 ) -> Result<(String, Option<PathBuf>, Halves), DetachReason> {
     let channel: Channel = local::connect(&options.path).await?;
+    // Files are mapped for a node of this process's own user alone: another's could be cut under it.
+    let own = channel.peer().uid == local::user();
     let (mut sender, mut receiver) = channel.split();
     let (name, token) = (options.name.clone(), options.token.clone());
     let hello = Ask::Hello { oldest: VERSION, newest: VERSION, member, name, token };
@@ -150,7 +152,7 @@ async fn greet(
     let (frame, _) = receiver.recv().await?.ok_or(DetachReason::Closed)?;
     match Tell::decode(&frame)? {
         Tell::Welcome { version: VERSION, node, spools } => {
-            Ok((node, spools.map(PathBuf::from), (sender, receiver)))
+            Ok((node, spools.filter(|_| own).map(PathBuf::from), (sender, receiver)))
         }
         Tell::Rejected { why } => Err(DetachReason::Rejected(why)),
         other => Err(DetachReason::Protocol(format!("its first frame is {other:?}"))),

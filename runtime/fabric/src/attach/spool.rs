@@ -376,7 +376,7 @@ pub(crate) async fn recall(spools: &Spools, entry: &Arc<Entry>, pattern: &Patter
     let prefix = prefix(&entry.owner, pattern);
     let names = match synod_platform::queue::list(&folder).await {
         Ok(names) => names,
-        Err(why) => return not_opened(&folder, &why),
+        Err(why) => return not_opened(&folder, &why.to_string()),
     };
     for name in names {
         let Some(source) = source_of(&name, &prefix) else { continue };
@@ -416,6 +416,10 @@ async fn take_in(
     shared: &Arc<Shared>,
 ) -> bool {
     let has_it = || spools.borrow().iter().any(|spool| *spool.source == *source);
+    if let Some(Err(why)) = path.parent().map(folder::prepare) {
+        not_opened(path, &why.to_string());
+        return false;
+    }
     let opened = patiently(async || {
         if !has_it() {
             let spool = SpoolIn::open(path.to_owned(), source, pattern, entry, shared).await?;
@@ -423,12 +427,12 @@ async fn take_in(
         }
         Ok(())
     });
-    opened.await.inspect_err(|why| not_opened(path, why)).is_ok()
+    opened.await.inspect_err(|why| not_opened(path, &why.to_string())).is_ok()
 }
 
-fn not_opened(path: &Path, why: &QueueError) {
+fn not_opened(path: &Path, why: &str) {
     reach!("attach.spool_not_opened");
-    event!("attach.spool_not_opened", path = &path.display().to_string(), why = &why.to_string());
+    event!("attach.spool_not_opened", path = &path.display().to_string(), why = why);
 }
 
 #[cfg(test)]
