@@ -53,7 +53,8 @@ impl Options {
         self
     }
 
-    /// What is shown to a node that wants a token, instead of SYNOD_TOKEN's. Each is good once: after such a node was lost, attach anew.
+    /// What is shown to a node that wants a token, instead of SYNOD_TOKEN's. Each is good
+    /// once; when such a node was lost and is back, it knows who was let in.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self

@@ -329,6 +329,36 @@ fn a_token_is_good_once_and_without_one_nobody_is_admitted() {
 }
 
 /// Bytes that show where they came from.
+#[test]
+fn who_was_let_in_with_a_token_comes_back_after_each_restart_and_who_left_does_not() {
+    testing::run(1, || async {
+        let start = async || {
+            let context = Fabric::new(FabricConfig::named("node-1")).enter("main").unwrap();
+            let config = HostConfig { tokens: true, ..HostConfig::at(socket("comeback")) };
+            Host::start(&context, config).await.unwrap()
+        };
+        let mut host = start().await;
+        let with_token = |name: &str, host: &Host| {
+            let options = AttachOptions::new(host.path(), name);
+            AttachOptions { token: Some(host.token()), ..options }
+        };
+        let first = with_token("ada", &host);
+        let ada = attach(first.clone()).await.unwrap();
+        drop(attach(with_token("ben", &host)).await.unwrap());
+        for _ in 0..3 {
+            // The node has told it by then what lets it in again.
+            time::sleep(Duration::from_millis(100)).await;
+            drop(host);
+            time::timeout(SOON, ada.changed_to(false)).await.unwrap();
+            host = start().await;
+            time::timeout(SOON, ada.changed_to(true)).await.expect("it is let in");
+        }
+        let refused = attach(first).await;
+        assert!(matches!(refused, Err(DetachReason::Rejected(_))), "its token was good once: {refused:?}");
+        assert_eq!(host.attached().len(), 1, "ben left");
+    });
+}
+
 async fn tapped_node(test: &str) -> Node {
     let context = Fabric::new(FabricConfig::named("node-1")).enter("main").unwrap();
     let taps = vec![Pattern::new("news.>").unwrap()];

@@ -133,6 +133,8 @@ pub(crate) enum Tell {
     Welcome { version: u16, node: String, spools: Option<String> },
     /// The first answer, and the last.
     Rejected { why: String },
+    /// What the process shows, once, to be let in again after the node was lost, if it had to show a token.
+    Again { secret: String },
     /// Everything there is has been told.
     Settled,
     /// A context of another process, and whether that may use the node's spools.

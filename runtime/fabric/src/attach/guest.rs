@@ -1,5 +1,6 @@
 //! A process's end: attaches, does what the node tells, and attaches again when the node was lost.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,7 +120,7 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
         }
     };
     let until = time::now() + options.within;
-    let greeted = time::timeout_at(until, greet(&options, member)).await;
+    let greeted = time::timeout_at(until, greet(&options, member, options.token.clone())).await;
     let (node, spools, mut channel) = greeted.map_err(|_| DetachReason::Silent)??;
     let lane_bytes = options.lane_bytes;
     let fabric = Fabric::of_member(FabricConfig { lane_bytes, ..FabricConfig::named(node) }, member);
@@ -127,7 +128,8 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
     uplink.come_up();
     fabric.shared().join(uplink.clone());
     fabric.shared().keep_in(spools);
-    let guest = Guest { options, member, shared: fabric.shared().clone(), uplink };
+    let again = RefCell::new(options.token.clone());
+    let guest = Guest { options, member, shared: fabric.shared().clone(), uplink, again };
     let settled = time::timeout_at(until, guest.settle(&mut channel)).await;
     settled.map_err(|_| DetachReason::Silent)??;
     let (tell, state) = watch::channel(None);
@@ -141,12 +143,13 @@ type Halves = (local::Sender, local::Receiver);
 async fn greet(
     options: &AttachOptions,
     member: u32,
+    token: Option<String>,
 ) -> Result<(String, Option<PathBuf>, Halves), DetachReason> {
     let channel: Channel = local::connect(&options.path).await?;
     // Files are mapped for a node of this process's own user alone: another's could be cut under it.
     let own = channel.peer().uid == local::user();
     let (mut sender, mut receiver) = channel.split();
-    let (name, token) = (options.name.clone(), options.token.clone());
+    let name = options.name.clone();
     let hello = Ask::Hello { oldest: VERSION, newest: VERSION, member, name, token };
     sender.send(&hello.encode(), Vec::new()).await?;
     let (frame, _) = receiver.recv().await?.ok_or(DetachReason::Closed)?;
@@ -164,6 +167,8 @@ struct Guest {
     member: u32,
     shared: Arc<Shared>,
     uplink: Arc<Uplink>,
+    /// What lets it in after the node was lost, if a token did at first.
+    again: RefCell<Option<String>>,
 }
 
 impl Guest {
@@ -193,7 +198,8 @@ impl Guest {
                 let half = (pause.as_nanos() as u64 / 2).max(1);
                 time::sleep(Duration::from_nanos(half + random::below(half))).await;
                 let again = async {
-                    let (_, spools, mut channel) = greet(&self.options, self.member).await?;
+                    let shown = self.again.borrow().clone();
+                    let (_, spools, mut channel) = greet(&self.options, self.member, shown).await?;
                     self.shared.keep_in(spools);
                     self.uplink.come_up();
                     self.settle(&mut channel).await?;
@@ -228,6 +234,7 @@ impl Guest {
             loop {
                 match receiver.recv().await {
                     Ok(Some((frame, handles))) => match Tell::decode(&frame) {
+                        Ok(Tell::Again { secret }) => *self.again.borrow_mut() = Some(secret),
                         Ok(tell) => replica::apply(&self.shared, &self.uplink, tell, handles),
                         Err(error) => return DetachReason::from(error),
                     },

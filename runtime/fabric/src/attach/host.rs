@@ -16,6 +16,7 @@ use synod_probe::{event, loss, reach};
 use tokio::sync::Notify;
 
 use super::broker::{Breach, Broker};
+use super::comeback::Comebacks;
 use super::control::{Ask, Malformed, Member, NODE, Tell, VERSION, Wanted};
 use super::replica;
 use super::spool;
@@ -42,7 +43,8 @@ pub struct HostConfig {
     pub path: PathBuf,
     /// Who may connect.
     pub access: Access,
-    /// Whether a process must show a token that [`Host::token`] gave; each is good once.
+    /// Whether a process must show a token that [`Host::token`] gave; each is good once. Whoever was let in is so again, also after a restart,
+    /// by what the node gave it, and keeps beside its socket for its user alone.
     pub tokens: bool,
     /// What may be tapped, by any process that is admitted; nothing if nothing is said.
     pub taps: Vec<Pattern>,
@@ -105,6 +107,8 @@ struct Inner {
     broker: RefCell<Broker<Rc<Handle>>>,
     sessions: RefCell<BTreeMap<Member, Rc<Session>>>,
     tokens: RefCell<BTreeSet<String>>,
+    /// How those come back who had to show one, if that is wanted.
+    comebacks: Option<Comebacks>,
     /// Rung when something was told, so that somebody may owe an answer.
     told: Notify,
     /// Rung when something was asked, so that somebody may be answered.
@@ -115,6 +119,8 @@ struct Inner {
 /// One process, while it is attached.
 struct Session {
     about: Attached,
+    /// What lets it in again.
+    secret: String,
     /// What it taps.
     taps: RefCell<BTreeMap<SubId, String>>,
     backlog: RefCell<VecDeque<(Tell, Vec<Rc<Handle>>)>>,
@@ -156,6 +162,7 @@ impl Host {
             return Err(HostError::Second);
         }
         let path = config.path.clone();
+        let comebacks = if config.tokens { Some(Comebacks::of(&path).await) } else { None };
         let folder = path.is_absolute().then(|| path.with_extension("spools"));
         let told = folder.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned);
         shared.keep_in(folder.filter(|_| told.is_some()));
@@ -163,8 +170,18 @@ impl Host {
         let broker = RefCell::new(Broker::new(shared.config.node.clone(), told));
         let (sessions, tokens) = Default::default();
         let (told, changed, statistics) = (Notify::new(), Notify::new(), RefCell::default());
-        let inner =
-            Rc::new(Inner { shared, uplink, config, broker, sessions, tokens, told, changed, statistics });
+        let inner = Rc::new(Inner {
+            shared,
+            uplink,
+            config,
+            broker,
+            sessions,
+            tokens,
+            comebacks,
+            told,
+            changed,
+            statistics,
+        });
         inner.shared.recall();
         event!("attach.listening", node = &inner.shared.config.node);
         let tasks = vec![
@@ -183,9 +200,7 @@ impl Host {
 
     /// A new token: whoever shows it first is admitted.
     pub fn token(&self) -> String {
-        let mut bytes = [0; 16];
-        random::fill(&mut bytes);
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = secret();
         self.inner.tokens.borrow_mut().insert(token.clone());
         token
     }
@@ -325,7 +340,7 @@ impl Inner {
             Err(_) => Err(Ended::Silent),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(None)) => Err(Ended::Closed),
-            Ok(Ok(Some((frame, _)))) => self.greet(&frame, process),
+            Ok(Ok(Some((frame, _)))) => self.greet(&frame, process).await,
         };
         let (member, session) = match greeted {
             Ok(greeted) => greeted,
@@ -342,6 +357,10 @@ impl Inner {
         };
         event!("attach.attached", name = &session.about.name, pid = process.pid);
         self.dispatch();
+        if let Some(comebacks) = &self.comebacks {
+            comebacks.keep(&session.secret).await;
+            self.tell(member, Tell::Again { secret: session.secret.clone() }, Vec::new());
+        }
         let why = tokio::select! {
             biased;
             () = session.end.notified() => Ended::Fenced,
@@ -349,6 +368,12 @@ impl Inner {
             why = write(&session, &mut sender) => why,
         };
         self.sessions.borrow_mut().remove(&member);
+        if let Some(comebacks) = &self.comebacks {
+            match why {
+                Ended::Fenced => comebacks.rest(&session.secret).await,
+                _ => comebacks.forget(&session.secret).await,
+            }
+        }
         if !matches!(why, Ended::Closed) {
             reach!("attach.cut_off");
             loss!("fabric.attach", "a process was cut off");
@@ -364,7 +389,7 @@ impl Inner {
     }
 
     /// Takes a process in that said a proper hello.
-    fn greet(&self, frame: &[u8], process: PeerProcess) -> Result<(Member, Rc<Session>), Ended> {
+    async fn greet(&self, frame: &[u8], process: PeerProcess) -> Result<(Member, Rc<Session>), Ended> {
         let Ask::Hello { oldest, newest, member, name, token } = Ask::decode(frame)? else {
             return Err(Breach::Stranger.into());
         };
@@ -374,20 +399,23 @@ impl Inner {
                 "the node speaks version {VERSION} and the process {oldest} to {newest}: use the node's release of the client"
             )));
         }
+        let shown = token.unwrap_or_default();
+        let comes_back = match &self.comebacks {
+            Some(comebacks) => comebacks.admits(&shown).await,
+            None => false,
+        };
+        // Nothing is waited for from here on.
         if member == NODE || self.broker.borrow().has(member) {
             return rejected("its number is taken: attach again with another");
         }
-        if self.config.tokens {
-            let known = token.is_some_and(|token| self.tokens.borrow_mut().remove(&token));
-            if !known {
-                return rejected(
-                    "it showed no token that is good: each is good once, ask the node for another",
-                );
-            }
+        if self.config.tokens && !comes_back && !self.tokens.borrow_mut().remove(&shown) {
+            return rejected("it showed no token that is good: each is good once, ask the node for another");
         }
+        let secret = if comes_back { shown } else { secret() };
         let about = Attached { name, process, agents: Vec::new() };
         let session = Session {
             about,
+            secret,
             taps: RefCell::default(),
             backlog: RefCell::default(),
             work: Notify::new(),
@@ -529,6 +557,13 @@ impl Inner {
             session.work.notify_one();
         }
     }
+}
+
+/// What nobody can guess.
+fn secret() -> String {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Says that a tap was opened, closed or refused, and whose.

@@ -16,6 +16,7 @@
 //! always reach each other by other ways: that is no boundary.
 
 mod broker;
+mod comeback;
 pub(crate) mod control;
 #[doc(hidden)]
 pub mod foreign;

@@ -79,7 +79,7 @@ pub(crate) fn apply(shared: &Arc<Shared>, uplink: &Arc<Uplink>, tell: Tell, hand
             }
         }
         // The greeting's, and the guest's to heed.
-        Tell::Welcome { .. } | Tell::Rejected { .. } | Tell::Settled | Tell::Drain => {}
+        Tell::Welcome { .. } | Tell::Again { .. } | Tell::Rejected { .. } | Tell::Settled | Tell::Drain => {}
     }
 }
 

@@ -116,7 +116,13 @@ pub async fn list(path: &Path) -> Result<Vec<std::ffi::OsString>, FilesError> {
 /// An old file of that name stays until then. The new one has mode 0644 less the process's mask.
 pub async fn write(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<(), FilesError> {
     let bytes = bytes.into();
-    off_the_loop(path, move |path| arm::write(path, &bytes)).await
+    off_the_loop(path, move |path| arm::write(path, &bytes, 0o644)).await
+}
+
+/// The same for what this user alone may read: mode 0600 from the first byte on.
+pub async fn write_secret(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<(), FilesError> {
+    let bytes = bytes.into();
+    off_the_loop(path, move |path| arm::write(path, &bytes, 0o600)).await
 }
 
 /// Makes a directory and those above it that are missing. One that is there already is well.

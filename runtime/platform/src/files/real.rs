@@ -154,7 +154,7 @@ pub(super) fn make_link(path: &Path, target: &Path) -> Result<(), FilesError> {
     std::os::unix::fs::symlink(target, path).map_err(told(path))
 }
 
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FilesError> {
     let not_a_file = || FilesError::NotAFile { path: path.to_owned() };
     let name = path.file_name().ok_or_else(not_a_file)?;
     let parent = match path.parent() {
@@ -166,7 +166,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
     hidden.push(format!(".{:016x}.new", crate::random::u64()));
     let temporary = parent.join(hidden);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

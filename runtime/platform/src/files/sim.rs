@@ -240,7 +240,7 @@ pub(super) fn read_below(root: &Path, relative: &Path, limit: u64) -> Result<Vec
     })
 }
 
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FilesError> {
     change(path, |content| {
         let path = named(content, path)?;
         let Some(parent) = path.parent() else { return Err(FilesError::NotAFile { path }) };
@@ -248,7 +248,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
         if matches!(content.item(&path), Ok(Item::Directory { .. })) {
             return Err(FilesError::NotAFile { path });
         }
-        content.items.insert(path, Item::File { bytes: bytes.to_vec(), mode: 0o644 });
+        content.items.insert(path, Item::File { bytes: bytes.to_vec(), mode });
         Ok(())
     })
 }
@@ -310,7 +310,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), FilesError> {
 pub(super) fn copy_file(root: &Path, relative: &Path, to: &Path, limit: u64) -> Result<u64, FilesError> {
     let bytes = read_below(root, relative, limit)?;
     let mode = metadata(&root.join(relative))?.mode & 0o777 | 0o600;
-    write(to, &bytes)?;
+    write(to, &bytes, 0o644)?;
     set_mode(to, mode)?;
     Ok(bytes.len() as u64)
 }
