@@ -86,6 +86,9 @@ fn a_process_that_attaches_to_a_node_is_shown_with_its_agents_and_the_socket_goe
         assert_eq!(process["pid"], std::process::id());
         let told = String::from_utf8(up.synod(&["agents"]).stdout).expect("UTF-8");
         assert!(told.contains("attached: sensors (process ") && told.contains("with thermometer"), "{told}");
+        let doctor = up.synod(&["doctor", "--json"]);
+        let doctor: Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+        assert_eq!(doctor["attached"][0], shown["processes"][0], "{}", doctor["attached"]);
     });
     let socket = up.socket.clone();
     up.end();
@@ -136,6 +139,12 @@ fn a_node_that_wants_tokens_gives_them_to_its_user_alone_and_a_group_may_be_let_
         let refused = attach(options.clone()).await;
         assert!(matches!(refused, Err(DetachReason::Rejected(_))), "{refused:?}");
         attach(AttachOptions { token: Some(token), ..options }).await.expect("it showed its token");
+        let kept = up.base.path().join("here.attach.comebacks");
+        while !kept.exists() {
+            time::sleep(Duration::from_millis(1)).await;
+        }
+        let mode = fs::metadata(&kept).expect("it is there").mode() & 0o777;
+        assert_eq!(mode, 0o600, "what lets it in again is for this user alone");
     });
     up.end();
 }

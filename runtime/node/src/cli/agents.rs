@@ -7,7 +7,7 @@ use synod_edge::shell::client::{Client, ClientError};
 use synod_fabric::Priority;
 use synod_platform::task;
 
-use super::arguments::AgentsOptions;
+use super::arguments::{AgentsOptions, NodeOptions};
 use super::{Exit, Problem, client, configuration, text};
 use crate::attach::{Process, attached_subject};
 use crate::node::{placements, standing_subject};
@@ -34,11 +34,21 @@ pub fn main(options: &AgentsOptions) -> Result<Exit, Problem> {
     for agent in &agents {
         out.push_str(&line(agent, node.is_some()));
     }
-    for Process { name, pid, uid, agents } in &processes {
-        let agents = if agents.is_empty() { "no agent".into() } else { agents.join(", ") };
-        out.push_str(&format!("attached: {name} (process {pid} of user {uid}) with {agents}\n"));
-    }
+    processes.iter().for_each(|process| out.push_str(&format!("attached: {}\n", who(process))));
     text::print(&out)
+}
+
+/// A process, on one line.
+pub fn who(process: &Process) -> String {
+    let Process { name, pid, uid, agents } = process;
+    let agents = if agents.is_empty() { "no agent".into() } else { agents.join(", ") };
+    format!("{name} (process {pid} of user {uid}) with {agents}")
+}
+
+/// The processes that are attached to the node that runs, if one does and tells.
+pub async fn attached() -> Option<Vec<Process>> {
+    let client = client::if_running(&NodeOptions { node: None }).await.ok().flatten()?;
+    told(&client, &attached_subject(&client::name(&client))).await.ok()
 }
 
 /// The node's name, what it tells of its agents, and who is attached.

@@ -61,7 +61,7 @@ pub enum Command {
     Up(UpOptions),
     /// Check that messages arrive: two agents, six priorities, payloads up to 16 MiB
     Selftest(OutputOptions),
-    /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools; how bytes travel; who runs where
+    /// Tell what this machine gives to Synod: kernels, topology, disk, limits, tools; who is attached; how bytes travel; who runs where
     Doctor(DoctorOptions),
     /// List the agents: what each does, where it runs, its restarts and last crash, whose program does its work; and attached processes
     #[command(after_help = AGENTS_EXAMPLES)]

@@ -6,13 +6,23 @@ use serde::Serialize;
 use synod_platform::task;
 
 use super::arguments::DoctorOptions;
-use super::{Exit, Problem, configuration, text};
+use super::{Exit, Problem, agents, configuration, text};
+use crate::attach::Process;
 use crate::doctor::placement::{self, Report};
 use crate::doctor::transports::{self, Transport};
 use crate::doctor::{self, Diagnosis, Fact};
 
 pub fn main(options: &DoctorOptions) -> Result<Exit, Problem> {
     task::block_on(examine(options))
+}
+
+/// The machine, and who takes part in the node that runs on it, if one does.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    diagnosis: Diagnosis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached: Option<Vec<Process>>,
 }
 
 /// What was asked for, beside or instead of the whole.
@@ -27,8 +37,19 @@ struct Asked {
 async fn examine(options: &DoctorOptions) -> Result<Exit, Problem> {
     let config = configuration::read(options.config.as_deref()).await?;
     if !options.transports && !options.placement {
-        let diagnosis = doctor::examine().await;
-        return if options.json { text::print_json(&diagnosis) } else { text::print(&told(&diagnosis)) };
+        let (diagnosis, attached) = (doctor::examine().await, agents::attached().await);
+        if options.json {
+            return text::print_json(&Whole { diagnosis, attached });
+        }
+        let mut out = told(&diagnosis);
+        if let Some(attached) = attached {
+            out.push_str("\nAttached to the node that runs\n");
+            attached.iter().for_each(|process| out.push_str(&format!("  {}\n", agents::who(process))));
+            if attached.is_empty() {
+                out.push_str("  nobody\n");
+            }
+        }
+        return text::print(&out);
     }
     let mut asked = Asked { transports: None, placement: None };
     if options.transports {
