@@ -4,10 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use synod_platform::local::{self, Access, Listener};
+use synod_platform::memory;
+use synod_platform::simulation::steps::{self, Taken};
 use synod_platform::simulation::{self, Exit, Node, NodeId, RunError, Status};
 use synod_platform::task;
 use synod_platform::time::{Duration, sleep};
+use synod_ring::{Cells, Hardware};
 
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -234,4 +239,33 @@ fn at_the_end_of_a_run_every_node_is_dropped() {
         sleep(Duration::from_millis(5)).await;
     });
     assert!(gone.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_node_dies_at_the_step_it_was_told_to_and_what_it_still_does_reaches_nobody() {
+    run(|| async {
+        let passed = Rc::new(RefCell::new(None));
+        let pass = passed.clone();
+        let doomed = Node::create("doomed", [10, 0, 0, 1].into(), move || {
+            let pass = pass.clone();
+            async move {
+                let mut region = memory::shared(64).unwrap();
+                *pass.borrow_mut() = Some(region.handle().unwrap());
+                region.close();
+                let cells = Cells::own(Hardware::new(region), 0, 1).unwrap();
+                (1..=9).for_each(|number| cells.store(0, number, Relaxed));
+                // It does not know yet that it is dead: the name is free for others, and nobody hears it knock.
+                assert!(Listener::bind("/run/dead".as_ref(), Access::Owner).await.is_ok());
+                pending::<()>().await;
+            }
+        });
+        steps::die_after(doomed.id(), 5);
+        assert_eq!(doomed.exited().await, Exit::Killed);
+        let region = memory::open(passed.take().unwrap(), 64).unwrap();
+        let cells = Cells::peer(Hardware::new(region), 0, 1).unwrap();
+        assert_eq!(cells.load(0, Relaxed), 5);
+        assert_eq!(steps::taken(doomed.id()), Taken { stores: 5, frames: 0, rings: 0 });
+        assert_eq!(memory::control::held(doomed.id()), 0);
+        assert!(local::connect("/run/dead".as_ref()).await.is_err(), "nobody listens there");
+    });
 }
