@@ -207,10 +207,11 @@ pub const ALL: &[Plant] = &[
         "a log is purged before the snapshot that replaces its entries is durable",
         "purging_before_the_snapshot_is_durable_is_noticed",
     ),
-    test(
+    oracle(
         "wal.ack-before-fsync",
         "an append is acknowledged when written, not when synced",
-        "each_planted_bug_of_the_log_is_noticed",
+        &["disk.append"],
+        "power-loss-store",
     ),
     test(
         "wal.crc-without-header",
@@ -222,25 +223,28 @@ pub const ALL: &[Plant] = &[
         "what the full disk did not take is acknowledged",
         "each_planted_bug_of_the_log_is_noticed",
     ),
-    test(
+    oracle(
         "wal.fsync-retry-ok",
         "a failed sync is tried again, and its success believed",
-        "each_planted_bug_of_the_log_is_noticed",
+        &["disk.append"],
+        "power-loss-store",
     ),
     test(
         "wal.recover-past-hole",
         "recovery goes on behind a batch that is damaged",
         "going_on_past_a_hole_is_noticed",
     ),
-    test(
+    oracle(
         "wal.short-write-after-fsync",
         "the rest of a short write goes out after its sync",
-        "each_planted_bug_of_the_log_is_noticed",
+        &["disk.append"],
+        "power-loss-store",
     ),
-    test(
+    oracle(
         "wal.torn-tail-append",
         "a store that is opened again appends behind a torn tail",
-        "each_planted_bug_of_the_log_is_noticed",
+        &["disk.append"],
+        "power-loss-store",
     ),
     oracle(
         "workflow.ignore-veto",

@@ -201,6 +201,8 @@ pub enum WorkloadKind {
     Request,
     /// Append records to a file of the node's disk, and read it again after each restart.
     Append,
+    /// Append records to a log of a store on the node's disk, and read them again after each restart.
+    Store,
     /// Run plans of steps, done by workers on the nodes of `to`, vetoed now and then, resumed after the node's death.
     Workflow,
     /// Take and release locks.

@@ -8,6 +8,7 @@ mod fleet;
 mod flow;
 mod payload;
 mod shared;
+mod store;
 mod swarm;
 mod work;
 

@@ -18,7 +18,7 @@ use synod_probe::event;
 
 use super::fleet::{WARM_UP, until};
 use super::shared::Shared;
-use super::{flow, nanoseconds, payload};
+use super::{flow, nanoseconds, payload, store};
 use crate::history::{Id, NodeNumber, Outcome, What};
 use crate::scenario::Scenario;
 use crate::scenario::form::{Priority, Workload, WorkloadKind};
@@ -27,7 +27,7 @@ use crate::scenario::form::{Priority, Workload, WorkloadKind};
 pub const PLANNED: &str = "planned: ";
 
 /// How long a panicked agent stays away.
-const RESTART: Duration = Duration::from_millis(100);
+pub(super) const RESTART: Duration = Duration::from_millis(100);
 /// Requests one client may have under way.
 const UNDER_WAY_MAX: usize = 64;
 /// The most that one append-only file may hold, bytes.
@@ -46,6 +46,8 @@ pub enum Role {
     Ask(usize, u32),
     /// Appends to a file.
     Append(usize, u32),
+    /// Appends to a log of a store.
+    Store(usize, u32),
     /// Does steps of workflows.
     Work(usize),
     /// Has workflows run.
@@ -60,6 +62,7 @@ impl Role {
             Role::Publish(_, client)
             | Role::Ask(_, client)
             | Role::Append(_, client)
+            | Role::Store(_, client)
             | Role::Conduct(_, client) => (client as usize + 1) % contexts,
         }
     }
@@ -85,6 +88,7 @@ pub fn roles(scenario: &Scenario, number: NodeNumber) -> Vec<Role> {
                 WorkloadKind::Publish => roles.push(Role::Publish(index, client)),
                 WorkloadKind::Request => roles.push(Role::Ask(index, client)),
                 WorkloadKind::Append => roles.push(Role::Append(index, client)),
+                WorkloadKind::Store => roles.push(Role::Store(index, client)),
                 WorkloadKind::Workflow => roles.push(Role::Conduct(index, client)),
                 // Named as unsupported before a run begins.
                 WorkloadKind::Lock
@@ -119,6 +123,7 @@ async fn supervise(shared: Arc<Shared>, context: Context, role: Role) {
         | Role::Publish(work, _)
         | Role::Ask(work, _)
         | Role::Append(work, _)
+        | Role::Store(work, _)
         | Role::Work(work)
         | Role::Conduct(work, _)) = role;
         match ended {
@@ -147,6 +152,7 @@ async fn live(shared: Arc<Shared>, context: Context, role: Role) {
         Role::Publish(index, client) => publish(&shared, &context, index, client, &work(index)).await,
         Role::Ask(index, client) => ask(&shared, &context, index, client, &work(index)).await,
         Role::Append(index, client) => append(&shared, index, client, &work(index)).await,
+        Role::Store(index, client) => store::run(&shared, index, client, &work(index)).await,
         Role::Work(index) => flow::work(&shared, &context, index, &work(index)).await,
         Role::Conduct(index, client) => flow::conduct(&shared, &context, index, client, &work(index)).await,
     }
@@ -249,7 +255,7 @@ async fn serve(shared: &Arc<Shared>, context: &Context, index: usize, work: &Wor
 /// When each of a client's messages goes out: evenly at its rate, each moved by chance within its place.
 pub struct Pace {
     next: Duration,
-    end: Duration,
+    pub(super) end: Duration,
 }
 
 impl Pace {
@@ -275,7 +281,7 @@ fn draw_priority(work: &Workload) -> Priority {
     work.priorities.get(place).copied().unwrap_or(Priority::Normal)
 }
 
-fn draw_length(work: &Workload) -> usize {
+pub(super) fn draw_length(work: &Workload) -> usize {
     random::below(u64::from(work.payload) + 1) as usize
 }
 
