@@ -13,7 +13,8 @@
 //! The node's socket is the one that `SYNOD_ATTACH` names, or else that of the node `SYNOD_NODE`, or `synod`, in the user's runtime folder.
 //! A node that wants tokens finds one in `SYNOD_TOKEN`. When the node is lost the process attaches again by itself, with all it had;
 //! meanwhile [`Client::lost`] says why. What was sent and had no receipt by then may or may not have arrived; what has a receipt
-//! arrives at every receiver that it names and that lives.
+//! arrives at every receiver that it names and that lives; as BACKGROUND to one of another process of this user it waits, if need be, for the next
+//! of that name and pattern, and may then come [twice](synod_fabric::attach).
 //!
 //! A client stays on its thread: it works in [`run`], or wherever tasks can be spawned that stay on their thread (tokio's
 //! `LocalRuntime`). Elsewhere [`blocking`] has the same without futures, from any thread.

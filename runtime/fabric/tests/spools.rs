@@ -282,7 +282,6 @@ fn a_message_whose_time_is_over_before_it_is_read_is_not_delivered() {
 
 #[cfg(not(madsim))]
 #[test]
-#[expect(clippy::disallowed_methods, reason = "whoever opens the folder to others is another program")]
 fn a_folder_that_others_may_write_to_holds_no_spool() {
     use std::os::unix::fs::PermissionsExt;
     testing::run(10, || async {

@@ -135,7 +135,7 @@ enum synod_priority
   SYNOD_PRIORITY_LOW = 3,
   // Large amounts, in the order of minutes.
   SYNOD_PRIORITY_BATCH = 4,
-  // When nothing else is to be done.
+  // When nothing else is to be done. To another process it waits in a file that outlives both, and comes at least once.
   SYNOD_PRIORITY_BACKGROUND = 5,
 };
 #ifndef __cplusplus

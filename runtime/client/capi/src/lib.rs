@@ -43,7 +43,7 @@ pub enum Priority {
     Low = 3,
     /// Large amounts, in the order of minutes.
     Batch = 4,
-    /// When nothing else is to be done.
+    /// When nothing else is to be done. To another process it waits in a file that outlives both, and comes at least once.
     Background = 5,
 }
 
