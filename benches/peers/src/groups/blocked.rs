@@ -1,10 +1,13 @@
-//! Receivers that sleep, and are woken for every message; and what the doorbell costs when nobody sleeps.
+//! Receivers that sleep, and are woken for every message; and what the doorbell costs when nobody sleeps. disruptor has no sleeper: its
+//! poller spins.
 
 use super::{Compare, Group, Subject};
 use crate::machine::pin;
 use crate::measure::{Plan, Reading, quantiles, round_trip, throughput};
+#[cfg(feature = "queues")]
+use crate::subjects::queues;
 use crate::subjects::{channels, check, fill, message, synod};
-use std::sync::{Arc, Barrier, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 use synod_ring::spsc::Waiters;
@@ -34,6 +37,12 @@ pub fn groups() -> Vec<Group> {
                 Subject::new("synod ring, doorbell", |plan: &Plan| asleep(ring(), ring(), plan)),
                 Subject::new("crossbeam, spins first", |plan: &Plan| asleep(crossbeam(), crossbeam(), plan)),
                 Subject::new("std sync_channel", |plan: &Plan| asleep(std_sync(), std_sync(), plan)),
+                #[cfg(feature = "queues")]
+                Subject::new("kanal", |plan: &Plan| asleep(kanal(), kanal(), plan)),
+                #[cfg(feature = "queues")]
+                Subject::new("flume", |plan: &Plan| asleep(flume(), flume(), plan)),
+                #[cfg(feature = "queues")]
+                Subject::new("tokio mpsc", |plan: &Plan| asleep(tokio(), tokio(), plan)),
             ],
         ),
         group(
@@ -117,24 +126,49 @@ fn ring() -> Way {
     }
 }
 
-fn crossbeam() -> Way {
-    let (sender, receiver) = channels::crossbeam::<SIZE>();
+/// A bounded channel by value: how it sends, and how it sleeps until something comes.
+fn channel<S: Send + 'static, R: Send + 'static>(
+    (mut sender, mut receiver): (S, R),
+    send: fn(&mut S, [u8; SIZE]),
+    receive: fn(&mut R) -> [u8; SIZE],
+) -> Way {
     Way {
-        send: Box::new(move |number| {
-            sender.send(message::<SIZE>(number)).expect("the receiver lives");
-        }),
-        receive: Box::new(move |number| check(&receiver.recv().expect("the sender lives"), number)),
+        send: Box::new(move |number| send(&mut sender, message(number))),
+        receive: Box::new(move |number| check(&receive(&mut receiver), number)),
     }
 }
 
+macro_rules! channel {
+    ($of:path, $send:ident, $receive:ident) => {
+        channel(
+            $of(),
+            |sender, message| sender.$send(message).expect("the receiver lives"),
+            |receiver| receiver.$receive().expect("the sender lives"),
+        )
+    };
+}
+
+fn crossbeam() -> Way {
+    channel!(channels::crossbeam, send, recv)
+}
+
 fn std_sync() -> Way {
-    let (sender, receiver): (mpsc::SyncSender<[u8; SIZE]>, _) = channels::std_sync();
-    Way {
-        send: Box::new(move |number| {
-            sender.send(message::<SIZE>(number)).expect("the receiver lives");
-        }),
-        receive: Box::new(move |number| check(&receiver.recv().expect("the sender lives"), number)),
-    }
+    channel!(channels::std_sync, send, recv)
+}
+
+#[cfg(feature = "queues")]
+fn kanal() -> Way {
+    channel!(queues::kanal, send, recv)
+}
+
+#[cfg(feature = "queues")]
+fn flume() -> Way {
+    channel!(queues::flume, send, recv)
+}
+
+#[cfg(feature = "queues")]
+fn tokio() -> Way {
+    channel!(queues::tokio, blocking_send, blocking_recv)
 }
 
 /// The number of the message after which the other side stops: known to both before, as both sleep.
