@@ -29,8 +29,8 @@ const TERM: usize = 16 << 20;
 /// Fragments of long messages taken at once: fewer than any of those has.
 const FRAGMENTS: usize = 16;
 
-/// How long what is no measurement may take.
-const SOON: Duration = Duration::from_secs(30);
+/// Between two looks at what driver and clients do by themselves.
+const A_MOMENT: Duration = Duration::from_micros(500);
 
 /// Where driver and clients meet: in memory, as by default.
 fn folder(meeting: &Meeting) -> PathBuf {
@@ -56,9 +56,21 @@ fn driver(meeting: &Meeting, plan: &Plan) -> EmbeddedDriver {
 fn client(meeting: &Meeting) -> Aeron {
     let folder = folder(meeting);
     while !folder.join("cnc.dat").exists() {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(A_MOMENT);
     }
     Aeron::connect_dir(&folder.display().to_string()).expect("a client of Aeron")
+}
+
+/// Waits for what was asked of the driver, asleep, as it may need this core.
+fn added<A, T>(adding: Result<A, AeronCError>, poll: impl Fn(&A) -> Result<Option<T>, AeronCError>) -> T {
+    let adding = adding.unwrap_or_else(|why| refused(why));
+    loop {
+        match poll(&adding) {
+            Ok(Some(made)) => return made,
+            Ok(None) => std::thread::sleep(A_MOMENT),
+            Err(why) => refused(why),
+        }
+    }
 }
 
 /// A way's number.
@@ -164,8 +176,7 @@ impl Link for AeronIpc {
     fn sender(&self, meeting: &Meeting, way: &str, size: usize) -> Sending {
         let client = client(meeting);
         let adding = client.async_add_exclusive_publication(AERON_IPC_STREAM, stream(way));
-        let publication =
-            adding.and_then(|adding| adding.poll_blocking(SOON)).unwrap_or_else(|why| refused(why));
+        let publication = added(adding, |adding| adding.poll());
         Sending { publication, message: vec![0; size], _client: client }
     }
 
@@ -181,11 +192,10 @@ impl Link for AeronIpc {
         let client = client(meeting);
         let adding =
             client.async_add_subscription(AERON_IPC_STREAM, stream(way), Handlers::NONE, Handlers::NONE);
-        let subscription =
-            adding.and_then(|adding| adding.poll_blocking(SOON)).unwrap_or_else(|why| refused(why));
+        let subscription = added(adding, |adding| adding.poll());
         let seen = || subscription.image_count().unwrap_or_else(|why| refused(why)) as usize;
         while seen() < senders {
-            std::thread::yield_now();
+            std::thread::sleep(A_MOMENT);
         }
         let assembler = AeronFragmentClosureAssembler::new().unwrap_or_else(|why| refused(why));
         Receiving { subscription, assembler, size, senders: InOrder::of(senders), _client: client }

@@ -5,7 +5,7 @@ use crate::measure::{Idle, Plan, Reading, Receiver, Sender, quantiles, rate};
 use crate::subjects::check;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The number from which a sender's messages are counted, where there are several: who it is stands in the upper bits.
 pub const fn first_of(sender: usize) -> u64 {
@@ -145,7 +145,7 @@ impl<L: Link> Pair for Over<L> {
     }
 }
 
-/// Between two looks at the clock.
+/// Most messages between two looks at the clock.
 const BETWEEN_LOOKS: u64 = 1024;
 
 /// Sends for a slice, in batches; what every receiver took in all.
@@ -159,8 +159,9 @@ pub fn send_all(
     meeting.page.gather(receivers);
     let (clock, begun) = (Instant::now(), now());
     let (mut sent, mut idle) = (0, if receivers > 1 { Idle::crowded() } else { Idle::default() });
-    while clock.elapsed() < plan.slice {
-        let until = sent + if receivers > 1 { 64 } else { BETWEEN_LOOKS };
+    let (mut several, mut looked) = (1, Duration::ZERO);
+    while looked < plan.slice {
+        let until = sent + several;
         while sent < until {
             match sender.send(sent, batch) {
                 0 => idle.wait(),
@@ -170,6 +171,14 @@ pub fn send_all(
                 }
             }
         }
+        // As many as take a hundredth of the slice: long messages are few.
+        let now = clock.elapsed();
+        several = if now - looked < plan.slice / 100 {
+            (2 * several).min(BETWEEN_LOOKS)
+        } else {
+            several.div_ceil(2)
+        };
+        looked = now;
     }
     meeting.page.word(Tally::Total).store(sent, Ordering::Release);
     let (received, ended) = meeting.page.finished(receivers);

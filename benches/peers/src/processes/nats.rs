@@ -56,6 +56,8 @@ struct Client {
     to: &'static str,
     came: Vec<u8>,
     read: usize,
+    /// What a read of the socket gives.
+    part: Box<[u8]>,
     out: Vec<u8>,
 }
 
@@ -69,7 +71,15 @@ impl Client {
             }
         };
         socket.set_nodelay(true).expect("an option of TCP");
-        let mut client = Self { socket, size, to, came: Vec::new(), read: 0, out: Vec::new() };
+        let mut client = Self {
+            socket,
+            size,
+            to,
+            came: Vec::new(),
+            read: 0,
+            part: vec![0; 64 << 10].into(),
+            out: Vec::new(),
+        };
         let hello = format!("CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB {from} 1\r\nPING\r\n");
         client.socket.write_all(hello.as_bytes()).expect("the server listens");
         // Its answer says that the subscription stands.
@@ -86,10 +96,10 @@ impl Client {
             self.came.drain(..self.read);
         }
         self.read = 0;
-        let (before, mut part) = (self.came.len(), [0; 64 << 10]);
-        match self.socket.read(&mut part) {
+        let before = self.came.len();
+        match self.socket.read(&mut self.part) {
             Ok(0) => panic!("nats-server has closed the connection"),
-            Ok(count) => self.came.extend_from_slice(&part[..count]),
+            Ok(count) => self.came.extend_from_slice(&self.part[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => panic!("nats-server: {error}"),
         }
