@@ -82,6 +82,14 @@ impl<'a> Messages<'a> {
         }
     }
 
+    /// Sends to one receiver; while there is no room, others have the core.
+    async fn send_giving_way(&mut self, number: u64) {
+        while !self.sent(number) {
+            std::thread::yield_now();
+            task::yield_now().await;
+        }
+    }
+
     /// Sends to so many receivers, asleep while there is no room.
     async fn send_patiently(&mut self, number: u64, receivers: usize) {
         let receipt = if self.size < BY_NAME {
@@ -535,7 +543,7 @@ async fn send_for(place: &Place, size: usize, meeting: &Meeting) {
     }
     let (mut sent, mut messages) = (0u64, Messages::of(size, &place.agent, publisher));
     while there.load(Ordering::Relaxed) == 1 {
-        messages.send_patiently(sent, 1).await;
+        messages.send_giving_way(sent).await;
         sent += 1;
     }
     meeting.page.finish(meeting.number, sent);
