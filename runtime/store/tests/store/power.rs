@@ -4,10 +4,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::ledger::{Script, live};
-use synod_platform::disk::control::{DiskFaults, PowerLoss};
+use synod_platform::disk::control::{self, DiskFaults, PowerLoss};
+use synod_platform::simulation::{self, Node, Status};
 use synod_platform::testing::power_loss_everywhere;
+use synod_platform::time::{Duration, sleep};
 use synod_probe::reach;
-use synod_store::Options;
+use synod_store::{Options, Store, WriteError};
+
+use crate::common::{entries, payload};
 
 /// Segments of five blocks, so that they are used again soon.
 const TINY: Options =
@@ -90,4 +94,39 @@ fn each_planted_bug_of_the_log_is_noticed() {
         assert!(noticed.is_some(), "{bug} was not noticed");
         println!("{bug}: noticed under seed {noticed:?}");
     }
+}
+
+/// What a node does in its first, second and third life.
+async fn lives(number: u32) {
+    let good = |faults: &mut DiskFaults| faults.sync_error = 0.0;
+    control::change(simulation::current_node(), good);
+    let (store, _) = Store::open("/store", TINY).await.unwrap();
+    let log = store.log("log").unwrap();
+    if number == 1 {
+        log.append(vec![payload(1)]).await.unwrap().1.await.unwrap();
+        control::change(simulation::current_node(), |faults| faults.sync_error = 1.0);
+        let refused = log.append(vec![payload(2)]).await.unwrap().1.await;
+        assert!(matches!(refused, Err(WriteError::Disk(_))));
+        assert_eq!(entries(&log).await, [1], "what was refused is not seen any more");
+    } else {
+        // The second life finds it in the cache, and whoever was shown it must find it again.
+        assert_eq!(entries(&log).await, [1, 2], "in life {number}");
+    }
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_cache_alone_is_durable_when_it_was_shown_again() {
+    let world = simulation::run(1, Duration::from_secs(60), || async {
+        let node = Node::create("store", [10, 0, 0, 1].into(), || lives(simulation::current().number));
+        sleep(Duration::from_secs(1)).await;
+        control::process_crash(node);
+        node.restart();
+        sleep(Duration::from_secs(1)).await;
+        control::power_loss(node);
+        node.restart();
+        sleep(Duration::from_secs(1)).await;
+        node.status()
+    });
+    assert_eq!(world.unwrap(), Status::Running);
 }
