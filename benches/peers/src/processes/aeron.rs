@@ -157,7 +157,7 @@ impl Receiver for Receiving {
 
 impl Gather for Receiving {
     fn gather(&mut self) -> usize {
-        self.take(512, |senders, message, _| {
+        self.take(64, |senders, message, _| {
             senders.check(message);
         })
     }

@@ -142,11 +142,11 @@ impl Receiver for Receiving {
 
 impl Gather for Receiving {
     fn gather(&mut self) -> usize {
-        for received in 0..512 {
+        for received in 0..64 {
             let Some(sample) = self.subscriber.receive().expect("connected") else { return received };
             self.senders.check(sample.payload());
         }
-        512
+        64
     }
 }
 

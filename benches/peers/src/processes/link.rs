@@ -258,7 +258,7 @@ pub fn gather_all(gather: &mut impl Gather, senders: usize, meeting: &Meeting, p
     meeting.page.gather(senders);
     meeting.page.word(Tally::There).store(1, Ordering::Release);
     let (clock, begun) = (Instant::now(), now());
-    let (mut received, mut idle, mut looked) = (0u64, Idle::crowded(), 0u64);
+    let (mut received, mut idle) = (0u64, Idle::crowded());
     let done = meeting.page.word(Tally::Done);
     let mut total = u64::MAX;
     while received < total {
@@ -274,8 +274,7 @@ pub fn gather_all(gather: &mut impl Gather, senders: usize, meeting: &Meeting, p
                 idle.reset();
             }
         }
-        looked += 1;
-        if looked.is_multiple_of(64) && clock.elapsed() >= plan.slice {
+        if clock.elapsed() >= plan.slice {
             meeting.page.word(Tally::There).store(2, Ordering::Release);
         }
     }

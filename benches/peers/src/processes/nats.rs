@@ -213,7 +213,7 @@ impl Gather for End<'_> {
             let (sender, count) = senders.check(message);
             meeting.page.word(Tally::Taken(sender)).store(count, Ordering::Release);
         };
-        while taken < 512 && client.took(&mut read) {
+        while taken < 64 && client.took(&mut read) {
             taken += 1;
         }
         if taken == 0 {

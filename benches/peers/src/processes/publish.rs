@@ -510,7 +510,9 @@ async fn gather_all(place: &Place, size: usize, senders: usize, meeting: &Meetin
     let mut part = [0; 4096];
     loop {
         let before = received;
-        while let Some(message) = next(&mut events) {
+        // Eight never stop sending before they are told to.
+        for _ in 0..64 {
+            let Some(message) = next(&mut events) else { break };
             let sender = message.source().rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
             let next = &mut next_of[sender.expect("a child's name ends in its number")];
             read(&message, *next, &mut part);

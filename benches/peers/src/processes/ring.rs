@@ -235,7 +235,7 @@ impl Receiver for Mailed {
 
 impl Gather for Mailed {
     fn gather(&mut self) -> usize {
-        self.drain(512)
+        self.drain(64)
     }
 }
 

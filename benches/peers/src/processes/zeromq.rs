@@ -94,13 +94,13 @@ impl Receiver for End {
 
 impl Gather for End {
     fn gather(&mut self) -> usize {
-        for taken in 0..512 {
+        for taken in 0..64 {
             if !self.took(if taken == 0 { 0 } else { DONTWAIT }) {
                 return taken;
             }
             self.senders.check(&self.message);
         }
-        512
+        64
     }
 }
 
