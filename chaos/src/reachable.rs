@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Crates whose rare events a simulated run can reach, and files of them that it cannot: real arms and commands of people.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 10] = [
     "runtime/agents",
+    "runtime/cluster",
     "runtime/fabric",
     "runtime/node",
     "runtime/platform",
     "runtime/resilience",
     "runtime/ring",
+    "runtime/store",
     "runtime/wire",
     "sim/model",
 ];
