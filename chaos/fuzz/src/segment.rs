@@ -8,7 +8,11 @@ type Read = (u32, u32, u8, u64, u64, Vec<u8>);
 
 /// What follows a segment's header: the batches read fill what was kept, and are read again from that alone.
 pub fn segment(bytes: &[u8]) {
-    drop(Header::decode(bytes));
+    if let Ok(header) = Header::decode(bytes) {
+        let mut block = vec![0; BLOCK];
+        header.encode(&mut block);
+        assert_eq!(Header::decode(&block), Ok(header), "a header has one encoding");
+    }
     let len = (2 * BLOCK + bytes.len()).next_multiple_of(BLOCK);
     let header = Header { epoch: 1, salt: 0, len: len as u64, number: 1 };
     let mut segment = vec![0; len];
