@@ -21,9 +21,9 @@ use synod_fabric::{
 };
 use synod_platform::{task, time};
 
-/// Places of a subscription: more than a lane holds; of long payloads no more than may be under way.
+/// Places of a subscription: more than a lane holds; of long payloads twice what may be under way.
 fn places(size: usize) -> usize {
-    if size < BY_NAME { 4096 } else { UNDER_WAY }
+    if size < BY_NAME { 4096 } else { 2 * UNDER_WAY }
 }
 
 /// The shortest payload that goes by name.
@@ -79,6 +79,13 @@ impl<'a> Messages<'a> {
     async fn send(&mut self, number: u64) {
         while !self.sent(number) {
             task::yield_now().await;
+        }
+    }
+
+    /// The first long ones make their memory known: as many as may be under way.
+    async fn warm(&mut self) {
+        for _ in 0..UNDER_WAY {
+            self.send(WARM).await;
         }
     }
 
@@ -475,6 +482,7 @@ async fn asleep_lead(place: &Place, size: usize, meeting: &Meeting, plan: &Plan)
     let there = opened(place, "peers.there", 1).await;
     warmed(&mut back).await;
     let mut messages = Messages::of(size, &place.agent, there);
+    messages.warm().await;
     let post = |number| assert!(messages.sent(number), "an empty lane is not full");
     asleep::lead(meeting, plan, post, async |number| arrive(&mut back, number).await).await
 }
@@ -484,6 +492,7 @@ async fn asleep_follow(place: &Place, size: usize, meeting: &Meeting) {
     warmed(&mut there).await;
     let back = opened(place, "peers.back", 1).await;
     let mut messages = Messages::of(size, &place.agent, back);
+    messages.warm().await;
     let post = |number| assert!(messages.sent(number), "an empty lane is not full");
     asleep::follow(meeting, async |number| arrive(&mut there, number).await, post).await;
 }
@@ -492,7 +501,9 @@ async fn asleep_follow(place: &Place, size: usize, meeting: &Meeting) {
 async fn arrive(events: &mut Subscription, number: u64) {
     loop {
         let message = events.recv().await.expect("the fabric lives");
-        if message.payload().len() != 8 {
+        let mut told = [0; 8];
+        message.payload().copy_to(0..8, &mut told);
+        if told != WARM.to_ne_bytes() {
             read(&message, number, &mut [0; 4096]);
             return;
         }
