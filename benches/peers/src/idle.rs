@@ -9,6 +9,7 @@ use crate::machine::{Cores, pin_to_both};
 use crate::processes::publish::{Node, Place};
 use crate::processes::{Folder, Task, other};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -122,12 +123,10 @@ impl Drop for Crowd {
 }
 
 /// What the kernel knows of a process.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Books {
-    /// Nanoseconds on a core.
-    used: f64,
-    /// Times it slept and was woken.
-    woken: f64,
+    /// Of each thread: nanoseconds on a core, and times it slept and was woken.
+    threads: BTreeMap<String, (f64, f64)>,
     /// KiB that are its own, and its share of what it shares.
     pss: f64,
     /// KiB of shared memory, its share.
@@ -144,16 +143,14 @@ impl Books {
         let count =
             |folder: &str| fs::read_dir(format!("/proc/{process}/{folder}")).map_or(0, Iterator::count);
         let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-        let (mut used, mut woken) = (0.0, 0.0);
-        for task in tasks {
+        let threads = tasks.map(|task| {
             let of = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            used += first(&of("schedstat"));
-            woken += field(&of("status"), "voluntary_ctxt_switches:");
-        }
+            let (used, woken) = (first(&of("schedstat")), field(&of("status"), "voluntary_ctxt_switches:"));
+            (task.path().display().to_string(), (used, woken))
+        });
         let memory = read("smaps_rollup");
         Self {
-            used,
-            woken,
+            threads: threads.collect(),
             pss: field(&memory, "Pss:"),
             shared: field(&memory, "Pss_Shmem:"),
             rss: field(&memory, "Rss:"),
@@ -164,14 +161,22 @@ impl Books {
 
     fn sum(processes: &[u32]) -> Self {
         processes.iter().map(|process| Self::of(*process)).fold(Self::default(), |sum, of| Self {
-            used: sum.used + of.used,
-            woken: sum.woken + of.woken,
+            threads: sum.threads.into_iter().chain(of.threads).collect(),
             pss: sum.pss + of.pss,
             shared: sum.shared + of.shared,
             rss: sum.rss + of.rss,
             mappings: sum.mappings + of.mappings,
             descriptors: sum.descriptors + of.descriptors,
         })
+    }
+
+    /// What its threads used since then, and how often they were woken. What a thread did that has ended is not known any more.
+    fn since(&self, before: &Self) -> (f64, f64) {
+        let since = self.threads.iter().map(|(thread, (used, woken))| {
+            let then = before.threads.get(thread).copied().unwrap_or_default();
+            (used - then.0, woken - then.1)
+        });
+        since.fold((0.0, 0.0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
     }
 }
 
@@ -206,16 +211,16 @@ pub fn run(counts: &[usize], idle: Duration, cores: Cores) -> Rows {
 fn observe(count: usize, idle: Duration, cores: Cores, rows: &mut Rows) -> (Books, Books) {
     let crowd = Crowd::gather(count, cores);
     let processes = crowd.children.len();
-    // What was begun comes to its end.
-    std::thread::sleep(idle.min(Duration::from_secs(2)));
+    // What was begun comes to its end; helper threads do after ten seconds.
+    std::thread::sleep(idle.min(Duration::from_secs(12)));
     let ids: Vec<u32> = crowd.children.iter().map(Child::id).collect();
     let books = || (Books::of(crowd.node.id()), Books::sum(&ids));
     let (before, clock) = (books(), Instant::now());
     std::thread::sleep(idle);
     let (after, seconds) = (books(), clock.elapsed().as_secs_f64());
+    let (of_node, of_all) = (after.0.since(&before.0), after.1.since(&before.1));
+    let (used, woken) = (of_node.0 + of_all.0, of_node.1 + of_all.1);
     let (node, all) = after;
-    let used = (after.0.used - before.0.used) + (after.1.used - before.1.used);
-    let woken = (after.0.woken - before.0.woken) + (after.1.woken - before.1.woken);
     let figures = [
         ("processor time of all", "% of a core", used / seconds / 1e7),
         ("wake-ups of all", "1/s", woken / seconds),

@@ -6,8 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -41,8 +40,8 @@ use crate::route::Route;
 /// Records taken off the lanes before other tasks of the context have their turn.
 const BUDGET: usize = 512;
 
-/// Looks at the lanes in a row while spinning, before other tasks of the context have their turn: under a microsecond.
-const LOOKS: usize = 32;
+/// Looks at the lanes in a row while spinning, before other tasks of the context have their turn: a few microseconds.
+const LOOKS: usize = 128;
 
 /// How long a lane is kept whose sender may live without its node and has not closed it, and what one who left without the node's loss holds.
 const LINGER: Duration = Duration::from_secs(10);
@@ -235,7 +234,7 @@ pub(crate) struct Inner {
     tidying: Cell<bool>,
     /// Something may be held back on a lane from here, or somebody waits for its room.
     unsettled: Rc<Cell<bool>>,
-    /// Something came over a lane since the last look, and how long to look for more.
+    /// Something came over a lane since the last turn, and how long to look for more.
     came: Cell<bool>,
     spin: RefCell<Spin>,
     pub shared: Arc<Shared>,
@@ -289,7 +288,7 @@ impl Inner {
             spooled: RefCell::default(),
         });
         event!("fabric.enter", context = &*station.name);
-        task::spawn(Drain { inner: Rc::downgrade(&inner), station }).detach();
+        task::spawn(drain(Rc::downgrade(&inner), station)).detach();
         inner
     }
 
@@ -397,6 +396,14 @@ impl Inner {
         self.routes.borrow_mut().retain(|_, route| route.strong_count() > 0);
     }
 
+    /// Drains; if nothing came but may soon, looks for a moment, and drains again when it does.
+    fn turn(&self) -> Next {
+        match self.drain() {
+            Next::Spin if self.watch() => self.drain(),
+            next => next,
+        }
+    }
+
     /// Moves what came to where it belongs, and what was held back on.
     fn drain(&self) -> Next {
         let notes = self.station.home().take_notes();
@@ -413,10 +420,12 @@ impl Inner {
             self.flush();
         }
         let more = self.drain_lanes();
-        if self.came.replace(false) {
+        let came = self.came.replace(false);
+        if came {
             self.spin.borrow_mut().renew();
         }
-        let next = if more || self.station.home().has_notes() {
+        // Whoever got something is to have it before anybody spins.
+        let next = if more || came || self.station.home().has_notes() {
             Next::Drain
         } else if self.spin.borrow().goes_on() && self.intake.borrow().has_foreign() {
             Next::Spin
@@ -1036,26 +1045,19 @@ enum Next {
     Sleep,
 }
 
-/// The task that drains a context's lanes; it ends with the context.
-struct Drain {
-    inner: Weak<Inner>,
-    station: Arc<Station>,
-}
-
-impl Future for Drain {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<()> {
-        self.station.home().doorbell.0.register(cx.waker());
-        let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
-        let mut next = inner.drain();
-        if next == Next::Spin && inner.watch() {
-            next = inner.drain();
+/// Drains a context's lanes; ends with the context. Between two turns everybody else of the context has theirs, the executor's root and the
+/// kernel's news included: a task that only woke itself would keep those waiting for many turns.
+async fn drain(inner: Weak<Inner>, station: Arc<Station>) {
+    let turn = |cx: &mut Poller<'_>| {
+        station.home().doorbell.0.register(cx.waker());
+        let Some(inner) = inner.upgrade() else { return Poll::Ready(false) };
+        match inner.turn() {
+            Next::Sleep => Poll::Pending,
+            Next::Drain | Next::Spin => Poll::Ready(true),
         }
-        if next != Next::Sleep {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
+    };
+    while poll_fn(turn).await {
+        task::yield_now().await;
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Spin {
 }
 
 /// How often a spinner looks in vain before it lets other threads of its processor run, one of which may be whom it waits for.
-const IN_VAIN: u32 = 4;
+const IN_VAIN: u32 = 1;
 
 impl Spin {
     /// One that goes on for `span` after each [`Self::renew`].
