@@ -47,7 +47,7 @@ pub fn attached(folder: &Path, idlers: &Idlers) -> Result<(), String> {
     pin_to_both(idlers.cores);
     task::block_on(async {
         let process = idlers.process;
-        let place = Place::take(folder, &format!("p{process}"), 16 << 10).await;
+        let place = Place::take(folder, &format!("p{process}"), |_| ()).await;
         let (mut agents, mut inboxes) = (Vec::new(), Vec::new());
         for number in 0..idlers.agents {
             let agent = place.context.join(&name(process, number)).await.map_err(|why| why.to_string())?;

@@ -6,6 +6,9 @@ use synod_resilience::breaker;
 
 use crate::attach::shape::Shape;
 
+/// How long a context looks for more unless it is told otherwise: about what a wake-up in another process takes.
+pub(crate) const SPIN: Duration = Duration::from_micros(50);
+
 /// The settings of one fabric.
 #[derive(Clone, Debug)]
 pub struct FabricConfig {
@@ -31,7 +34,7 @@ impl FabricConfig {
             lane_bytes: 16 << 10,
             capacity_max: 65_536,
             payload_bytes: 256 << 20,
-            spin: Duration::from_micros(50),
+            spin: SPIN,
             breaker: breaker::Settings::default(),
         }
     }

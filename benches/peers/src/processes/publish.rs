@@ -188,9 +188,10 @@ pub struct Place {
 
 impl Place {
     /// Attaches once the node is there.
-    pub async fn take(folder: &Path, name: &str, lane_bytes: usize) -> Self {
+    pub async fn take(folder: &Path, name: &str, settings: impl Fn(&mut AttachOptions)) -> Self {
         let attachment = loop {
-            let options = AttachOptions { lane_bytes, ..AttachOptions::new(Node::socket(folder), name) };
+            let mut options = AttachOptions::new(Node::socket(folder), name);
+            settings(&mut options);
             match attach(options).await {
                 Ok(attachment) => break attachment,
                 Err(DetachReason::Socket(_)) => time::sleep(Duration::from_millis(1)).await,
@@ -314,7 +315,7 @@ fn fresh(meeting: &Meeting, role: &str) -> String {
 /// The side that measures.
 fn measured(meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
     task::block_on(async {
-        let place = Place::take(&meeting.folder, &fresh(meeting, "parent"), lane_bytes(job)).await;
+        let place = Place::take(&meeting.folder, &fresh(meeting, "parent"), settings(job)).await;
         match job {
             Job::Throughput { size, batch: 1 } => send_all(&place, size, 1, meeting, plan).await,
             Job::Throughput { size, batch } => send_rows(&place, size, batch, meeting, plan).await,
@@ -331,7 +332,7 @@ fn measured(meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
 fn served(meeting: &Meeting, job: Job) {
     task::block_on(async {
         let name = fresh(meeting, &format!("child-{}", meeting.number));
-        let place = Place::take(&meeting.folder, &name, lane_bytes(job)).await;
+        let place = Place::take(&meeting.folder, &name, settings(job)).await;
         match job {
             Job::Throughput { size, .. } => receive_all(&place, size, false, meeting).await,
             Job::FanOut { size, .. } => receive_all(&place, size, true, meeting).await,
@@ -343,9 +344,17 @@ fn served(meeting: &Meeting, job: Job) {
     });
 }
 
-/// As much as the other rings have; for long payloads the usual, which leaves all from 4 KiB on to be passed by name.
-fn lane_bytes(job: Job) -> usize {
-    if job.size() < BY_NAME { CAPACITY_BYTES } else { 16 << 10 }
+/// As much room as the other rings have; for long payloads the usual, which leaves all from 4 KiB on to be passed by name. Who is to
+/// be asleep does not spin before.
+fn settings(job: Job) -> impl Fn(&mut AttachOptions) {
+    move |options| {
+        if job.size() < BY_NAME {
+            options.lane_bytes = CAPACITY_BYTES;
+        }
+        if let Job::Asleep { .. } = job {
+            options.spin = Duration::ZERO;
+        }
+    }
 }
 
 async fn send_all(place: &Place, size: usize, receivers: usize, meeting: &Meeting, plan: &Plan) -> Reading {

@@ -13,7 +13,7 @@ use synod_probe::{event, reach};
 use super::control::{Ask, Malformed, NODE, Tell, VERSION};
 use super::replica;
 use super::uplink::Uplink;
-use crate::config::FabricConfig;
+use crate::config::{FabricConfig, SPIN};
 use crate::fabric::Fabric;
 use crate::registry::Shared;
 
@@ -33,13 +33,15 @@ pub struct AttachOptions {
     pub within: Duration,
     /// Bytes of each ring of a new lane from this process; a power of two.
     pub lane_bytes: usize,
+    /// How long its contexts look for more after something came, before they sleep; nothing for not at all.
+    pub spin: Duration,
 }
 
 impl AttachOptions {
     /// The usual settings, for a process of that name.
     pub fn new(path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         let (path, name, token) = (path.into(), name.into(), None);
-        Self { path, name, token, within: Duration::from_secs(5), lane_bytes: 16 << 10 }
+        Self { path, name, token, within: Duration::from_secs(5), lane_bytes: 16 << 10, spin: SPIN }
     }
 }
 
@@ -122,8 +124,8 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
     let until = time::now() + options.within;
     let greeted = time::timeout_at(until, greet(&options, member, options.token.clone())).await;
     let (node, spools, mut channel) = greeted.map_err(|_| DetachReason::Silent)??;
-    let lane_bytes = options.lane_bytes;
-    let fabric = Fabric::of_member(FabricConfig { lane_bytes, ..FabricConfig::named(node) }, member);
+    let AttachOptions { lane_bytes, spin, .. } = options;
+    let fabric = Fabric::of_member(FabricConfig { lane_bytes, spin, ..FabricConfig::named(node) }, member);
     let uplink = Arc::new(Uplink::default());
     uplink.come_up();
     fabric.shared().join(uplink.clone());
