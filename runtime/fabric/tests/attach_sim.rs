@@ -1,19 +1,19 @@
 //! Processes and their node that die at any moment, over and over: whoever lives goes on, and what was accepted for one that lives arrives once.
 #![cfg(madsim)]
 
+#[path = "common/fleet.rs"]
+mod fleet;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use synod_fabric::attach::{AttachOptions, Attachment, Host, HostConfig, attach};
-use synod_fabric::{Agent, Fabric, FabricConfig, Priority, PublishError, Refusal};
+use fleet::{come_in, ip, listen, tell};
+use synod_fabric::{Priority, PublishError, Refusal};
 use synod_platform::memory::control;
 use synod_platform::simulation::{self, Node};
 use synod_platform::{random, task, time};
-
-const SOCKET: &str = "/run/synod/attach.sock";
 
 /// Seeds of a run in CI; each is a world of its own.
 const SEEDS: u64 = 4;
@@ -87,22 +87,6 @@ impl Ledger {
     }
 }
 
-fn ip(last: u8) -> IpAddr {
-    [10, 0, 0, last].into()
-}
-
-async fn come_in(name: &str) -> (Attachment, Agent) {
-    loop {
-        if let Ok(attachment) = attach(AttachOptions::new(SOCKET, name)).await {
-            let context = attachment.fabric().enter("main").unwrap();
-            if let Ok(agent) = context.join(name).await {
-                return (attachment, agent);
-            }
-        }
-        time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 /// Sends numbers to every reader; a number is used up when it was accepted.
 async fn write(name: &'static str, ledger: Shared) {
     let life = ledger.borrow_mut().begin(name);
@@ -134,12 +118,7 @@ async fn read(name: &'static str, ledger: Shared) {
     let life = ledger.borrow_mut().begin(name);
     ledger.borrow_mut().known.remove(name);
     let (_attachment, agent) = come_in(name).await;
-    let mut news = loop {
-        match agent.subscribe(&format!("to.{name}"), 8).await {
-            Ok(news) => break news,
-            Err(_) => time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let mut news = listen(&agent).await;
     ledger.borrow_mut().known.insert(name, life);
     while let Some(message) = news.recv().await {
         let payload = message.payload();
@@ -159,14 +138,7 @@ async fn read(name: &'static str, ledger: Shared) {
 
 async fn host(ledger: Shared) {
     ledger.borrow_mut().begin("hub");
-    let context = Fabric::new(FabricConfig::named("hub")).enter("main").unwrap();
-    let _host = loop {
-        match Host::start(&context, HostConfig::at(SOCKET)).await {
-            Ok(host) => break host,
-            Err(_) => time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    std::future::pending::<()>().await;
+    fleet::host().await;
 }
 
 fn storm(seed: u64) {
@@ -224,32 +196,23 @@ fn processes_and_their_node_die_and_come_back_and_nobody_else_is_harmed() {
 #[test]
 fn an_idle_lane_is_taken_back_and_made_again_when_there_is_something_to_send() {
     let done = simulation::run(3, Duration::from_secs(600), || async {
-        let ledger = Shared::default();
-        let hub = ledger.clone();
-        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
-        let ended = Rc::new(RefCell::new(false));
-        let ends = ended.clone();
-        let both = Node::create("both", ip(2), move || {
-            let ends = ends.clone();
-            async move {
-                let ((_first, ada), (_second, ben)) = (come_in("ada").await, come_in("ben").await);
-                let mut news = ben.subscribe("news", 4).await.unwrap();
-                for round in 0..3 {
-                    let payload = "x".repeat(1 << (6 * round));
-                    let within = Duration::from_secs(1);
-                    let sent = ada.publish_wait("news", Priority::Low, payload, within).await;
-                    assert_eq!(sent.unwrap().accepted_count(), 1);
-                    assert!(news.recv().await.is_some());
-                    let marks = synod_probe::reach::snapshot();
-                    let back = marks.iter().find(|(name, _)| *name == "attach.taken_back");
-                    assert_eq!(back.map_or(0, |(_, hits)| *hits), round as u64);
-                    time::sleep(Duration::from_secs(130)).await;
-                }
-                *ends.borrow_mut() = true;
+        let _hub = Node::create("hub", ip(1), fleet::host);
+        tell("both", 2, || async {
+            let ((_first, ada), (_second, ben)) = (come_in("ada").await, come_in("ben").await);
+            let mut news = ben.subscribe("news", 4).await.unwrap();
+            for round in 0..3 {
+                let payload = "x".repeat(1 << (6 * round));
+                let within = Duration::from_secs(1);
+                let sent = ada.publish_wait("news", Priority::Low, payload, within).await;
+                assert_eq!(sent.unwrap().accepted_count(), 1);
+                assert!(news.recv().await.is_some());
+                let marks = synod_probe::reach::snapshot();
+                let back = marks.iter().find(|(name, _)| *name == "attach.taken_back");
+                assert_eq!(back.map_or(0, |(_, hits)| *hits), round as u64);
+                time::sleep(Duration::from_secs(130)).await;
             }
-        });
-        let exit = both.exited().await;
-        assert!(*ended.borrow(), "{exit:?}");
+        })
+        .await;
     });
     done.unwrap();
 }
@@ -258,28 +221,20 @@ fn an_idle_lane_is_taken_back_and_made_again_when_there_is_something_to_send() {
 fn a_lane_that_a_receiver_had_no_memory_for_is_asked_for_again_by_the_next_who_sends() {
     let done = simulation::run(5, Duration::from_secs(600), || async {
         let ledger = Shared::default();
-        let (hub, reader) = (ledger.clone(), ledger.clone());
-        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
-        let short = Node::create("r1", ip(2), move || read("r1", reader.clone()));
-        let ended = Rc::new(RefCell::new(false));
-        let ends = ended.clone();
-        let sender = Node::create("ada", ip(3), move || {
-            let ends = ends.clone();
-            async move {
-                let (_attachment, ada) = come_in("ada").await;
-                time::sleep(Duration::from_secs(1)).await;
-                let faults = control::MemoryFaults { refuse_next: 1, ..Default::default() };
-                control::set_faults(short.id(), faults);
-                let within = Duration::from_secs(1);
-                let refused = ada.publish_wait("to.r1", Priority::Normal, [0; 16].as_slice(), within).await;
-                assert!(refused.is_err(), "{refused:?}");
-                let sent = ada.publish_wait("to.r1", Priority::Normal, [0; 16].as_slice(), within).await;
-                assert_eq!(sent.unwrap().accepted_count(), 1);
-                *ends.borrow_mut() = true;
-            }
-        });
-        let exit = sender.exited().await;
-        assert!(*ended.borrow(), "{exit:?}");
+        let _hub = Node::create("hub", ip(1), fleet::host);
+        let short = Node::create("r1", ip(2), move || read("r1", ledger.clone()));
+        tell("ada", 3, move || async move {
+            let (_attachment, ada) = come_in("ada").await;
+            time::sleep(Duration::from_secs(1)).await;
+            let faults = control::MemoryFaults { refuse_next: 1, ..Default::default() };
+            control::set_faults(short.id(), faults);
+            let within = Duration::from_secs(1);
+            let refused = ada.publish_wait("to.r1", Priority::Normal, [0; 16].as_slice(), within).await;
+            assert!(refused.is_err(), "{refused:?}");
+            let sent = ada.publish_wait("to.r1", Priority::Normal, [0; 16].as_slice(), within).await;
+            assert_eq!(sent.unwrap().accepted_count(), 1);
+        })
+        .await;
     });
     done.unwrap();
 }
@@ -288,34 +243,26 @@ fn a_lane_that_a_receiver_had_no_memory_for_is_asked_for_again_by_the_next_who_s
 fn who_has_no_memory_to_send_is_told_so_at_once_and_sends_when_there_is_some() {
     let done = simulation::run(6, Duration::from_secs(600), || async {
         let ledger = Shared::default();
-        let (hub, reader) = (ledger.clone(), ledger.clone());
-        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
-        let _reader = Node::create("r1", ip(2), move || read("r1", reader.clone()));
-        let ended = Rc::new(RefCell::new(false));
-        let ends = ended.clone();
-        let sender = Node::create("ada", ip(3), move || {
-            let ends = ends.clone();
-            async move {
-                let (_attachment, ada) = come_in("ada").await;
-                time::sleep(Duration::from_secs(1)).await;
-                // First there is none for the lane, then for a payload that does not go into its ring.
-                for len in [16, 5000] {
-                    let send =
-                        || ada.publish_wait("to.r1", Priority::Normal, vec![7; len], Duration::from_secs(1));
-                    let faults = control::MemoryFaults { refuse_next: 1, ..Default::default() };
-                    control::set_faults(Node::current().unwrap().id(), faults);
-                    let began = time::now();
-                    let refused = send().await;
-                    let Err(PublishError::WouldBlock(receipt)) = refused else { panic!("{refused:?}") };
-                    assert_eq!(receipt.refused(), [("r1", Refusal::NoMemory)]);
-                    assert!(time::now().since(began) < Duration::from_millis(1), "nobody would wake it");
-                    assert_eq!(send().await.unwrap().accepted_count(), 1);
-                }
-                *ends.borrow_mut() = true;
+        let _hub = Node::create("hub", ip(1), fleet::host);
+        let _reader = Node::create("r1", ip(2), move || read("r1", ledger.clone()));
+        tell("ada", 3, move || async move {
+            let (_attachment, ada) = come_in("ada").await;
+            time::sleep(Duration::from_secs(1)).await;
+            // First there is none for the lane, then for a payload that does not go into its ring.
+            for len in [16, 5000] {
+                let send =
+                    || ada.publish_wait("to.r1", Priority::Normal, vec![7; len], Duration::from_secs(1));
+                let faults = control::MemoryFaults { refuse_next: 1, ..Default::default() };
+                control::set_faults(Node::current().unwrap().id(), faults);
+                let began = time::now();
+                let refused = send().await;
+                let Err(PublishError::WouldBlock(receipt)) = refused else { panic!("{refused:?}") };
+                assert_eq!(receipt.refused(), [("r1", Refusal::NoMemory)]);
+                assert!(time::now().since(began) < Duration::from_millis(1), "nobody would wake it");
+                assert_eq!(send().await.unwrap().accepted_count(), 1);
             }
-        });
-        let exit = sender.exited().await;
-        assert!(*ended.borrow(), "{exit:?}");
+        })
+        .await;
     });
     done.unwrap();
 }
@@ -323,9 +270,7 @@ fn who_has_no_memory_to_send_is_told_so_at_once_and_sends_when_there_is_some() {
 #[test]
 fn an_answer_for_which_there_was_no_memory_goes_out_when_there_is_some() {
     let done = simulation::run(7, Duration::from_secs(600), || async {
-        let ledger = Shared::default();
-        let hub = ledger.clone();
-        let _hub = Node::create("hub", ip(1), move || host(hub.clone()));
+        let _hub = Node::create("hub", ip(1), fleet::host);
         let _server = Node::create("server", ip(2), || async {
             let (_attachment, server) = come_in("server").await;
             let mut asked = server.serve("sum", 4).await.unwrap();
@@ -335,20 +280,13 @@ fn an_answer_for_which_there_was_no_memory_goes_out_when_there_is_some() {
                 message.reply("6").unwrap();
             }
         });
-        let ended = Rc::new(RefCell::new(false));
-        let ends = ended.clone();
-        let asker = Node::create("ada", ip(3), move || {
-            let ends = ends.clone();
-            async move {
-                let (_attachment, ada) = come_in("ada").await;
-                time::sleep(Duration::from_secs(1)).await;
-                let answer = ada.request("sum", Priority::Normal, "123", Duration::from_secs(1)).await;
-                assert_eq!(&**answer.unwrap().payload(), b"6");
-                *ends.borrow_mut() = true;
-            }
-        });
-        let exit = asker.exited().await;
-        assert!(*ended.borrow(), "{exit:?}");
+        tell("ada", 3, move || async move {
+            let (_attachment, ada) = come_in("ada").await;
+            time::sleep(Duration::from_secs(1)).await;
+            let answer = ada.request("sum", Priority::Normal, "123", Duration::from_secs(1)).await;
+            assert_eq!(&**answer.unwrap().payload(), b"6");
+        })
+        .await;
     });
     done.unwrap();
 }

@@ -1,20 +1,22 @@
 //! Senders, receivers and their node that die at any moment: what was accepted as BACKGROUND is done in order, by whoever comes after.
 #![cfg(madsim)]
 
+#[path = "common/fleet.rs"]
+mod fleet;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use synod_fabric::attach::{AttachOptions, Attachment, Host, HostConfig, attach};
-use synod_fabric::{Agent, Fabric, FabricConfig, Priority, PublishError, Refusal};
+use fleet::{come_in, host, ip, listen, tell};
+use synod_fabric::{Priority, PublishError, Refusal};
 use synod_platform::disk::control::{self, DiskFaults};
 use synod_platform::simulation::{self, Node};
 use synod_platform::{queue, random, task, time};
 
-const SOCKET: &str = "/run/synod/node.attach";
+/// Beside the node's socket.
 const FOLDER: &str = "/run/synod/node.spools";
 
 /// Seeds of a run in CI; each is a world of its own.
@@ -47,22 +49,6 @@ impl Ledger {
     }
 }
 
-fn ip(last: u8) -> IpAddr {
-    [10, 0, 0, last].into()
-}
-
-async fn come_in(name: &str) -> (Attachment, Agent) {
-    loop {
-        if let Ok(attachment) = attach(AttachOptions::new(SOCKET, name)).await {
-            let context = attachment.fabric().enter("main").unwrap();
-            if let Ok(agent) = context.join(name).await {
-                return (attachment, agent);
-            }
-        }
-        time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 /// Sends numbers to every reader, going on where its last life stopped; a number is used up when it was accepted.
 async fn write(name: &'static str, ledger: Shared) {
     let (_attachment, agent) = come_in(name).await;
@@ -89,12 +75,7 @@ async fn read(name: &'static str, ledger: Shared) {
     ledger.borrow_mut().lives += 1;
     let life = ledger.borrow().lives;
     let (_attachment, agent) = come_in(name).await;
-    let mut work = loop {
-        match agent.subscribe(&format!("to.{name}"), 8).await {
-            Ok(work) => break work,
-            Err(_) => time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let mut work = listen(&agent).await;
     while let Some(message) = work.recv().await {
         let bytes = message.payload();
         let number = u64::from_le_bytes(bytes[..8].try_into().unwrap());
@@ -104,17 +85,6 @@ async fn read(name: &'static str, ledger: Shared) {
         }
         ledger.borrow_mut().way(message.source(), name).done.push((number, life));
     }
-}
-
-async fn host() {
-    let context = Fabric::new(FabricConfig::named("hub")).enter("main").unwrap();
-    let _host = loop {
-        match Host::start(&context, HostConfig::at(SOCKET)).await {
-            Ok(host) => break host,
-            Err(_) => time::sleep(Duration::from_millis(10)).await,
-        }
-    };
-    std::future::pending::<()>().await;
 }
 
 fn storm(seed: u64) {
@@ -172,31 +142,23 @@ fn a_disk_without_room_is_told_to_the_sender_and_to_nobody_else() {
     let done = simulation::run(1, Duration::from_secs(60), || async {
         let ledger = Shared::default();
         let _hub = Node::create("hub", ip(1), host);
-        let reader = ledger.clone();
-        let _reader = Node::create("r1", ip(2), move || read("r1", reader.clone()));
-        let ended = Rc::new(RefCell::new(false));
-        let ends = ended.clone();
-        let sender = Node::create("w1", ip(3), move || {
-            let ends = ends.clone();
-            async move {
-                let (_attachment, agent) = come_in("w1").await;
-                time::sleep(Duration::from_secs(1)).await;
-                let me = simulation::current_node();
-                control::set_faults(me, DiskFaults { capacity: Some(1000), ..Default::default() });
-                let send = async |priority| {
-                    agent.publish_wait("to.r1", priority, [0; 8].as_slice(), Duration::from_secs(1)).await
-                };
-                let refused = send(Priority::Background).await.unwrap_err();
-                let PublishError::WouldBlock(receipt) = refused else { panic!("{refused}") };
-                assert_eq!(receipt.refused(), [("r1", Refusal::NotKept)]);
-                assert_eq!(send(Priority::Low).await.unwrap().accepted_count(), 1);
-                control::set_faults(me, DiskFaults::default());
-                assert_eq!(send(Priority::Background).await.unwrap().accepted_count(), 1);
-                *ends.borrow_mut() = true;
-            }
-        });
-        let exit = sender.exited().await;
-        assert!(*ended.borrow(), "{exit:?}");
+        let _reader = Node::create("r1", ip(2), move || read("r1", ledger.clone()));
+        tell("w1", 3, || async {
+            let (_attachment, agent) = come_in("w1").await;
+            time::sleep(Duration::from_secs(1)).await;
+            let me = simulation::current_node();
+            control::set_faults(me, DiskFaults { capacity: Some(1000), ..Default::default() });
+            let send = async |priority| {
+                agent.publish_wait("to.r1", priority, [0; 8].as_slice(), Duration::from_secs(1)).await
+            };
+            let refused = send(Priority::Background).await.unwrap_err();
+            let PublishError::WouldBlock(receipt) = refused else { panic!("{refused}") };
+            assert_eq!(receipt.refused(), [("r1", Refusal::NotKept)]);
+            assert_eq!(send(Priority::Low).await.unwrap().accepted_count(), 1);
+            control::set_faults(me, DiskFaults::default());
+            assert_eq!(send(Priority::Background).await.unwrap().accepted_count(), 1);
+        })
+        .await;
     });
     done.unwrap();
 }
