@@ -561,6 +561,31 @@ fn a_flood_makes_its_lane_larger_and_comes_in_order() {
     });
 }
 
+#[cfg(not(madsim))]
+#[test]
+fn a_context_that_spins_does_not_keep_its_executors_root_waiting() {
+    // Not in a task, but as the root of the executor.
+    task::block_on(async {
+        let node = node("root").await;
+        let ada = process(&node, "ada").await;
+        let options = AttachOptions { spin: SOON, ..AttachOptions::new(node.host.path(), "ben") };
+        let attachment = attach(options).await.unwrap();
+        let ben = attachment.fabric().enter("main").unwrap().join("ben").await.unwrap();
+        let mut news = ben.subscribe("news", 4).await.unwrap();
+        let given_way = || {
+            let marks = synod_probe::reach::snapshot();
+            marks.iter().find(|(name, _)| *name == "time.gave_way").map_or(0, |(_, turns)| *turns)
+        };
+        for _ in 0..20 {
+            publish(&ada.agent, "news", "x").await;
+            let before = given_way();
+            assert!(news.recv().await.is_some());
+            let turns = given_way() - before;
+            assert!(turns <= 4, "{turns} turns of spinning before the one who waits had his");
+        }
+    });
+}
+
 #[test]
 fn rows_of_payloads_cross_to_another_process_in_order_while_their_ring_grows() {
     testing::run(1, || async {

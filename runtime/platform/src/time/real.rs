@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use synod_probe::reach;
 
 use super::{Mono, Wall};
 
@@ -34,6 +35,7 @@ pub(super) fn spin(span: Duration) -> Duration {
 
 /// Lets another thread that waits for this processor run.
 pub(super) fn give_way() {
+    reach!("time.gave_way");
     std::thread::yield_now();
 }
 
