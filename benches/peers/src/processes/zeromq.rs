@@ -18,7 +18,7 @@ struct End {
     senders: InOrder,
 }
 
-/// Milliseconds that who waits sleeps before it looks whether that was all.
+/// Milliseconds that who waits sleeps before it looks whether that was all, or whether the other side is there.
 const LOOK: i32 = 1;
 
 impl End {
@@ -27,7 +27,8 @@ impl End {
         let socket = context.socket(kind).expect("a socket of ZeroMQ");
         let (Place::Bound(number) | Place::Connected(number)) = place;
         let path = format!("ipc://{}", meeting.folder.join(format!("zeromq-{number}")).display());
-        // What connects first goes on until somebody binds.
+        // What connects first tries again until somebody binds: soon, or a slice would be over before its first message went.
+        socket.set_reconnect_ivl(LOOK).expect("an option of ZeroMQ");
         match place {
             Place::Bound(_) => socket.bind(&path),
             Place::Connected(_) => socket.connect(&path),
