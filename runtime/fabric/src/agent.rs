@@ -254,8 +254,8 @@ impl Publisher {
         self.route.publish_all(self.agent.inner(), priority, payloads)
     }
 
-    /// The same as [`Self::publish`] for a payload that may be shared already, which is then not copied for receivers in this process; and with a moment after which nobody
-    /// wants it: whoever has not got it by then never does.
+    /// The same as [`Self::publish`] for a payload that may be shared already, which is then not copied for receivers in this process; and with
+    /// a moment after which nobody wants it: whoever has not got it by then never does.
     pub fn publish_by(
         &self,
         priority: Priority,

@@ -2,7 +2,7 @@
 //!
 //! A record names source, subject and receivers by an index into its ring's grant table, where the receiving side looks it up; an index
 //! that means nothing there is a violation and the ring is cut. A payload above an eighth of the ring goes beside it, in the
-//! same order, and the record carries its descriptor. A ring grows nowhere yet: [`OutLane::ring`] is where a larger one takes over.
+//! same order, and the record carries its descriptor. A ring to another process that is full over and over gives way to a larger one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
