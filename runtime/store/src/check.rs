@@ -9,7 +9,8 @@ use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind}
 
 use crate::error::OpenError;
 use crate::format::Header;
-use crate::open::{Files, Part};
+use crate::open::Files;
+use crate::pass::{Progress, Wanted, pass};
 use crate::rebuild::Rebuild;
 use crate::segments::{id_of, path_of};
 use crate::state::LogState;
@@ -62,21 +63,26 @@ pub struct Cut {
 
 /// Reads a store that nobody has open. An error says that it could not be looked at; what is wrong with it is told in the answer.
 pub async fn check(directory: &Path) -> Result<Found, OpenError> {
+    check_with(directory, |_| {}).await
+}
+
+/// The same, and tells every now and then how far it has come.
+pub async fn check_with(directory: &Path, progress: impl FnMut(Progress)) -> Result<Found, OpenError> {
     let files = Files::of(directory).await?;
-    look(directory, &files, None).await
+    look(directory, &files, None, progress).await
 }
 
 /// What a store would hold after that cut.
 pub async fn try_cut(directory: &Path, cut: &Cut) -> Result<Found, OpenError> {
     let files = Files::of(directory).await?;
-    look(directory, &files, Some(cut)).await
+    look(directory, &files, Some(cut), |_| {}).await
 }
 
 /// Copies all segments into the directory `backup`, which must not hold any of their names, and cuts. Nothing is changed if what is
 /// left would not be sound.
 pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, OpenError> {
     let files = Files::of(directory).await?;
-    let left = look(directory, &files, Some(cut)).await?;
+    let left = look(directory, &files, Some(cut), |_| {}).await?;
     if left.problem.is_some() {
         return Ok(left);
     }
@@ -98,7 +104,12 @@ pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, Op
     Ok(left)
 }
 
-async fn look(directory: &Path, files: &Files, cut: Option<&Cut>) -> Result<Found, OpenError> {
+async fn look(
+    directory: &Path,
+    files: &Files,
+    cut: Option<&Cut>,
+    progress: impl FnMut(Progress),
+) -> Result<Found, OpenError> {
     let cut_at = cut.and_then(|cut| Some((id_of(&cut.segment)?, cut.offset)));
     if cut.is_some() && !cut_at.is_some_and(|(id, _)| files.order.values().any(|segment| segment.id == id)) {
         return Err(OpenError::Options("the store has no such segment with something in it to cut"));
@@ -106,27 +117,31 @@ async fn look(directory: &Path, files: &Files, cut: Option<&Cut>) -> Result<Foun
     let mut found = Found::default();
     let (mut rebuild, mut number) = (Rebuild::default(), 1);
     let last = files.order.last_key_value().map_or(0, |(epoch, _)| *epoch);
+    let mut wanted = Vec::new();
     for (epoch, segment) in &files.order {
         let here = cut_at.filter(|(id, _)| *id == segment.id).map(|(_, offset)| offset);
-        match Part::read(directory, segment, here, *epoch == last || here.is_some(), &mut rebuild).await {
-            Ok(part) => {
-                number = number.max(part.found.number);
-                found.segments.push(SegmentFound {
-                    file: path_of(directory, segment.id),
-                    epoch: *epoch,
-                    records: part.records,
-                    end: part.found.end.into(),
-                    torn: part.found.torn,
-                });
-            }
-            Err(OpenError::Disk(error)) => return Err(error.into()),
-            Err(problem) => {
-                found.problem = Some(problem);
-                return Ok(found);
-            }
-        }
+        let whole = Wanted::whole(segment, *epoch == last || here.is_some());
+        wanted.push(Wanted { len: here.unwrap_or(whole.len).min(whole.len), ..whole });
         if here.is_some() {
             break;
+        }
+    }
+    let passed = pass(directory, &wanted, &mut rebuild, progress, |part| {
+        number = number.max(part.found.number);
+        found.segments.push(SegmentFound {
+            file: path_of(directory, part.segment.id),
+            epoch: part.segment.header.get().epoch,
+            records: part.records,
+            end: part.found.end.into(),
+            torn: part.found.torn,
+        });
+    });
+    match passed.await {
+        Ok(()) => {}
+        Err(OpenError::Disk(error)) => return Err(error.into()),
+        Err(problem) => {
+            found.problem = Some(problem);
+            return Ok(found);
         }
     }
     match rebuild.finish(number) {

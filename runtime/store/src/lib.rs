@@ -19,6 +19,7 @@ mod keeper;
 mod open;
 mod options;
 mod pace;
+mod pass;
 mod reader;
 mod rebuild;
 mod segments;
@@ -28,7 +29,8 @@ mod store;
 mod writer;
 
 pub use error::{OpenError, ReadError, SnapshotError, WriteError};
-pub use open::{Progress, Recovered};
+pub use open::Recovered;
 pub use options::Options;
+pub use pass::Progress;
 pub use snapshot::Snapshot;
 pub use store::{Durable, Entry, Health, Log, Room, Store};

@@ -13,20 +13,11 @@ use synod_probe::{event, plant, reach};
 
 use crate::error::OpenError;
 use crate::format::{BLOCK, Header, NoHeader, VERSION};
+use crate::pass::{Part, Progress, Wanted, pass};
 use crate::rebuild::Rebuild;
-use crate::scan::{Scan, scan, verdict};
-use crate::segments::{Segment, Segments, id_of, path_of};
+use crate::segments::{Segment, Segments, id_of};
 use crate::state::State;
 use crate::writer::Active;
-
-/// How far an opening has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes of segments read.
-    pub read: u64,
-    /// Bytes of all segments.
-    pub total: u64,
-}
 
 /// What an opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +42,7 @@ pub(crate) struct Opened {
 }
 
 /// Reads what the directory holds, which is made if it is not there.
-pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -> Result<Opened, OpenError> {
+pub(crate) async fn open(directory: &Path, progress: impl FnMut(Progress)) -> Result<Opened, OpenError> {
     disk::create_directories(directory).await?;
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk::sync_directory(parent).await?;
@@ -61,29 +52,29 @@ pub(crate) async fn open(directory: &Path, mut progress: impl FnMut(Progress)) -
         reach!("store.unfinished_segment_removed");
         disk::remove(path).await?;
     }
-    let total = files.order.values().map(|segment| segment.header.get().len).sum();
     let epoch = files.order.last_key_value().map_or(0, |(epoch, _)| *epoch);
-    let mut recovered = Recovered { segments: files.order.len() as u64, ..Recovered::default() };
-    let (mut rebuild, mut number, mut read) = (Rebuild::default(), 1, 0);
+    let wanted: Vec<_> =
+        files.order.iter().map(|(at, segment)| Wanted::whole(segment, *at == epoch)).collect();
+    let mut recovered = Recovered { segments: wanted.len() as u64, ..Recovered::default() };
+    let (mut rebuild, mut number) = (Rebuild::default(), 1);
     let mut tail = None;
-    for (at, segment) in files.order {
-        let part = Part::read(directory, &segment, None, at == epoch, &mut rebuild).await?;
+    pass(directory, &wanted, &mut rebuild, progress, |part| {
         number = number.max(part.found.number);
         recovered.records += part.records;
         recovered.cut = part.found.torn;
-        read += segment.header.get().len;
-        progress(Progress { read, total });
         if !part.found.sealed {
-            tail = Some((segment, part));
+            tail = Some(part);
         }
-    }
+    })
+    .await?;
+    drop(wanted);
     let state = rebuild.finish(number)?;
     let mut active = Active::None;
-    if let Some((segment, Part { found, bytes, .. })) = tail {
+    if let Some(tail) = tail {
         if plant!("wal.torn-tail-append") {
-            active = Active::At(segment, found.end + found.torn as u32);
+            active = Active::At(tail.segment, tail.found.end + tail.found.torn as u32);
         } else {
-            end_tail(&segment, &found, &bytes).await?;
+            end_tail(&tail).await?;
         }
     }
     event!("store.opened", records = recovered.records, cut = recovered.cut);
@@ -128,42 +119,6 @@ impl Files {
     }
 }
 
-/// What was read of a segment.
-pub(crate) struct Part {
-    pub(crate) found: Scan,
-    pub(crate) records: u64,
-    bytes: Vec<u8>,
-}
-
-impl Part {
-    /// Reads a segment, up to `cut` if that is given, and hands its records on. `last` says that no later one was ever begun.
-    pub(crate) async fn read(
-        directory: &Path,
-        segment: &Segment,
-        cut: Option<u64>,
-        last: bool,
-        rebuild: &mut Rebuild,
-    ) -> Result<Self, OpenError> {
-        let header = segment.header.get();
-        let bytes = read_segment(&segment.file, cut.unwrap_or(header.len).min(header.len)).await?;
-        let (mut records, mut strange) = (0, None);
-        let found = scan(&bytes, &header, |offset, record| {
-            records += 1;
-            if !rebuild.record(&record, segment.id, offset) {
-                strange.get_or_insert((offset, record.stamp));
-            }
-        });
-        let damage = verdict(&found, last).err().map(|damage| (damage.offset, damage.number));
-        match strange.or(damage) {
-            None => Ok(Self { found, records, bytes }),
-            Some((offset, number)) => {
-                let file = path_of(directory, segment.id);
-                Err(OpenError::Corrupt { file, offset: u64::from(offset), number })
-            }
-        }
-    }
-}
-
 async fn header_of(file: &File, path: &Path) -> Result<Header, OpenError> {
     let no_segment = || OpenError::NoSegment { file: path.to_owned() };
     let (read, block) = file.read_exact_at(0, Buffer::zeroed(BLOCK)).await;
@@ -177,32 +132,14 @@ async fn header_of(file: &File, path: &Path) -> Result<Header, OpenError> {
     })
 }
 
-/// The whole file, or as much of it as there is.
-async fn read_segment(file: &File, len: u64) -> Result<Vec<u8>, DiskError> {
-    const CHUNK: u64 = 4 << 20;
-    let mut bytes = Vec::with_capacity(len as usize);
-    let mut chunk = Buffer::zeroed(CHUNK.min(len) as usize);
-    while (bytes.len() as u64) < len {
-        let (read, returned) = file.read_at(bytes.len() as u64, chunk).await;
-        chunk = returned;
-        match read? {
-            0 => break,
-            count => bytes.extend_from_slice(&chunk[..count]),
-        }
-    }
-    bytes.truncate(len as usize);
-    Ok(bytes)
-}
-
-/// Makes sure of the batches that nothing proves durable, and ends the segment behind them.
-async fn end_tail(segment: &Segment, found: &Scan, bytes: &[u8]) -> Result<(), DiskError> {
+/// Makes sure of the batch that nothing proves durable, and ends the segment behind it.
+async fn end_tail(Part { segment, found, batch, .. }: &Part) -> Result<(), DiskError> {
     if found.torn > 0 {
         reach!("store.tail_cut");
         event!("store.tail_cut", bytes = found.torn);
     }
-    let (from, to) = (found.proven as usize, found.end as usize);
-    if from < to {
-        segment.file.write_all_at(u64::from(found.proven), Buffer::copy_of(&bytes[from..to])).await.0?;
+    if !batch.is_empty() {
+        segment.file.write_all_at(u64::from(found.proven), Buffer::copy_of(batch)).await.0?;
         segment.file.sync(SyncKind::Data).await?;
     }
     segment.seal(found.end, found.number).await

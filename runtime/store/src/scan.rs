@@ -3,7 +3,7 @@
 //! A batch that is not whole is a torn tail if nothing says that it was durable, and damage if anything does: a seal behind it, a later
 //! segment, or a later batch that carries a mark above it. Damage is never skipped.
 
-use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Record, aligned};
+use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Record, Seed, aligned};
 
 /// What was found in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,60 +33,121 @@ pub struct Damage {
 
 /// Reads a segment's bytes, header included, and hands each record of each whole batch to `visit`, with its offset.
 /// `bytes` may end before the segment does; what is missing is then not whole.
-pub fn scan(bytes: &[u8], header: &Header, mut visit: impl FnMut(u32, Record<'_>)) -> Scan {
-    let seed = header.seed();
-    let len = (header.len as usize).min(bytes.len());
-    let mut scan = Scan {
-        end: BLOCK as u32,
-        sealed: false,
-        proven: BLOCK as u32,
-        number: header.number,
-        mark: 0,
-        torn: 0,
-    };
-    let batch_at = |offset: usize| Batch::decode(seed, offset as u32, bytes.get(offset..len)?);
-    loop {
-        let at = scan.end as usize;
-        if at + BLOCK > len {
-            scan.sealed = at as u64 + BLOCK as u64 > header.len;
-            return scan;
-        }
-        let Some(batch) = batch_at(at).filter(|batch| batch.is_seal() || batch.number == scan.number) else {
-            break;
+pub fn scan(bytes: &[u8], header: &Header, visit: impl FnMut(u32, Record<'_>)) -> Scan {
+    let mut scanner = Scanner::new(header);
+    scanner.take(bytes.get(BLOCK..).unwrap_or_default(), true, visit);
+    scanner.found
+}
+
+/// The same, piece by piece.
+#[derive(Debug)]
+pub struct Scanner {
+    seed: Seed,
+    /// The segment's length.
+    len: usize,
+    /// What comes next begins here.
+    at: usize,
+    phase: Phase,
+    /// What was found so far.
+    pub found: Scan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Whole batches, so far.
+    Batches,
+    /// Behind them, looking for marks.
+    Behind,
+    Ended,
+}
+
+impl Scanner {
+    /// For a segment with this header; what comes first is the block behind it.
+    pub fn new(header: &Header) -> Self {
+        let found = Scan {
+            end: BLOCK as u32,
+            sealed: false,
+            proven: BLOCK as u32,
+            number: header.number,
+            mark: 0,
+            torn: 0,
         };
-        scan.mark = scan.mark.max(batch.durable);
-        if batch.is_seal() {
-            scan.sealed = true;
-            return scan;
+        Self { seed: header.seed(), len: header.len as usize, at: BLOCK, phase: Phase::Batches, found }
+    }
+
+    /// Takes what comes next, and answers how many bytes of it are done with: the others are to be shown again, with more behind them.
+    /// `last` says that there is no more.
+    pub fn take(&mut self, bytes: &[u8], last: bool, mut visit: impl FnMut(u32, Record<'_>)) -> usize {
+        let from = self.at;
+        let to = self.len.min(from + bytes.len());
+        let rest = |at: usize| &bytes[at.min(to) - from..to - from];
+        while self.phase == Phase::Batches
+            && let Some(phase) = self.batch(rest(self.at), last, &mut visit)
+        {
+            self.phase = phase;
         }
-        let end = at + batch.len as usize;
-        let Some(records) = bytes.get(at + BATCH_HEADER..end.min(len)).filter(|_| end <= len) else { break };
-        let mut offset = at + BATCH_HEADER;
+        while self.phase == Phase::Behind && self.at + if last { BATCH_HEADER } else { BLOCK } <= to {
+            if let Some(batch) = Batch::decode(self.seed, self.at as u32, rest(self.at)) {
+                self.found.mark = self.found.mark.max(batch.durable);
+                let end = aligned(self.at + batch.len as usize).min(self.len);
+                self.found.torn = (end - self.found.end as usize) as u64;
+            }
+            self.at += BLOCK;
+        }
+        if last {
+            self.found.torn = self.found.torn.min(to.saturating_sub(self.found.end as usize) as u64);
+        }
+        if self.phase == Phase::Ended { bytes.len() } else { self.at.min(to) - from }
+    }
+
+    /// Takes the batch that comes next, and answers what follows it; `None` if not enough of it is there yet.
+    fn batch(&mut self, bytes: &[u8], last: bool, visit: &mut impl FnMut(u32, Record<'_>)) -> Option<Phase> {
+        let (at, found) = (self.at, &mut self.found);
+        if at + BLOCK > self.len {
+            found.sealed = true;
+            return Some(Phase::Ended);
+        }
+        if bytes.len() < BLOCK {
+            return last.then_some(Phase::Ended);
+        }
+        let batch = Batch::decode(self.seed, at as u32, bytes);
+        let Some(batch) = batch.filter(|batch| batch.is_seal() || batch.number == found.number) else {
+            return Some(Phase::Behind);
+        };
+        found.mark = found.mark.max(batch.durable);
+        if batch.is_seal() {
+            found.sealed = true;
+            return Some(Phase::Ended);
+        }
+        let len = batch.len as usize;
+        let end = at + len;
+        // The padding behind it, too, unless the file ends there.
+        if end > self.len || bytes.len() < if last { len } else { aligned(len) } {
+            return (last || end > self.len).then_some(Phase::Behind);
+        }
+        let records = &bytes[BATCH_HEADER..len];
+        let mut offset = BATCH_HEADER;
         let mut whole = Vec::new();
         while whole.len() < batch.records as usize {
-            let from = offset - at - BATCH_HEADER;
-            let Some(record) = Record::decode(seed, offset as u32, &records[from..]) else { break };
-            whole.push((offset as u32, record));
+            let place = (at + offset) as u32;
+            let Some(record) = Record::decode(self.seed, place, &records[offset - BATCH_HEADER..]) else {
+                break;
+            };
+            whole.push((place, record));
             offset += record.size();
         }
-        if whole.len() < batch.records as usize || offset != end {
-            break;
+        if whole.len() < batch.records as usize || at + offset != end {
+            return Some(Phase::Behind);
         }
-        for (offset, record) in whole {
-            visit(offset, record);
+        for (place, record) in whole {
+            visit(place, record);
         }
-        scan.proven = at as u32;
-        scan.end = aligned(end) as u32;
-        scan.number += u64::from(batch.records);
+        found.proven = at as u32;
+        self.at = aligned(end);
+        found.end = self.at as u32;
+        found.number += u64::from(batch.records);
+        Some(Phase::Batches)
     }
-    let end = scan.end as usize;
-    for at in (end..len.saturating_sub(BATCH_HEADER - 1)).step_by(BLOCK) {
-        if let Some(batch) = batch_at(at) {
-            scan.mark = scan.mark.max(batch.durable);
-            scan.torn = (aligned(at + batch.len as usize).min(len) - end) as u64;
-        }
-    }
-    scan
 }
 
 /// Whether a scan's end is the segment's: `last` says that no later segment was ever begun.

@@ -17,9 +17,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use crate::error::{OpenError, ReadError, SnapshotError, WriteError};
 use crate::format::RECORD_HEADER;
 use crate::keeper::Keeper;
-use crate::open::{self, Progress, Recovered};
+use crate::open::{self, Recovered};
 use crate::options::Options;
 use crate::pace::Pace;
+use crate::pass::Progress;
 use crate::reader::{self, Request};
 use crate::snapshot::{Errand, Snapshot};
 use crate::state::{Ack, Found, LogState, State};
@@ -130,7 +131,7 @@ impl Store {
         Self::open_with(directory, options, |_| {}).await
     }
 
-    /// The same, and tells after each segment how far it has come.
+    /// The same, and tells every now and then how far it has come.
     pub async fn open_with(
         directory: impl Into<PathBuf>,
         options: Options,

@@ -56,7 +56,17 @@ impl File {
     }
 
     /// Fills the whole buffer from `offset`; [`Failure::EndOfFile`] if the file ends before.
-    pub async fn read_exact_at(&self, offset: u64, mut buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
+    pub async fn read_exact_at(&self, offset: u64, buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
+        let (filled, buffer) = self.fill_at(offset, buffer).await;
+        let whole = filled.and_then(|filled| match filled {
+            filled if filled < buffer.len() => Err(self.error("read", Failure::EndOfFile)),
+            _ => Ok(()),
+        });
+        (whole, buffer)
+    }
+
+    /// Fills the buffer from `offset` as far as the file goes; answers how far that is.
+    pub async fn fill_at(&self, offset: u64, mut buffer: Buffer) -> (Result<usize, DiskError>, Buffer) {
         let mut filled = 0;
         while filled < buffer.len() {
             let range = filled..buffer.len();
@@ -64,7 +74,7 @@ impl File {
             let (result, returned) = self.counted("read", read).await;
             buffer = returned;
             match result {
-                Ok(0) => return (Err(self.error("read", Failure::EndOfFile)), buffer),
+                Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) => return (Err(error), buffer),
             }
@@ -72,7 +82,7 @@ impl File {
                 synod_probe::reach!("disk.short_read_continued");
             }
         }
-        (Ok(()), buffer)
+        (Ok(filled), buffer)
     }
 
     /// Reads the whole file, refusing one longer than `limit` bytes with [`Failure::Quota`].

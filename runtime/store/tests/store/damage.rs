@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use synod_store::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, Record, aligned};
-use synod_store::scan::{scan, verdict};
+use synod_store::scan::{Scan, Scanner, scan, verdict};
 
 const SECTOR: usize = 512;
 
@@ -59,6 +59,9 @@ impl Segment {
             read.push((offset, record.index, record.payload.to_vec()));
         });
         assert!(self.kept.starts_with(&read), "what is read is a first part of what was written");
+        for step in [1000, BLOCK, 3 * BLOCK + 17] {
+            assert_eq!(in_pieces(spoiled, &self.header, step), (found, read.len()), "in steps of {step}");
+        }
         assert_eq!(found.number, read.len() as u64 + 1);
         let whole = read.len() == self.kept.len();
         if verdict(&found, true).is_ok() {
@@ -68,6 +71,17 @@ impl Segment {
             assert!(whole, "a segment that is not the last has an end");
         }
     }
+}
+
+/// What a scan finds that is shown so many bytes more at a time, and how many records.
+fn in_pieces(bytes: &[u8], header: &Header, step: usize) -> (Scan, usize) {
+    let (mut scanner, mut records) = (Scanner::new(header), 0);
+    let (mut from, mut to) = (BLOCK, BLOCK);
+    while to < bytes.len() {
+        to = bytes.len().min(to + step);
+        from += scanner.take(&bytes[from..to], to == bytes.len(), |_, _| records += 1);
+    }
+    (scanner.found, records)
 }
 
 fn batches() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
