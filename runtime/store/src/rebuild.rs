@@ -20,12 +20,30 @@ fn latest<T>(held: &mut Latest<T>, stamp: u64, value: T) {
     }
 }
 
+/// Entries come in runs: so many are kept side by side, 24 bytes each.
+const RUN: u64 = 64;
+
 #[derive(Default)]
 struct Pieces {
     name: Latest<(String, Place)>,
     bounds: Latest<(u64, u64, Place)>,
-    entries: BTreeMap<u64, Latest<Place>>,
+    /// By index in runs of [`RUN`]: the stamp, 0 where there is none, and the place.
+    entries: BTreeMap<u64, Box<[(u64, Place); RUN as usize]>>,
     values: BTreeMap<String, Latest<(Bytes, Place)>>,
+}
+
+impl Pieces {
+    fn purged(&self) -> u64 {
+        self.bounds.as_ref().map_or(0, |(_, (_, purged, _))| *purged)
+    }
+
+    /// Purged is purged, whatever else comes: nothing needs to be known of it.
+    fn forget_purged(&mut self) {
+        let run = self.purged() / RUN;
+        if self.entries.first_key_value().is_some_and(|(first, _)| *first < run) {
+            self.entries = self.entries.split_off(&run);
+        }
+    }
 }
 
 /// Collects records.
@@ -40,12 +58,25 @@ impl Rebuild {
         let place = Place { segment, offset, len: record.payload.len() as u32 };
         let pieces = self.logs.entry(record.log).or_default();
         match record.kind {
-            Kind::Entry => latest(pieces.entries.entry(record.index).or_default(), record.stamp, place),
+            Kind::Entry if record.stamp == 0 => return false,
+            Kind::Entry if pieces.purged() >= record.index => {}
+            Kind::Entry => {
+                let none = (0, Place { segment: 0, offset: 0, len: 0 });
+                let run = pieces
+                    .entries
+                    .entry(record.index / RUN)
+                    .or_insert_with(|| Box::new([none; RUN as usize]));
+                let held = &mut run[(record.index % RUN) as usize];
+                if held.0 <= record.stamp {
+                    *held = (record.stamp, place);
+                }
+            }
             Kind::Bounds => {
                 let Some(purged) = purged_of(record.payload).filter(|purged| *purged <= record.index) else {
                     return false;
                 };
                 latest(&mut pieces.bounds, record.stamp, (record.index, purged, place));
+                pieces.forget_purged();
             }
             Kind::Value => {
                 let Some((key, value)) = value_of(record.payload) else { return false };
@@ -76,9 +107,11 @@ impl Rebuild {
             }
             let (stamp, last) = end;
             let mut found = 0;
-            for (index, held) in pieces.entries {
-                let Some((written, place)) = held else { continue };
-                if index <= log.durable.purged || (written < stamp && index > last) {
+            log.durable.places.reserve_exact(pieces.entries.len() * RUN as usize);
+            let runs = pieces.entries.into_iter();
+            let entries = runs.flat_map(|(run, held)| (run * RUN..).zip(*held));
+            for (index, (written, place)) in entries {
+                if written == 0 || index <= log.durable.purged || (written < stamp && index > last) {
                     continue;
                 }
                 found = index;
