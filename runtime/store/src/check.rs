@@ -95,8 +95,7 @@ pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, Op
     // From the end: whatever is interrupted leaves a store that asks for the same cut again.
     let end = left.segments.last().map_or((0, 0), |last| (last.epoch, last.end as u32));
     for (_, segment) in files.order.iter().rev().take_while(|(epoch, _)| **epoch > end.0) {
-        let header = segment.header.get();
-        segment.begin(Header { epoch: 0, salt: 0, number: 0, ..header }).await?;
+        segment.begin(Header { epoch: 0, salt: 0, number: 0, ..segment.header.get() }).await?;
     }
     if let Some(segment) = files.order.get(&end.0) {
         segment.seal(end.1, 0).await?;

@@ -1,5 +1,5 @@
 //! Who keeps house: has an empty segment ready before it is needed, and copies forward what is still needed of segments that are
-//! mostly not, so that an idle log pins nothing.
+//! mostly not, so that an idle log pins nothing. Scrubs when it is asked to (`scrub`).
 //!
 //! Copies take their turn with everything else that is written. What goes wrong here is told by whoever needs what was not done: a write
 //! that finds no segment, a read of a damaged record.
@@ -43,8 +43,11 @@ impl Keeper {
                     Err(_) => break,
                 }
             }
-            self.shared.keep.notified().await;
+            if !self.scrub_if_asked().await {
+                self.shared.keep.notified().await;
+            }
         }
+        self.shared.scrubs().clear();
         self.segments.keeper_ended.set(true);
         self.shared.work.notify_one();
     }
@@ -68,7 +71,7 @@ impl Keeper {
 
     /// Copies what is needed of a segment; whether all of it could be read. Many small batches become few large ones, or a segment of
     /// small batches would be mostly padding again, and be copied for ever.
-    async fn copy_forward(&self, segment: Rc<Segment>) -> Result<bool, DiskError> {
+    pub(crate) async fn copy_forward(&self, segment: Rc<Segment>) -> Result<bool, DiskError> {
         reach!("store.copied_forward");
         let header = segment.header.get();
         let seed = header.seed();

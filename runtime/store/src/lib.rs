@@ -22,6 +22,7 @@ mod pace;
 mod pass;
 mod reader;
 mod rebuild;
+mod scrub;
 mod segments;
 mod snapshot;
 mod state;

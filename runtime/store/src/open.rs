@@ -16,6 +16,7 @@ use crate::format::{BLOCK, Header, NoHeader, VERSION};
 use crate::pass::{Part, Progress, Wanted, pass};
 use crate::rebuild::Rebuild;
 use crate::segments::{Segment, Segments, id_of};
+use crate::snapshot;
 use crate::state::State;
 use crate::writer::Active;
 
@@ -50,7 +51,12 @@ pub(crate) async fn open(directory: &Path, progress: impl FnMut(Progress)) -> Re
     let files = Files::of(directory).await?;
     for path in files.unfinished {
         reach!("store.unfinished_segment_removed");
-        disk::remove(path).await?;
+        // The attempt at a snapshot has content in it, that at a segment none.
+        if path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(".snapshot")) {
+            snapshot::wipe(&path).await?;
+        } else {
+            disk::remove(path).await?;
+        }
     }
     let epoch = files.order.last_key_value().map_or(0, |(epoch, _)| *epoch);
     let wanted: Vec<_> =
@@ -68,7 +74,9 @@ pub(crate) async fn open(directory: &Path, progress: impl FnMut(Progress)) -> Re
     })
     .await?;
     drop(wanted);
-    let state = rebuild.finish(number)?;
+    let mut state = rebuild.finish(number)?;
+    // What lies behind the end of any of them is not known.
+    state.unclean = files.segments.all.borrow().keys().copied().collect();
     let mut active = Active::None;
     if let Some(tail) = tail {
         if plant!("wal.torn-tail-append") {

@@ -5,11 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header};
 use crate::store::Shared;
@@ -29,11 +30,13 @@ pub(crate) struct Segments {
     pub(crate) active: Cell<Option<u32>>,
     /// The keeper has ended, and nobody but the writer changes anything.
     pub(crate) keeper_ended: Cell<bool>,
+    /// The writer is asked to end the one that is written to, if that is unclean, and to say when it did.
+    pub(crate) leave: RefCell<Option<oneshot::Sender<Result<(), DiskError>>>>,
     /// Held while one is made.
     making: Mutex<()>,
 }
 
-/// How much of a new file is zeroed at a time, bytes.
+/// How much is zeroed at a time, bytes.
 const ZEROS: usize = 1 << 20;
 
 /// The segment's number in a file's name; `None` for other files.
@@ -53,6 +56,7 @@ impl Segments {
             all: RefCell::default(),
             active: Cell::new(None),
             keeper_ended: Cell::new(false),
+            leave: RefCell::default(),
             making: Mutex::new(()),
         }
     }
@@ -102,22 +106,28 @@ async fn make(unfinished: &Path, path: &Path, len: u64) -> Result<Header, DiskEr
     let file = File::open(unfinished, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
     file.allocate(0, len).await?;
     let header = Header { epoch: 0, salt: 0, len, number: 0 };
-    let mut zeros = Buffer::zeroed(ZEROS.min(len as usize));
-    let mut at = 0;
-    while at < len {
-        if len - at < zeros.len() as u64 {
-            zeros = Buffer::zeroed((len - at) as usize);
-        }
-        let (written, returned) = file.write_all_at(at, zeros).await;
-        written?;
-        zeros = returned;
-        at += zeros.len() as u64;
-    }
+    zero(&file, 0..len).await?;
     write_header(&file, &header).await?;
     file.sync(SyncKind::Full).await?;
     file.close().await?;
     disk::rename(unfinished, path).await?;
     Ok(header)
+}
+
+/// Writes zeros over a part of a file.
+pub(crate) async fn zero(file: &File, range: Range<u64>) -> Result<(), DiskError> {
+    let (mut zeros, mut at) = (Buffer::zeroed(0), range.start);
+    while at < range.end {
+        let len = (range.end - at).min(ZEROS as u64) as usize;
+        if zeros.len() != len {
+            zeros = Buffer::zeroed(len);
+        }
+        let (written, returned) = file.write_all_at(at, zeros).await;
+        written?;
+        zeros = returned;
+        at += len as u64;
+    }
+    Ok(())
 }
 
 async fn write_header(file: &File, header: &Header) -> Result<(), DiskError> {
@@ -131,6 +141,14 @@ impl Segment {
     pub(crate) async fn begin(&self, header: Header) -> Result<(), DiskError> {
         self.header.set(header);
         write_header(&self.file, &header).await?;
+        self.file.sync(SyncKind::Data).await
+    }
+
+    /// Writes zeros over all of it. First it holds nothing, so that whatever is interrupted leaves a segment that may be used.
+    pub(crate) async fn erase(&self) -> Result<(), DiskError> {
+        let header = self.header.get();
+        self.begin(Header { epoch: 0, salt: 0, number: 0, ..header }).await?;
+        zero(&self.file, BLOCK as u64..header.len).await?;
         self.file.sync(SyncKind::Data).await
     }
 

@@ -1,7 +1,7 @@
 //! Snapshots: what all entries of a log up to an index amount to, in a file of its own, so that the entries can go.
 //!
 //! A snapshot is written aside, synced, renamed, and its directory synced; only then is the log purged, and only after that are older snapshots
-//! removed. What is loaded is checked by its hash; a newest snapshot that is damaged is told, never passed over for an older one.
+//! written over with zeros and removed. What is loaded is checked by its hash; a newest snapshot that is damaged is told, never passed over for an older one.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind}
 use synod_probe::event;
 
 use crate::error::ReadError;
+use crate::segments::zero;
 
 const MAGIC: &[u8; 8] = b"SYNODSNP";
 const VERSION: u32 = 1;
@@ -44,7 +45,7 @@ pub(crate) async fn run(directory: &Path, name: &str, errand: Errand) -> Result<
         Errand::Save(snapshot) => save(directory, name, &snapshot).await?,
         Errand::Forget(below) => {
             for (_, path) in list(directory, name).await?.into_iter().filter(|(index, _)| *index < below) {
-                disk::remove(path).await?;
+                wipe(&path).await?;
             }
         }
         Errand::Load => {
@@ -72,6 +73,15 @@ async fn save(directory: &Path, name: &str, snapshot: &Snapshot) -> Result<(), D
     disk::sync_directory(directory).await?;
     event!("store.snapshot", index = snapshot.index, bytes = snapshot.content.len());
     Ok(())
+}
+
+/// Removes a snapshot and what it says: zeros are written over it first.
+pub(crate) async fn wipe(path: &Path) -> Result<(), DiskError> {
+    let file = File::open(path, OpenOptions::READ_WRITE).await?;
+    zero(&file, 0..disk::metadata(path).await?.len).await?;
+    file.sync(SyncKind::Data).await?;
+    file.close().await?;
+    disk::remove(path).await
 }
 
 /// The snapshots of a log by index, the newest last.

@@ -3,7 +3,7 @@
 //! What is durable is a replay of durable records in their order; over it lies a view that shows what was appended since. When a write
 //! fails the view is thrown away. Recovery finds the same state from records in any order ([`Rebuild`](crate::rebuild::Rebuild)).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -177,6 +177,8 @@ pub(crate) struct State {
     pub(crate) queue: VecDeque<Item>,
     /// Bytes of records in each segment that are still needed.
     pub(crate) live: BTreeMap<u32, u64>,
+    /// Segments in whose files bytes lie, or may lie, that no longer count.
+    pub(crate) unclean: BTreeSet<u32>,
 }
 
 impl State {
@@ -315,6 +317,7 @@ impl State {
         let mut gone = Vec::new();
         let moved = item.copied_from.is_some();
         if moved && log.place_of(&item.record()) != item.copied_from {
+            self.unclean.insert(place.segment);
             return;
         }
         match item.kind {
@@ -353,6 +356,7 @@ impl State {
         }
         *self.live.entry(place.segment).or_default() += place.size();
         for place in gone {
+            self.unclean.insert(place.segment);
             *self.live.entry(place.segment).or_default() -= place.size();
         }
     }

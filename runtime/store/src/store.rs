@@ -38,6 +38,9 @@ pub enum Health {
     Degraded(DiskError),
 }
 
+/// Who is told that the store was scrubbed, or why not.
+type Scrubbed = oneshot::Sender<Result<(), WriteError>>;
+
 /// What handles, writer and reader share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) work: Notify,
     /// There may be something to keep house about, or the store was closed.
     pub(crate) keep: Notify,
+    /// Who wants the store scrubbed.
+    scrubs: Mutex<Vec<Scrubbed>>,
     closed: AtomicBool,
     /// Closed when the writer has ended.
     pub(crate) ended: Semaphore,
@@ -57,6 +62,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub(crate) fn scrubs(&self) -> MutexGuard<'_, Vec<Scrubbed>> {
+        self.scrubs.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn set_health(&self, health: Health) {
@@ -146,6 +155,7 @@ impl Store {
             room: Semaphore::new(options.waiting_max),
             work: Notify::new(),
             keep: Notify::new(),
+            scrubs: Mutex::default(),
             closed: AtomicBool::new(false),
             ended: Semaphore::new(0),
         });
@@ -185,6 +195,26 @@ impl Store {
     /// Whether it takes writes.
     pub fn health(&self) -> Health {
         self.handle.shared.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Writes zeros over all bytes of the store's files that no longer counted when it was called: entries that durably were purged or cut off,
+    /// values that others replaced, what was refused, superseded snapshots. When this returns, that is durable. It costs a copy of
+    /// what is needed in the segments concerned, and those segments once more in zeros; after an opening, all of the store.
+    ///
+    /// What a log's newest snapshot says stays until its owner saves another ([`Log::compact`] writes over the older one). A file system that
+    /// does not write in place, a device that maps its blocks, and backups may still have copies.
+    pub async fn scrub(&self) -> Result<(), WriteError> {
+        let shared = &self.handle.shared;
+        let (done, outcome) = oneshot::channel();
+        {
+            let mut scrubs = shared.scrubs();
+            if shared.is_closed() {
+                return Err(WriteError::Closed);
+            }
+            scrubs.push(done);
+        }
+        shared.keep.notify_one();
+        outcome.await.unwrap_or(Err(WriteError::Closed))
     }
 
     /// Refuses further writes, waits until what waits is durable or refused, and lets go of the directory.

@@ -41,10 +41,23 @@ pub(crate) enum Active {
     Broken(Rc<Segment>, u32),
 }
 
+impl Active {
+    fn segment(&self) -> Option<&Rc<Segment>> {
+        match self {
+            Self::None => None,
+            Self::Beginning(segment) | Self::At(segment, _) | Self::Broken(segment, _) => Some(segment),
+        }
+    }
+}
+
 impl Writer {
     /// Writes until the store is closed, nothing waits, and nothing more is copied: then others may have the directory.
     pub(crate) async fn run(mut self) {
         loop {
+            let asked = self.segments.leave.take();
+            if let Some(left) = asked {
+                drop(left.send(self.leave_unclean().await));
+            }
             let items = self.shared.state().take(self.pace.limit() - BATCH_HEADER);
             if !items.is_empty() {
                 self.commit(items).await;
@@ -94,7 +107,10 @@ impl Writer {
                 event!("store.refused", number = first);
                 self.shared.set_health(Health::Degraded(error.clone()));
                 settled.extend(items);
-                settled.extend(self.shared.state().refuse());
+                let mut state = self.shared.state();
+                state.unclean.extend(self.active.segment().map(|segment| segment.id));
+                settled.extend(state.refuse());
+                drop(state);
                 loss!("store.append", "write or sync failed", settled.len() as u64);
                 Err(WriteError::Disk(error))
             }
@@ -121,16 +137,12 @@ impl Writer {
 
     /// The segment and offset for a batch of this length; ends one segment and begins another where it must.
     async fn make_room(&mut self, len: usize, number: u64) -> Result<(Rc<Segment>, u32), DiskError> {
-        if let Active::At(segment, at) = &self.active {
-            if u64::from(*at) + len as u64 <= segment.header.get().len {
-                return Ok((segment.clone(), *at));
-            }
-            self.active = Active::Broken(segment.clone(), *at);
+        if let Active::At(segment, at) = &self.active
+            && u64::from(*at) + len as u64 <= segment.header.get().len
+        {
+            return Ok((segment.clone(), *at));
         }
-        if let Active::Broken(segment, at) = &self.active {
-            segment.seal(*at, number).await?;
-            self.active = Active::None;
-        }
+        self.end(number).await?;
         let segment = match &self.active {
             Active::Beginning(segment) => segment.clone(),
             _ => match self.segments.free(&self.shared, len) {
@@ -141,6 +153,12 @@ impl Writer {
                 None => self.segments.create(&self.shared, len).await?,
             },
         };
+        self.begin(segment.clone(), number).await?;
+        Ok((segment, BLOCK as u32))
+    }
+
+    /// Begins a segment.
+    async fn begin(&mut self, segment: Rc<Segment>, number: u64) -> Result<(), DiskError> {
         self.epoch += 1;
         let header = Header { epoch: self.epoch, salt: random::u64(), number, ..segment.header.get() };
         self.active = Active::Beginning(segment.clone());
@@ -148,8 +166,36 @@ impl Writer {
         self.segments.active.set(Some(segment.id));
         self.shared.keep.notify_one();
         event!("store.segment_begun", segment = segment.id, epoch = self.epoch);
-        self.active = Active::At(segment.clone(), BLOCK as u32);
-        Ok((segment, BLOCK as u32))
+        self.active = Active::At(segment, BLOCK as u32);
+        Ok(())
+    }
+
+    /// Ends the segment that is written to, if one is.
+    async fn end(&mut self, number: u64) -> Result<(), DiskError> {
+        if let Active::At(segment, at) | Active::Broken(segment, at) = &self.active {
+            let (segment, at) = (segment.clone(), *at);
+            self.active = Active::Broken(segment.clone(), at);
+            segment.seal(at, number).await?;
+            self.active = Active::None;
+            self.segments.active.set(None);
+        }
+        Ok(())
+    }
+
+    /// Ends the segment that is written to if it is unclean, so that it can be scrubbed.
+    async fn leave_unclean(&mut self) -> Result<(), DiskError> {
+        let Some(segment) = self.active.segment().cloned() else { return Ok(()) };
+        let number = {
+            let state = self.shared.state();
+            if !state.unclean.contains(&segment.id) {
+                return Ok(());
+            }
+            state.queue.front().map_or(state.number, |item| item.number)
+        };
+        if matches!(self.active, Active::Beginning(_)) {
+            self.begin(segment, number).await?;
+        }
+        self.end(number).await
     }
 }
 

@@ -67,6 +67,7 @@ pub struct Shortened {
 pub struct Streams(Arc<Inner>);
 
 struct Inner {
+    store: Store,
     log: StateLog,
     /// Held by who shortens the log.
     shortening: tokio::sync::Mutex<()>,
@@ -76,7 +77,7 @@ impl Streams {
     /// Opens the streams of a store: reads their log from its beginning.
     pub async fn open(store: &Store) -> Result<Self, StreamError> {
         let log = StateLog::open(store.log(LOG)?).await?;
-        Ok(Self(Arc::new(Inner { log, shortening: tokio::sync::Mutex::default() })))
+        Ok(Self(Arc::new(Inner { store: store.clone(), log, shortening: tokio::sync::Mutex::default() })))
     }
 
     /// Makes a stream, or gives the one of this name other limits; what lies beyond them is deleted. Doing it again changes nothing.
@@ -195,7 +196,7 @@ impl Streams {
         self.0.log.look(|index| index.machine.cursor(stream, consumer)).await
     }
 
-    /// Deletes one message. It is never read again; [`Self::erase`] takes it out of the log.
+    /// Deletes one message. It is never read again; [`Self::erase`] takes it off the disk.
     pub async fn delete(&self, stream: StreamId, sequence: u64) -> Result<(), StreamError> {
         self.0.log.write(0, |machine| Ok(((), vec![machine.delete(stream, sequence)?]))).await
     }
@@ -254,12 +255,23 @@ impl Streams {
             .await
     }
 
-    /// Takes all that was deleted before out of the log: when this returns, no record of the store has it. The segments' bytes are
-    /// written over when the store uses them again.
+    /// Takes all that was deleted before, or has become too old, out of the log and off the disk ([`Store::scrub`]): when this returns, no file
+    /// of the store has it. Who promises that deleted bytes are gone within a time calls it as often.
     pub async fn erase(&self) -> Result<Shortened, StreamError> {
         self.end_overdue(wall()).await?;
-        let dirty = self.0.log.look(|index| Ok(index.machine.dirty())).await?;
-        self.shorten(|_, first, _| first < dirty).await
+        let mut all = Shortened::default();
+        loop {
+            let dirty = self.0.log.look(|index| Ok(index.machine.dirty())).await?;
+            if self.0.log.entries.first() >= dirty {
+                break;
+            }
+            // Nothing, if something was refused on the way.
+            let shortened = self.shorten(|_, first, _| first < dirty).await?;
+            all.entries += shortened.entries;
+            all.carried += shortened.carried;
+        }
+        self.0.store.scrub().await?;
+        Ok(all)
     }
 
     async fn end_overdue(&self, now: Wall) -> Result<(), StreamError> {

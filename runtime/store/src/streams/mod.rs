@@ -2,7 +2,7 @@
 //!
 //! [`Streams`] are their handle: append (with an expected sequence, once for an id), read from a sequence, a time or the end, cursors,
 //! limits, deletion. What is deleted is never read again at once; it leaves the log when [`Streams::maintain`] finds that much no
-//! longer counts, or with [`Streams::erase`]. Its bytes may be found in a segment's file until the store writes over them.
+//! longer counts, and every file of the store before [`Streams::erase`] returns.
 //!
 //! `fact` is what the log holds, `machine` all streams as a state machine over it, `log` the two together, `stream` the index of one,
 //! `window` the ids that it remembers.

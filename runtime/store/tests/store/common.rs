@@ -1,8 +1,9 @@
 //! What the tests of the store share: a directory of their own in either build, small segments, numbered payloads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use synod_platform::disk::{self, File, OpenOptions};
 use synod_store::{Log, Options};
 
 /// A directory that is gone after the test.
@@ -44,6 +45,17 @@ pub fn number(payload: &Bytes) -> u64 {
     let number = u64::from_le_bytes(payload[..8].try_into().unwrap());
     assert_eq!(*payload, self::payload(number));
     number
+}
+
+/// All files of a directory, if it is there, as they are on the disk.
+pub async fn bytes_of_all_files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in disk::list(directory).await.unwrap_or_default() {
+        let path = directory.join(entry.name);
+        let file = File::open(&path, OpenOptions::READ).await.unwrap();
+        files.push((path, file.read_all(1 << 30).await.unwrap()));
+    }
+    files
 }
 
 /// The numbers of all entries of a log.

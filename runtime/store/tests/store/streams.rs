@@ -8,7 +8,7 @@ use synod_platform::{disk, task, testing};
 use synod_store::Store;
 use synod_store::streams::{Append, Appended, LOG, Limits, Start, StreamError, Streams};
 
-use crate::common::{directory, small};
+use crate::common::{bytes_of_all_files, directory, small};
 
 fn message(text: &str) -> Append {
     Append { expected: None, id: None, subject: "all".into(), payload: text.into() }
@@ -162,7 +162,7 @@ fn what_lies_beyond_the_limits_goes_and_reading_takes_no_more_than_was_asked_for
 }
 
 #[test]
-fn what_was_deleted_leaves_the_log_and_nothing_else_does() {
+fn what_was_erased_is_in_no_entry_and_in_no_file_and_nothing_else_is_gone() {
     testing::run(5, || async {
         let place = directory();
         let (store, _) = Store::open(place.path(), small()).await.unwrap();
@@ -182,6 +182,12 @@ fn what_was_deleted_leaves_the_log_and_nothing_else_does() {
         for entry in log.read(log.first().., usize::MAX).await.unwrap() {
             let text = String::from_utf8_lossy(&entry.payload);
             assert!(!text.contains("secret") && !text.contains("kept 0"), "{text}");
+        }
+        for (file, bytes) in bytes_of_all_files(place.path()).await {
+            for gone in [&b"secret"[..], b"kept 0"] {
+                let found = bytes.windows(gone.len()).any(|bytes| bytes == gone);
+                assert!(!found, "{} is in {}", gone.escape_ascii(), file.display());
+            }
         }
         assert_eq!(streams.erase().await.unwrap().entries, 0);
         store_again(streams, store, place.path(), kept).await;

@@ -1,10 +1,11 @@
 //! Streams on a disk that loses its power after each operation, or refuses some: what was answered is there, in its place, once; what was
-//! refused may be there until something later is answered.
+//! refused may be there until something later is answered. What was erased is in no file.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use synod_probe::plant;
 use synod_store::streams::{Append, Appended, Limits, Start, StreamError, StreamId, Streams};
 use synod_store::{Options, Store};
 
-use crate::common::directory;
+use crate::common::{bytes_of_all_files, directory};
 
 const TINY: Options =
     Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 64 << 10, live_share_min: 25 };
@@ -112,9 +113,34 @@ struct Ledger {
     tails: RefCell<Vec<Vec<Operation>>>,
     next: Cell<u64>,
     refused: Cell<u64>,
+    /// The numbers of messages that were erased.
+    erased: RefCell<BTreeSet<u64>>,
 }
 
 impl Ledger {
+    /// An erasing was answered: of all numbers that were given those stay whose messages are there, or may be.
+    fn erased(&self) {
+        let (base, tails) = (self.base.borrow(), self.tails.borrow());
+        let messages = base.streams.values().flat_map(|stream| &stream.messages);
+        let waiting = tails.iter().flatten().filter_map(|operation| match operation {
+            Operation::Append { number, .. } => Some(*number),
+            _ => None,
+        });
+        let stay: BTreeSet<_> = messages.map(|message| message.2).chain(waiting).collect();
+        self.erased.borrow_mut().extend((1..=self.next.get()).filter(|number| !stay.contains(number)));
+    }
+
+    /// No file has a byte of what was erased.
+    async fn look_for_erased(&self, place: &Path) {
+        for (file, bytes) in bytes_of_all_files(place).await {
+            for found in bytes.windows(8).filter(|bytes| bytes[0] == b'<' && bytes[7] == b'>') {
+                let number = std::str::from_utf8(&found[1..7]).ok().and_then(|text| text.parse().ok());
+                let erased = number.is_some_and(|number| self.erased.borrow().contains(&number));
+                assert!(!erased, "message {number:?} was erased and is in {}", file.display());
+            }
+        }
+    }
+
     /// Compares what was found, which the base then is.
     fn found(&self, found: &BTreeMap<&'static str, Stream>) {
         let (mut base, tails) = (self.base.borrow_mut(), self.tails.take());
@@ -147,6 +173,7 @@ async fn live(ledger: Rc<Ledger>, script: Script) {
     }
     good_disk();
     let place = directory();
+    ledger.look_for_erased(place.path()).await;
     let (store, _) = Store::open(place.path(), TINY).await.unwrap();
     let streams = Streams::open(&store).await.unwrap();
     ledger.found(&content(&streams).await);
@@ -160,7 +187,12 @@ async fn live(ledger: Rc<Ledger>, script: Script) {
         let operations = draw(&ledger);
         ledger.tails.borrow_mut().push(operations.clone());
         let answers = join_all(operations.iter().map(|operation| ask(&streams, &numbers, operation))).await;
+        let erased = matches!((&operations[..], &answers[..]), ([Operation::Erase], [Ok(_)]));
         settle(&ledger, operations, answers);
+        if erased {
+            ledger.erased();
+            ledger.look_for_erased(place.path()).await;
+        }
         if ledger.refused.get() > refused + 2 {
             good_disk();
         }
@@ -209,7 +241,7 @@ async fn ask(
 ) -> Result<Option<Appended>, StreamError> {
     match *operation {
         Operation::Append { name, subject, id, number } => {
-            let mut payload = number.to_le_bytes().to_vec();
+            let mut payload = format!("<{number:06}>").into_bytes();
             payload.resize(8 + (number * 370 % 3000) as usize, number as u8);
             let append = Append {
                 expected: None,
@@ -261,7 +293,7 @@ async fn content(streams: &Streams) -> BTreeMap<&'static str, Stream> {
         let Some(number) = streams.find(name).await.unwrap() else { continue };
         let read = streams.read(number, Start::Sequence(0), usize::MAX, u64::MAX).await.unwrap();
         let message = |(sequence, subject, payload): (u64, &str, &[u8])| {
-            let number = u64::from_le_bytes(payload[..8].try_into().unwrap());
+            let number: u64 = std::str::from_utf8(&payload[1..7]).unwrap().parse().unwrap();
             assert!(payload[8..].iter().all(|byte| *byte == number as u8));
             (sequence, subject.to_owned(), number)
         };
