@@ -211,6 +211,68 @@ fn a_sync_after_a_failed_sync_succeeds_and_the_data_is_lost() {
 }
 
 #[test]
+fn a_durable_write_outlives_a_loss_of_power_and_takes_nothing_older_along_over_itself() {
+    for seed in 0..40 {
+        let found = after_power_loss(seed, || async {
+            let file = durable("/file", &[1; 8_192]).await;
+            write(&file, 4_000, &[2; 200]).await.unwrap();
+            file.write_durably_at(0, Buffer::copy_of(&[3; 4_096]), 4_096).await.0.unwrap();
+            std::mem::forget(file);
+        });
+        let found = found.unwrap();
+        assert_eq!(found[..4_096], [3; 4_096], "acknowledged");
+        assert!(
+            found[4_096..4_200] == [1; 104] || found[4_096..4_200] == [2; 104],
+            "not synced: lost or not"
+        );
+    }
+}
+
+#[test]
+fn a_failed_durable_write_past_the_cache_leaves_each_sector_old_or_new_and_reads_tell_which() {
+    let mut torn = 0;
+    for seed in 0..40 {
+        torn += testing::run(seed, || async {
+            durable("/file", &[1; 4_096]).await;
+            let file = File::open("/file", OpenOptions::DIRECT).await.unwrap();
+            control::change(me(), |faults| faults.sync_error = 1.0);
+            let (failed, _) = file.write_durably_at(0, Buffer::copy_of(&[2; 4_096]), 4_096).await;
+            assert_eq!(failed.unwrap_err().failure, Failure::Io);
+            let found = content("/file").await;
+            assert_eq!(control::durable(me(), "/file").as_deref(), Some(&found[..]));
+            for sector in found.chunks(512) {
+                assert!(sector == [1; 512] || sector == [2; 512], "a sector is never torn in itself");
+            }
+            u32::from(found.contains(&1) && found.contains(&2))
+        });
+    }
+    assert!(torn > 20, "{torn} of 40 were torn");
+}
+
+#[test]
+fn a_write_past_the_cache_that_is_short_ends_at_a_whole_block() {
+    let faults = DiskFaults { short_write: 1.0, short_read: 1.0, ..DiskFaults::default() };
+    with_faults(11, faults, || async {
+        let bytes: Vec<u8> = (0..5 * 4_096u32).map(|i| (i * 31) as u8).collect();
+        durable("/file", &[0; 5 * 4_096]).await;
+        let file = File::open("/file", OpenOptions::DIRECT).await.unwrap();
+        file.write_durably_at(0, Buffer::copy_of(&bytes), 5 * 4_096).await.0.unwrap();
+        let (read, found) = file.read_exact_at(0, Buffer::zeroed(5 * 4_096)).await;
+        read.unwrap();
+        assert_eq!(&*found, &bytes);
+    });
+}
+
+#[test]
+fn a_file_system_that_cannot_go_past_its_cache_says_so() {
+    with_faults(12, DiskFaults { no_direct: true, ..DiskFaults::default() }, || async {
+        durable("/file", &[0; 4_096]).await;
+        let refused = File::open("/file", OpenOptions::DIRECT).await.unwrap_err();
+        assert_eq!(refused.failure, Failure::Invalid);
+    });
+}
+
+#[test]
 fn a_full_disk_and_a_used_up_quota_are_named() {
     with_faults(8, DiskFaults { capacity: Some(1_000), ..DiskFaults::default() }, || async {
         let file = durable("/file", &[1; 900]).await;

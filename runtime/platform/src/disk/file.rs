@@ -3,10 +3,11 @@
 //! A [`File`] belongs to the context that opened it and is not `Send`. Dropping it closes it; dropping a future of it lets the
 //! operation finish unobserved. A write is durable only after a sync that was started after the write completed.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::buffer::Buffer;
+use super::buffer::{ALIGNMENT, Buffer};
 use super::error::{DiskError, Failure};
 use super::operation::{
     Completion, Entry, FileId, Kind, Metadata, OpenOptions, Operation, Outcome, SyncKind,
@@ -18,6 +19,8 @@ pub struct File {
     queue: Rc<Queue>,
     id: FileId,
     path: PathBuf,
+    /// What is read and written at a time, bytes.
+    unit: usize,
     closed: bool,
 }
 
@@ -28,7 +31,10 @@ impl File {
         let path = path.into();
         let completion = queue.submit(Operation::Open { path: path.clone(), options }).await;
         match completion.result {
-            Ok(Outcome::Opened(id)) => Ok(Self { queue, id, path, closed: false }),
+            Ok(Outcome::Opened(id)) => {
+                let unit = if options.direct { ALIGNMENT } else { 1 };
+                Ok(Self { queue, id, path, unit, closed: false })
+            }
             result => Err(failed("open", &path, result)),
         }
     }
@@ -51,8 +57,7 @@ impl File {
     /// Reads at most the buffer's length from `offset`; answers how much, 0 at the end. The buffer comes back in any case.
     pub async fn read_at(&self, offset: u64, buffer: Buffer) -> (Result<usize, DiskError>, Buffer) {
         let range = 0..buffer.len();
-        let read = Operation::Read { file: self.id, offset, buffer, range };
-        self.counted("read", read).await
+        self.read(offset, buffer, range).await
     }
 
     /// Fills the whole buffer from `offset`; [`Failure::EndOfFile`] if the file ends before.
@@ -70,8 +75,7 @@ impl File {
         let mut filled = 0;
         while filled < buffer.len() {
             let range = filled..buffer.len();
-            let read = Operation::Read { file: self.id, offset: offset + filled as u64, buffer, range };
-            let (result, returned) = self.counted("read", read).await;
+            let (result, returned) = self.read(offset + filled as u64, buffer, range).await;
             buffer = returned;
             match result {
                 Ok(0) => break,
@@ -106,24 +110,44 @@ impl File {
     /// Writes at `offset`, perhaps less than the buffer holds; answers how much. The buffer comes back in any case.
     pub async fn write_at(&self, offset: u64, buffer: Buffer) -> (Result<usize, DiskError>, Buffer) {
         let range = 0..buffer.len();
-        let write = Operation::Write { file: self.id, offset, buffer, range };
-        self.counted("write", write).await
+        self.write(offset, buffer, range, false).await
     }
 
     /// Writes the whole buffer at `offset`, in as many writes as it takes. After an error some of it may be written.
-    pub async fn write_all_at(&self, offset: u64, mut buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
+    pub async fn write_all_at(&self, offset: u64, buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
+        let len = buffer.len();
+        self.write_all(offset, buffer, len, false).await
+    }
+
+    /// Writes the buffer's first `len` bytes, which are durable when it returns: one operation instead of a write and a
+    /// [`sync`](Self::sync). After an error the same holds as after that of a sync.
+    pub async fn write_durably_at(
+        &self,
+        offset: u64,
+        buffer: Buffer,
+        len: usize,
+    ) -> (Result<(), DiskError>, Buffer) {
+        self.write_all(offset, buffer, len, true).await
+    }
+
+    async fn write_all(
+        &self,
+        offset: u64,
+        mut buffer: Buffer,
+        len: usize,
+        durable: bool,
+    ) -> (Result<(), DiskError>, Buffer) {
         let mut written = 0;
-        while written < buffer.len() {
-            let range = written..buffer.len();
-            let write = Operation::Write { file: self.id, offset: offset + written as u64, buffer, range };
-            let (result, returned) = self.counted("write", write).await;
+        while written < len {
+            let range = written..len;
+            let (result, returned) = self.write(offset + written as u64, buffer, range, durable).await;
             buffer = returned;
             match result {
                 Ok(0) => return (Err(self.error("write", Failure::WroteNothing)), buffer),
                 Ok(count) => written += count,
                 Err(error) => return (Err(error), buffer),
             }
-            if written < buffer.len() {
+            if written < len {
                 synod_probe::reach!("disk.short_write_continued");
                 if synod_probe::plant!("disk.short-write-lost") {
                     break;
@@ -131,6 +155,39 @@ impl File {
             }
         }
         (Ok(()), buffer)
+    }
+
+    async fn read(
+        &self,
+        offset: u64,
+        buffer: Buffer,
+        range: Range<usize>,
+    ) -> (Result<usize, DiskError>, Buffer) {
+        if !self.takes(offset, &range) {
+            return (Err(self.error("read", Failure::Invalid)), buffer);
+        }
+        self.counted("read", Operation::Read { file: self.id, offset, buffer, range }).await
+    }
+
+    /// One write; of a file past the cache only whole units count, so that the rest can follow.
+    async fn write(
+        &self,
+        offset: u64,
+        buffer: Buffer,
+        range: Range<usize>,
+        durable: bool,
+    ) -> (Result<usize, DiskError>, Buffer) {
+        if !self.takes(offset, &range) {
+            return (Err(self.error("write", Failure::Invalid)), buffer);
+        }
+        let write = Operation::Write { file: self.id, offset, buffer, range, durable };
+        let (count, buffer) = self.counted("write", write).await;
+        (count.map(|count| count / self.unit * self.unit), buffer)
+    }
+
+    fn takes(&self, offset: u64, range: &Range<usize>) -> bool {
+        let whole = |at: usize| at.is_multiple_of(self.unit);
+        offset.is_multiple_of(self.unit as u64) && whole(range.start) && whole(range.end)
     }
 
     /// Makes durable what was written before. After [`Failure::Io`] the data may be lost although another sync would

@@ -30,18 +30,23 @@ pub struct OpenOptions {
     pub create_new: bool,
     /// Its content is thrown away.
     pub truncate: bool,
+    /// It goes past the cache: what is read and written begins, in the file and in its buffer, and ends at a multiple of
+    /// [`ALIGNMENT`](super::ALIGNMENT), or is [`Failure::Invalid`]. So is opening where a file system cannot do that.
+    pub direct: bool,
 }
 
 impl OpenOptions {
     /// For reading.
     pub const READ: Self =
-        Self { read: true, write: false, create: false, create_new: false, truncate: false };
+        Self { read: true, write: false, create: false, create_new: false, truncate: false, direct: false };
     /// For reading and writing; it must be there.
     pub const READ_WRITE: Self = Self { write: true, ..Self::READ };
     /// For reading and writing; made if it is not there.
     pub const CREATE: Self = Self { create: true, ..Self::READ_WRITE };
     /// For reading and writing; must not be there.
     pub const CREATE_NEW: Self = Self { create_new: true, ..Self::READ_WRITE };
+    /// For reading and writing past the cache; it must be there.
+    pub const DIRECT: Self = Self { direct: true, ..Self::READ_WRITE };
 }
 
 /// What a sync makes durable.
@@ -104,6 +109,9 @@ pub enum Operation {
     },
     /// Writes `buffer[range]` at `offset`; answers [`Outcome::Count`], perhaps less than the range.
     Write {
+        /// What was written is durable on completion, as if it had been synced with [`SyncKind::Data`]. If the device fails, so is
+        /// nothing of it.
+        durable: bool,
         /// Which.
         file: FileId,
         /// To here, bytes.

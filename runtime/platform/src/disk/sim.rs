@@ -125,7 +125,9 @@ fn failure_of(failure: model::Failure) -> Failure {
 fn class(operation: &Operation) -> Class {
     match operation {
         Operation::Read { .. } | Operation::List { .. } | Operation::Metadata { .. } => Class::Read,
-        Operation::Sync { .. } | Operation::SyncDirectory { .. } => Class::Sync,
+        Operation::Sync { .. } | Operation::SyncDirectory { .. } | Operation::Write { durable: true, .. } => {
+            Class::Sync
+        }
         _ => Class::Write,
     }
 }
@@ -202,7 +204,7 @@ impl Shared {
                 continue;
             }
             reach!("disk.operation_died_with_its_life");
-            if let Step::Plain(Operation::Write { file, offset, buffer, range }) = in_flight.step {
+            if let Step::Plain(Operation::Write { file, offset, buffer, range, .. }) = in_flight.step {
                 disk.write_interrupted(handle(file), offset, &buffer[range], &mut random);
             }
         }
@@ -279,8 +281,9 @@ fn perform(
     let text = |path: &std::path::Path| path.to_str().map(str::to_owned).ok_or(model::Failure::Invalid);
     match operation {
         Operation::Open { path, options } => {
-            let OpenOptions { read, write, create, create_new, truncate } = options;
-            let opened = disk.open(&text(&path)?, Open { read, write, create, create_new, truncate })?;
+            let OpenOptions { read, write, create, create_new, truncate, direct } = options;
+            let how = Open { read, write, create, create_new, truncate, direct };
+            let opened = disk.open(&text(&path)?, how)?;
             Ok(Outcome::Opened(FileId(opened.number())))
         }
         Operation::Close { file } => disk.close(handle(file)).map(|()| Outcome::Done),
@@ -288,13 +291,14 @@ fn perform(
         Operation::Allocate { file, offset, len } => {
             disk.allocate(handle(file), offset, len).map(|()| Outcome::Done)
         }
-        Operation::Write { file, offset, buffer, range } => {
+        Operation::Write { file, offset, buffer, range, durable } => {
             let result = match buffer.get(range) {
-                Some(bytes) => disk.write(handle(file), offset, bytes, random).map(Outcome::Count),
+                Some(bytes) if durable => disk.write_durable(handle(file), offset, bytes, random),
+                Some(bytes) => disk.write(handle(file), offset, bytes, random),
                 None => Err(model::Failure::Invalid),
             };
             *returned = Some(buffer);
-            result
+            result.map(Outcome::Count)
         }
         Operation::Read { file, offset, mut buffer, range } => {
             let result = match buffer.get_mut(range) {

@@ -232,6 +232,41 @@ pub async fn appended_records_are_found_when_the_file_is_opened_again(place: Pat
     assert_eq!((found.records.len(), found.cut, log.records()), (4, 0, 4));
 }
 
+pub async fn a_durable_write_is_read_back_like_any_other(place: PathBuf) {
+    let path = place.join("file");
+    let file = written(path.clone(), &[1; 10_000]).await;
+    let (done, buffer) = file.write_durably_at(5_000, Buffer::copy_of(&[2; 7_000]), 7_000).await;
+    done.unwrap();
+    assert_eq!(buffer.len(), 7_000, "the buffer comes back");
+    let expected = [[1; 5_000].to_vec(), vec![2; 7_000]].concat();
+    assert_eq!(file.read_all(1 << 20).await.unwrap(), expected);
+}
+
+pub async fn a_file_past_the_cache_takes_whole_blocks_and_is_seen_by_all(place: PathBuf) {
+    const BLOCK: usize = disk::ALIGNMENT;
+    let path = place.join("file");
+    let cached = written(path.clone(), &[1; 4 * BLOCK]).await;
+    let direct = match File::open(&path, OpenOptions::DIRECT).await {
+        Ok(direct) => direct,
+        // Some file systems have no such thing, and say so.
+        Err(error) => return assert_eq!(error.failure, Failure::Invalid),
+    };
+    let blocks = || Buffer::copy_of(&[2; 2 * BLOCK]);
+    direct.write_durably_at(BLOCK as u64, blocks(), 2 * BLOCK).await.0.unwrap();
+    let expected = [vec![1; BLOCK], vec![2; 2 * BLOCK], vec![1; BLOCK]].concat();
+    assert_eq!(cached.read_all(1 << 20).await.unwrap(), expected);
+    cached.write_all_at(0, Buffer::copy_of(&[3; 100])).await.0.unwrap();
+    let (read, buffer) = direct.read_exact_at(0, Buffer::zeroed(BLOCK)).await;
+    read.unwrap();
+    assert_eq!(&*buffer, [vec![3; 100], vec![1; BLOCK - 100]].concat());
+    for (offset, len) in [(512, BLOCK), (0, 512), (1, 1)] {
+        let (refused, buffer) = direct.write_all_at(offset, Buffer::zeroed(len)).await;
+        assert_eq!((refused.unwrap_err().failure, buffer.len()), (Failure::Invalid, len));
+        let (refused, buffer) = direct.read_at(offset, Buffer::zeroed(len)).await;
+        assert_eq!((refused.unwrap_err().failure, buffer.len()), (Failure::Invalid, len));
+    }
+}
+
 /// Makes a test of each body: `bodies!(run)` where `run(body)` finds a place and an executor for it.
 #[macro_export]
 macro_rules! bodies {
@@ -255,6 +290,8 @@ macro_rules! bodies {
             a_dropped_file_is_closed_and_frees_its_lock,
             contexts_use_their_disks_side_by_side_and_outlive_each_other,
             appended_records_are_found_when_the_file_is_opened_again,
+            a_durable_write_is_read_back_like_any_other,
+            a_file_past_the_cache_takes_whole_blocks_and_is_seen_by_all,
         );
     };
 }

@@ -5,6 +5,9 @@ use crate::Delay;
 /// The unit that a device writes whole or not at all, bytes.
 pub const SECTOR: u64 = 512;
 
+/// The unit in which files are read and written past the cache, bytes.
+pub const DIRECT: u64 = 4096;
+
 /// Why an operation failed; the names of the system's error numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -84,6 +87,8 @@ pub struct DiskFaults {
     pub capacity: Option<u64>,
     /// Running out answers [`Failure::Quota`] instead of [`Failure::NoSpace`].
     pub quota: bool,
+    /// No file can be opened to go past the cache: [`Failure::Invalid`], as some file systems answer.
+    pub no_direct: bool,
     /// Every change is refused with [`Failure::ReadOnly`].
     pub read_only: bool,
     /// Opening or changing anything at or below these paths is refused with [`Failure::Denied`].
@@ -112,6 +117,7 @@ impl Default for DiskFaults {
             rot: 0.0,
             capacity: None,
             quota: false,
+            no_direct: false,
             read_only: false,
             denied: Vec::new(),
             power_loss: PowerLoss::LosesUnsyncedTorn,

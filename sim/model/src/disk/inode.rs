@@ -62,6 +62,58 @@ impl Inode {
         self.unsynced.push(Change::Write { offset, bytes: bytes.to_vec() });
     }
 
+    /// A write that is durable when it is done. With `misdirect` one sector of it went to another place.
+    pub(super) fn write_durable(
+        &mut self,
+        offset: u64,
+        bytes: &[u8],
+        misdirect: bool,
+        random: &mut impl Random,
+    ) {
+        if self.unsynced.iter().any(|change| matches!(change, Change::SetLength(_))) {
+            // A length is journaled, and takes along what was before it.
+            let all = self.mark();
+            self.synced(all, false, random);
+        }
+        put(&mut self.seen, offset, bytes);
+        self.overlay(offset, bytes);
+        let before = misdirect.then(|| self.durable.clone());
+        put(&mut self.durable, offset, bytes);
+        if let Some(before) = before {
+            self.misdirect(&before, &[Change::Write { offset, bytes: bytes.to_vec() }], random);
+        }
+    }
+
+    /// A write past the cache that failed: each of its sectors is on the device or not, and that is what reads see.
+    pub(super) fn write_torn(&mut self, offset: u64, bytes: &[u8], random: &mut impl Random) {
+        for (_, part) in sectors(offset, bytes.len()) {
+            let at = offset + part.start as u64;
+            let range = at as usize..at as usize + part.len();
+            if range.end > self.durable.len() {
+                return;
+            }
+            if random.chance(0.5) {
+                self.overlay(at, &bytes[part.clone()]);
+                put(&mut self.durable, at, &bytes[part]);
+            }
+            let found = self.durable[range].to_vec();
+            put(&mut self.seen, at, &found);
+        }
+    }
+
+    /// What is not synced yet holds, where it lies, this from now on: a later sync writes nothing older over it.
+    fn overlay(&mut self, offset: u64, bytes: &[u8]) {
+        let end = offset + bytes.len() as u64;
+        for change in &mut self.unsynced {
+            let Change::Write { offset: at, bytes: old } = change else { continue };
+            let (from, to) = (offset.max(*at), end.min(*at + old.len() as u64));
+            if from < to {
+                let new = &bytes[(from - offset) as usize..(to - offset) as usize];
+                old[(from - *at) as usize..(to - *at) as usize].copy_from_slice(new);
+            }
+        }
+    }
+
     pub(super) fn set_length(&mut self, len: u64) {
         if self.seen.len() as u64 != len {
             self.seen.resize(len as usize, 0);

@@ -11,7 +11,7 @@ mod names;
 
 use std::collections::BTreeMap;
 
-pub use faults::{DiskFaults, Failure, PowerLoss, SECTOR};
+pub use faults::{DIRECT, DiskFaults, Failure, PowerLoss, SECTOR};
 use inode::Inode;
 use names::{Names, Node, normal, parent};
 
@@ -46,6 +46,8 @@ pub struct Open {
     pub create_new: bool,
     /// Its content is thrown away.
     pub truncate: bool,
+    /// It goes past the cache, in units of [`DIRECT`].
+    pub direct: bool,
 }
 
 /// A sync under way: what it will cover.
@@ -78,6 +80,19 @@ struct OpenFile {
     inode: u64,
     read: bool,
     write: bool,
+    direct: bool,
+}
+
+impl OpenFile {
+    /// What it reads and writes at a time, bytes.
+    fn unit(&self) -> u64 {
+        if self.direct { DIRECT } else { 1 }
+    }
+
+    fn takes(&self, offset: u64, len: usize) -> Result<(), Failure> {
+        let whole = offset.is_multiple_of(self.unit()) && (len as u64).is_multiple_of(self.unit());
+        if whole { Ok(()) } else { Err(Failure::Invalid) }
+    }
 }
 
 /// One node's disk.
@@ -222,9 +237,9 @@ impl Disk {
 
     /// Opens a file.
     pub fn open(&mut self, path: &str, options: Open) -> Result<Handle, Failure> {
-        let Open { read, write, create, create_new, truncate } = options;
+        let Open { read, write, create, create_new, truncate, direct } = options;
         let nothing = !read && !write;
-        if nothing || (!write && (create || create_new || truncate)) {
+        if nothing || (direct && self.faults.no_direct) || (!write && (create || create_new || truncate)) {
             return Err(Failure::Invalid);
         }
         let path = self.reachable(path)?;
@@ -247,7 +262,7 @@ impl Disk {
             self.inode(inode).set_length(0);
         }
         let handle = Handle(self.fresh());
-        self.handles.insert(handle, OpenFile { inode, read, write });
+        self.handles.insert(handle, OpenFile { inode, read, write, direct });
         Ok(handle)
     }
 
@@ -313,10 +328,34 @@ impl Disk {
         bytes: &[u8],
         random: &mut impl Random,
     ) -> Result<usize, Failure> {
+        self.write_as(handle, offset, bytes, false, random)
+    }
+
+    /// The same, and what was taken is durable. After an error of the device nothing of it need be, nor need reads tell what is.
+    pub fn write_durable(
+        &mut self,
+        handle: Handle,
+        offset: u64,
+        bytes: &[u8],
+        random: &mut impl Random,
+    ) -> Result<usize, Failure> {
+        self.write_as(handle, offset, bytes, true, random)
+    }
+
+    fn write_as(
+        &mut self,
+        handle: Handle,
+        offset: u64,
+        bytes: &[u8],
+        durable: bool,
+        random: &mut impl Random,
+    ) -> Result<usize, Failure> {
         let file = self.file_to_write(handle)?;
+        file.takes(offset, bytes.len())?;
         if bytes.is_empty() {
             return Ok(0);
         }
+        let unit = file.unit();
         let end = offset.checked_add(bytes.len() as u64).ok_or(Failure::Invalid)?;
         if random.chance(self.faults.write_error) {
             synod_probe::reach!("disk.write_error");
@@ -325,17 +364,35 @@ impl Disk {
             self.inode(file.inode).write(offset, &bytes[..taken.min(fits as usize)]);
             return Err(Failure::Io);
         }
-        let fits = self.room_up_to(file.inode, end).saturating_sub(offset) as usize;
-        if fits == 0 {
+        let fits = self.room_up_to(file.inode, end).saturating_sub(offset);
+        let mut count = (bytes.len() as u64).min(fits) / unit * unit;
+        if count == 0 {
             return Err(self.full());
         }
-        let mut count = bytes.len().min(fits);
-        if count > 1 && random.chance(self.faults.short_write) {
+        if count > unit && random.chance(self.faults.short_write) {
             synod_probe::reach!("disk.short_write");
-            count = random.between(1, count as u64 - 1) as usize;
+            count = random.between(1, count / unit - 1) * unit;
         }
-        self.inode(file.inode).write(offset, &bytes[..count]);
-        Ok(count)
+        let bytes = &bytes[..count as usize];
+        let failed = durable && random.chance(self.faults.sync_error);
+        let misdirect = durable && !failed && random.chance(self.faults.misdirected);
+        let inode = self.inode(file.inode);
+        match (durable, failed) {
+            (false, _) => inode.write(offset, bytes),
+            (true, false) => inode.write_durable(offset, bytes, misdirect, random),
+            (true, true) => {
+                synod_probe::reach!("disk.sync_error");
+                if file.direct {
+                    inode.write_torn(offset, bytes, random);
+                } else {
+                    inode.write(offset, bytes);
+                    let mark = inode.mark();
+                    inode.sync_failed(mark);
+                }
+                return Err(Failure::Io);
+            }
+        }
+        Ok(bytes.len())
     }
 
     /// A write was under way when its process died: some first part of it was taken, or nothing.
@@ -362,6 +419,7 @@ impl Disk {
         if !file.read {
             return Err(Failure::BadHandle);
         }
+        file.takes(offset, into.len())?;
         if random.chance(self.faults.read_error) {
             synod_probe::reach!("disk.read_error");
             return Err(Failure::Io);
@@ -373,9 +431,10 @@ impl Disk {
         let seen = &self.inode(file.inode).seen;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(seen.len());
         let mut count = into.len().min(seen.len() - start);
-        if count > 1 && random.chance(short) {
+        let unit = file.unit() as usize;
+        if count > unit && random.chance(short) {
             synod_probe::reach!("disk.short_read");
-            count = random.between(1, count as u64 - 1) as usize;
+            count = random.between(1, count.div_ceil(unit) as u64 - 1) as usize * unit;
         }
         into[..count].copy_from_slice(&seen[start..start + count]);
         Ok(count)

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Delay, Seeded};
 
-const CREATE: Open = Open { read: true, write: true, create: true, create_new: false, truncate: false };
-const READ: Open = Open { read: true, write: false, create: false, create_new: false, truncate: false };
+const CREATE: Open =
+    Open { read: true, write: true, create: true, create_new: false, truncate: false, direct: false };
+const READ: Open =
+    Open { read: true, write: false, create: false, create_new: false, truncate: false, direct: false };
 
 fn content(disk: &mut Disk, path: &str) -> Option<Vec<u8>> {
     let mut random = Seeded::new(0);

@@ -126,11 +126,11 @@ impl Port {
             Operation::Sync { file, kind } => {
                 self.with_file(id, file, |file| self.transfer(id, Job::Sync { file, kind }));
             }
-            Operation::Write { file, offset, buffer, range } => match self.file(file) {
+            Operation::Write { file, offset, buffer, range, durable } => match self.file(file) {
                 _ if range.start > range.end || range.end > buffer.len() => {
                     self.complete_with(id, Err(Failure::Invalid), Some(buffer));
                 }
-                Some(file) => self.transfer(id, Job::Write { file, offset, buffer, range }),
+                Some(file) => self.transfer(id, Job::Write { file, offset, buffer, range, durable }),
                 None => self.complete_with(id, Err(Failure::NotOpen), Some(buffer)),
             },
             Operation::Read { file, offset, buffer, range } => match self.file(file) {

@@ -4,6 +4,7 @@
 //! the mailbox of the port it came from, and rings that port's doorbell.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{self, FileType, FlockOperation, Mode, OFlags};
-use rustix::io::{self, Errno};
+use rustix::io::{self, Errno, ReadWriteFlags};
 
 use super::failure_of;
 use crate::disk::buffer::Buffer;
@@ -28,7 +29,7 @@ pub(super) enum Job {
     Close { file: Arc<OwnedFd> },
     Lock { file: Arc<OwnedFd> },
     Allocate { file: Arc<OwnedFd>, offset: u64, len: u64 },
-    Write { file: Arc<OwnedFd>, offset: u64, buffer: Buffer, range: Range<usize> },
+    Write { file: Arc<OwnedFd>, offset: u64, buffer: Buffer, range: Range<usize>, durable: bool },
     Read { file: Arc<OwnedFd>, offset: u64, buffer: Buffer, range: Range<usize> },
     Sync { file: Arc<OwnedFd>, kind: SyncKind },
     Truncate { file: Arc<OwnedFd>, len: u64 },
@@ -159,8 +160,10 @@ const fn count(count: usize) -> Raw {
 
 fn perform(job: Job) -> (Result<Raw, Errno>, Option<Buffer>) {
     let result = match job {
-        Job::Write { file, offset, buffer, range } => {
-            let result = whole(|| io::pwrite(&*file, &buffer[range.clone()], offset));
+        Job::Write { file, offset, buffer, range, durable } => {
+            let flags = if durable { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+            let part = IoSlice::new(&buffer[range]);
+            let result = whole(|| io::pwritev2(&*file, &[part], offset, flags));
             return (result.map(count), Some(buffer));
         }
         Job::Read { file, offset, mut buffer, range } => {
@@ -197,7 +200,7 @@ fn perform(job: Job) -> (Result<Raw, Errno>, Option<Buffer>) {
 }
 
 fn open(path: &PathBuf, options: OpenOptions) -> Result<OwnedFd, Errno> {
-    let OpenOptions { read, write, create, create_new, truncate } = options;
+    let OpenOptions { read, write, create, create_new, truncate, direct } = options;
     let mut flags = OFlags::CLOEXEC;
     flags |= match (read, write) {
         (true, true) => OFlags::RDWR,
@@ -208,6 +211,7 @@ fn open(path: &PathBuf, options: OpenOptions) -> Result<OwnedFd, Errno> {
     flags.set(OFlags::CREATE, create || create_new);
     flags.set(OFlags::EXCL, create_new);
     flags.set(OFlags::TRUNC, truncate);
+    flags.set(OFlags::DIRECT, direct);
     let file = whole(|| fs::open(path, flags, Mode::RUSR | Mode::WUSR))?;
     // A directory can be opened for reading, and then refuses to be read.
     if read && !write && FileType::from_raw_mode(fs::fstat(&file)?.st_mode) == FileType::Directory {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::failure_of;
 use super::pool::Job;
@@ -100,11 +100,13 @@ impl Uring {
     /// Prepares an operation for the next turn. Jobs that are not transfers, syncs or allocations go to the pool instead.
     pub(super) fn push(&mut self, job: Job, id: OperationId) {
         let (entry, in_flight) = match job {
-            Job::Write { file, offset, mut buffer, range } => {
+            Job::Write { file, offset, mut buffer, range, durable } => {
                 let fd = types::Fd(file.as_raw_fd());
                 let len = range.len().min(TRANSFER_MAX) as u32;
                 let start = buffer.start().wrapping_add(range.start);
-                let entry = opcode::Write::new(fd, start, len).offset(offset).build();
+                let flags = if durable { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+                let flags = flags.bits() as i32;
+                let entry = opcode::Write::new(fd, start, len).offset(offset).rw_flags(flags).build();
                 (entry, InFlight::Transfer { _file: file, buffer })
             }
             Job::Read { file, offset, mut buffer, range } => {
@@ -255,7 +257,13 @@ mod tests {
         for number in 0..ENTRIES as u64 / 2 {
             let buffer = Buffer::copy_of(&[7; 4096]);
             ring.push(
-                Job::Write { file: file.clone(), offset: number * 4096, buffer, range: 0..4096 },
+                Job::Write {
+                    file: file.clone(),
+                    offset: number * 4096,
+                    buffer,
+                    range: 0..4096,
+                    durable: false,
+                },
                 OperationId(number),
             );
         }
