@@ -14,12 +14,12 @@ use std::time::Duration;
 #[command(
     version,
     after_help = "Peers that take long to build are built by `ci/peers`, which takes the same arguments and builds all that this machine can: \
-        iceoryx2 (needs libclang), zenoh, ZeroMQ (a C++ compiler), Aeron (CMake 3.30 and libclang). NATS is measured where nats-server is \
-        in the search path. What is missing answers `unavailable: needs …`."
+        iceoryx2 (needs libclang), zenoh, ZeroMQ (a C++ compiler), Aeron (CMake 3.30 and libclang), redb, fjall and SQLite (a C compiler). NATS is measured where \
+        nats-server is in the search path. TMPDIR chooses the device of the group durable. What is missing answers `unavailable: needs …`."
 )]
 pub struct Arguments {
     /// Only these groups (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
-    /// processes-blocked, processes-fan, processes-large, processes-among, idle), or these subjects beside those they are compared to
+    /// processes-blocked, processes-fan, processes-large, processes-among, durable, idle), or these subjects beside those they are compared to
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Seconds for which agents are idle in the group idle

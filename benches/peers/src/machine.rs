@@ -95,6 +95,12 @@ const PEERS: &[&str] = &[
     "zenoh",
     #[cfg(feature = "zmq")]
     "zeromq-src",
+    #[cfg(feature = "databases")]
+    "redb",
+    #[cfg(feature = "databases")]
+    "fjall",
+    #[cfg(feature = "databases")]
+    "libsqlite3-sys",
 ];
 
 /// The version of a package in this workspace's lock file.

@@ -5,6 +5,8 @@
 //! slice asserts that what was received is what was sent. Absolute figures between two cores move with the machine: compare ratios.
 
 mod cli;
+#[cfg(feature = "store")]
+mod durable;
 mod groups;
 #[cfg(feature = "fabric")]
 mod idle;

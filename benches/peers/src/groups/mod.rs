@@ -1,6 +1,8 @@
 //! The groups of comparisons: which subjects run beside each other, and the rows that come of it.
 
 mod blocked;
+#[cfg(feature = "store")]
+mod durable;
 #[cfg(feature = "fabric")]
 mod fabric;
 mod floor;
@@ -81,7 +83,13 @@ impl Subject {
     /// One that this build cannot have.
     #[cfg(all(
         feature = "fabric",
-        not(all(feature = "aeron", feature = "iceoryx2", feature = "zenoh", feature = "zmq"))
+        not(all(
+            feature = "aeron",
+            feature = "databases",
+            feature = "iceoryx2",
+            feature = "zenoh",
+            feature = "zmq"
+        ))
     ))]
     pub fn lacking(name: &'static str, needs: &str) -> Self {
         let needs = needs.to_owned();
@@ -130,6 +138,8 @@ pub fn all(smoke: bool) -> Vec<Group> {
     groups.extend(blocked::groups());
     #[cfg(feature = "fabric")]
     groups.extend(processes::groups(smoke));
+    #[cfg(feature = "store")]
+    groups.extend(durable::groups(smoke));
     #[cfg(not(feature = "fabric"))]
     let _ = smoke;
     groups
@@ -191,7 +201,7 @@ impl Group {
         for (subject, rounds) in subjects.iter().zip(&readings) {
             for (metric, (name, _)) in rounds[0].iter().enumerate() {
                 let figures: Vec<f64> = rounds.iter().map(|round| round[metric].1).collect();
-                rows.push(self.row(subject.name, (*name).to_owned(), self.unit, &figures));
+                rows.push(self.row(subject.name, (*name).to_owned(), self.unit_of(name), &figures));
                 for (baseline, theirs) in subjects.iter().zip(&readings) {
                     if baseline.name == subject.name || !self.baselines.contains(&baseline.name) {
                         continue;
@@ -217,6 +227,15 @@ impl Group {
             }
         }
         rows
+    }
+
+    /// In durable groups what is not a time has a unit of its own.
+    fn unit_of(&self, metric: &str) -> &'static str {
+        match metric {
+            "appends" => "k/s",
+            "written" => "B each",
+            _ => self.unit,
+        }
     }
 
     fn row(&self, subject: &'static str, metric: String, unit: &'static str, figures: &[f64]) -> Row {
