@@ -14,7 +14,7 @@ pub fn segment(bytes: &[u8]) {
         assert_eq!(Header::decode(&block), Ok(header), "a header has one encoding");
     }
     let len = (2 * BLOCK + bytes.len()).next_multiple_of(BLOCK);
-    let header = Header { epoch: 1, salt: 0, len: len as u64, number: 1 };
+    let header = Header { epoch: 1, salt: 0, len: len as u64, number: 1, key: None };
     let mut segment = vec![0; len];
     header.encode(&mut segment);
     segment[BLOCK..BLOCK + bytes.len()].copy_from_slice(bytes);

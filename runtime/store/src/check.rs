@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
 
+use crate::cipher::Keys;
 use crate::error::OpenError;
 use crate::format::Header;
 use crate::open::Files;
@@ -68,20 +69,20 @@ pub async fn check(directory: &Path) -> Result<Found, OpenError> {
 
 /// The same, and tells every now and then how far it has come.
 pub async fn check_with(directory: &Path, progress: impl FnMut(Progress)) -> Result<Found, OpenError> {
-    let files = Files::of(directory).await?;
+    let files = Files::of(directory, Keys::default()).await?;
     look(directory, &files, None, progress).await
 }
 
 /// What a store would hold after that cut.
 pub async fn try_cut(directory: &Path, cut: &Cut) -> Result<Found, OpenError> {
-    let files = Files::of(directory).await?;
+    let files = Files::of(directory, Keys::default()).await?;
     look(directory, &files, Some(cut), |_| {}).await
 }
 
 /// Copies all segments into the directory `backup`, which must not hold any of their names, and cuts. Nothing is changed if what is
 /// left would not be sound.
 pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, OpenError> {
-    let files = Files::of(directory).await?;
+    let files = Files::of(directory, Keys::default()).await?;
     let left = look(directory, &files, Some(cut), |_| {}).await?;
     if left.problem.is_some() {
         return Ok(left);
@@ -95,7 +96,7 @@ pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, Op
     // From the end: whatever is interrupted leaves a store that asks for the same cut again.
     let end = left.segments.last().map_or((0, 0), |last| (last.epoch, last.end as u32));
     for (_, segment) in files.order.iter().rev().take_while(|(epoch, _)| **epoch > end.0) {
-        segment.begin(Header { epoch: 0, salt: 0, number: 0, ..segment.header.get() }).await?;
+        segment.begin(Header::of_none(segment.header.get().len), &Keys::default()).await?;
     }
     if let Some(segment) = files.order.get(&end.0) {
         segment.seal(end.1, 0).await?;

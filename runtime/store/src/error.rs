@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use synod_platform::disk::DiskError;
 
+use crate::cipher::KeyName;
+
 /// Why a store was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
@@ -47,6 +49,25 @@ pub enum OpenError {
         found: u32,
         /// The version that can be read.
         known: u32,
+    },
+    /// Something is encrypted with a key that was not given.
+    #[error("{} is encrypted with the key {key}, which was not given: open the store with it", file.display())]
+    NoKey {
+        /// Which segment.
+        file: PathBuf,
+        /// The key's name.
+        key: KeyName,
+    },
+    /// What is encrypted does not open, although it is undamaged.
+    #[error(
+        "{} does not open at byte {offset} with the key of the name that it has: give the right one, or somebody forged it",
+        file.display()
+    )]
+    WrongKey {
+        /// Which segment.
+        file: PathBuf,
+        /// Where the record begins.
+        offset: u64,
     },
     /// Every record is whole, but one that must be there is not: a segment is missing.
     #[error(
@@ -130,6 +151,14 @@ pub enum ReadError {
         offset: u64,
         /// Its index in its log.
         index: u64,
+    },
+    /// What is encrypted does not open, although it is undamaged: the key is another or not there, or somebody forged it.
+    #[error("{} does not open at byte {offset}: open the store with the right key, or somebody forged it", file.display())]
+    WrongKey {
+        /// Which file.
+        file: PathBuf,
+        /// Where it begins, bytes.
+        offset: u64,
     },
     /// The newest snapshot of a log is damaged, and what it stands for is purged.
     #[error("the snapshot {} is damaged: restore it from a copy", file.display())]

@@ -4,11 +4,13 @@
 
 use synod_wire::crc;
 
+use crate::cipher::KeyName;
+
 /// The unit in which batches are aligned, bytes.
 pub const BLOCK: usize = 4096;
 
-/// The version that this program writes, and the only one that it reads.
-pub const VERSION: u32 = 1;
+/// The highest version that this program reads. It writes it where something is encrypted, and 1 where nothing is.
+pub const VERSION: u32 = 2;
 
 /// The longest segment, bytes.
 pub const SEGMENT_MAX: u64 = 1 << 30;
@@ -21,6 +23,9 @@ pub const RECORD_HEADER: usize = 32;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"SYNODWAL";
 const SEGMENT_HEADER: usize = 48;
+
+/// Of version 2: a key's name follows.
+const ENCRYPTED_HEADER: usize = 64;
 
 /// Where the copies of a segment's header begin: in different sectors, because a write may end anywhere.
 const COPIES: [usize; 2] = [0, BLOCK / 2];
@@ -38,6 +43,8 @@ pub struct Header {
     pub len: u64,
     /// The running number of its first record.
     pub number: u64,
+    /// The key that it is encrypted with, if it is.
+    pub key: Option<KeyName>,
 }
 
 /// Why a segment's header is not one.
@@ -50,14 +57,23 @@ pub enum NoHeader {
 }
 
 impl Header {
+    /// Of a segment of this length that holds nothing.
+    pub(crate) fn of_none(len: u64) -> Self {
+        Self { epoch: 0, salt: 0, len, number: 0, key: None }
+    }
+
     /// The segment's first block.
     pub fn encode(&self, block: &mut [u8]) {
         for copy in COPIES {
-            let bytes = &mut block[copy..copy + SEGMENT_HEADER];
+            let len = if self.key.is_some() { ENCRYPTED_HEADER } else { SEGMENT_HEADER };
+            let bytes = &mut block[copy..copy + len];
             bytes[..8].copy_from_slice(SEGMENT_MAGIC);
-            bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+            bytes[8..12].copy_from_slice(&(1 + u32::from(self.key.is_some())).to_le_bytes());
             for (at, value) in [(16, self.epoch), (24, self.salt), (32, self.len), (40, self.number)] {
                 bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            if let Some(key) = self.key {
+                bytes[SEGMENT_HEADER..].copy_from_slice(&key.0);
             }
             let crc = Self::checksum(bytes);
             bytes[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -75,24 +91,25 @@ impl Header {
     }
 
     fn decode_copy(bytes: Option<&[u8]>) -> Result<Self, NoHeader> {
-        let bytes = bytes.and_then(|bytes| bytes.get(..SEGMENT_HEADER)).ok_or(NoHeader::Unreadable)?;
+        let bytes = bytes.and_then(|bytes| bytes.get(..ENCRYPTED_HEADER)).ok_or(NoHeader::Unreadable)?;
         if bytes[..8] != *SEGMENT_MAGIC {
             return Err(NoHeader::Unreadable);
         }
-        match u32_at(bytes, 8) {
-            VERSION => {}
+        let (bytes, key) = match u32_at(bytes, 8) {
+            1 => (&bytes[..SEGMENT_HEADER], None),
+            VERSION => (bytes, bytes.last_chunk().copied().map(KeyName)),
             other => return Err(NoHeader::Version(other)),
-        }
+        };
         let len = u64_at(bytes, 32);
         let possible = (2 * BLOCK as u64..=SEGMENT_MAX).contains(&len) && len.is_multiple_of(BLOCK as u64);
         if !possible || u32_at(bytes, 12) != Self::checksum(bytes) {
             return Err(NoHeader::Unreadable);
         }
-        Ok(Self { epoch: u64_at(bytes, 16), salt: u64_at(bytes, 24), len, number: u64_at(bytes, 40) })
+        Ok(Self { epoch: u64_at(bytes, 16), salt: u64_at(bytes, 24), len, number: u64_at(bytes, 40), key })
     }
 
     fn checksum(bytes: &[u8]) -> u32 {
-        crc::append(crc::checksum(&bytes[..12]), &bytes[16..SEGMENT_HEADER])
+        crc::append(crc::checksum(&bytes[..12]), &bytes[16..])
     }
 
     /// What every checksum of this life begins with.
@@ -207,14 +224,19 @@ impl<'a> Record<'a> {
     /// Into the first [`size`](Self::size) bytes of `bytes`, for this place.
     pub fn encode(&self, seed: Seed, offset: u32, bytes: &mut [u8]) {
         let bytes = &mut bytes[..self.size()];
-        bytes[4..8].copy_from_slice(&(self.payload.len() as u32).to_le_bytes());
+        self.describe(self.payload.len() as u32, bytes);
+        bytes[RECORD_HEADER..].copy_from_slice(self.payload);
+        let crc = checksum(seed, offset, bytes);
+        bytes[..4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// The header of a record with a payload of this length, but for the checksum.
+    pub(crate) fn describe(&self, len: u32, bytes: &mut [u8]) {
+        bytes[4..8].copy_from_slice(&len.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.log.to_le_bytes());
         bytes[12..16].copy_from_slice(&[self.kind as u8, 0, 0, 0]);
         bytes[16..24].copy_from_slice(&self.index.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.stamp.to_le_bytes());
-        bytes[RECORD_HEADER..].copy_from_slice(self.payload);
-        let crc = checksum(seed, offset, bytes);
-        bytes[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// From the bytes at this place, which may be followed by others; `None` if it is not whole.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use synod_platform::disk::{Buffer, DiskError, Failure};
 use synod_probe::{event, reach};
 
+use crate::cipher::decrypted;
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Record, aligned};
 use crate::segments::{Segment, Segments};
 use crate::state::Place;
@@ -74,7 +75,7 @@ impl Keeper {
     pub(crate) async fn copy_forward(&self, segment: Rc<Segment>) -> Result<bool, DiskError> {
         reach!("store.copied_forward");
         let header = segment.header.get();
-        let seed = header.seed();
+        let (seed, cipher) = (header.seed(), segment.cipher.borrow().clone());
         let mut window = Window { segment: &segment, from: 0, bytes: Buffer::zeroed(0) };
         let mut at = BLOCK as u32;
         let (mut copied, mut last) = (0, None);
@@ -90,19 +91,24 @@ impl Keeper {
                 let Some(record) = Record::decode(seed, at + offset as u32, &bytes[offset..]) else {
                     return Ok(false);
                 };
+                let len = record.size();
+                let Ok(payload) = decrypted(cipher.as_deref(), &record, at + offset as u32) else {
+                    return Ok(false);
+                };
                 let place = Place {
                     segment: segment.id,
                     offset: at + offset as u32,
                     len: record.payload.len() as u32,
                 };
+                let record = Record { payload: &payload, ..record };
                 let mut state = self.shared.state();
                 if state.place_of(&record) == Some(place) {
                     let (done, durable) = Durable::new();
                     state.copy(&record, place, done);
-                    copied += record.size();
+                    copied += len;
                     last = Some(durable);
                 }
-                offset += record.size();
+                offset += len;
             }
             if copied >= self.shared.options.batch_max {
                 copied = 0;

@@ -10,6 +10,7 @@
 //! [`streams`] stand on one of the logs.
 
 pub mod check;
+pub mod cipher;
 pub mod format;
 pub mod scan;
 pub mod streams;

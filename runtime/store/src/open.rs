@@ -3,7 +3,6 @@
 //! Nothing is changed before all is known to be well. What lay in the last batches may be in the cache alone (a sync that failed), so
 //! they are written again before anyone is told that they are there.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,11 +10,12 @@ use std::rc::Rc;
 use synod_platform::disk::{self, Buffer, DiskError, Failure, File, OpenOptions, SyncKind};
 use synod_probe::{event, plant, reach};
 
+use crate::cipher::Keys;
 use crate::error::OpenError;
 use crate::format::{BLOCK, Header, NoHeader, VERSION};
 use crate::pass::{Part, Progress, Wanted, pass};
 use crate::rebuild::Rebuild;
-use crate::segments::{Segment, Segments, id_of};
+use crate::segments::{Segment, Segments, id_of, path_of};
 use crate::snapshot;
 use crate::state::State;
 use crate::writer::Active;
@@ -43,12 +43,17 @@ pub(crate) struct Opened {
 }
 
 /// Reads what the directory holds, which is made if it is not there.
-pub(crate) async fn open(directory: &Path, progress: impl FnMut(Progress)) -> Result<Opened, OpenError> {
+pub(crate) async fn open(
+    directory: &Path,
+    keys: Keys,
+    progress: impl FnMut(Progress),
+) -> Result<Opened, OpenError> {
     disk::create_directories(directory).await?;
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk::sync_directory(parent).await?;
     }
-    let files = Files::of(directory).await?;
+    let files = Files::of(directory, keys).await?;
+    files.have_keys(directory)?;
     for path in files.unfinished {
         reach!("store.unfinished_segment_removed");
         // The attempt at a snapshot has content in it, that at a segment none.
@@ -101,13 +106,14 @@ pub(crate) struct Files {
 
 impl Files {
     /// Changes nothing but the lock.
-    pub(crate) async fn of(directory: &Path) -> Result<Self, OpenError> {
+    pub(crate) async fn of(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
         let lock = File::open(directory.join("lock"), OpenOptions::CREATE).await?;
         lock.lock().await.map_err(|error| match error.failure {
             Failure::Locked => OpenError::Locked { directory: directory.to_owned() },
             _ => error.into(),
         })?;
-        let (segments, mut order, mut unfinished) = (Segments::new(directory), BTreeMap::new(), Vec::new());
+        let (segments, mut order, mut unfinished) =
+            (Segments::new(directory, keys), BTreeMap::new(), Vec::new());
         for entry in disk::list(directory).await? {
             let name = entry.name.to_string_lossy();
             let path = directory.join(&*name);
@@ -117,13 +123,23 @@ impl Files {
             };
             let file = File::open(&path, OpenOptions::READ_WRITE).await?;
             let header = header_of(&file, &path).await?;
-            let segment = Rc::new(Segment { id, file, header: Cell::new(header) });
+            let segment = Rc::new(Segment::new(id, file, header, &segments.keys));
             segments.all.borrow_mut().insert(id, segment.clone());
             if header.epoch > 0 && order.insert(header.epoch, segment).is_some() {
                 return Err(OpenError::NoSegment { file: path });
             }
         }
         Ok(Self { lock, segments, order, unfinished })
+    }
+
+    /// Refuses what is encrypted with a key that is not there.
+    fn have_keys(&self, directory: &Path) -> Result<(), OpenError> {
+        for segment in self.order.values().filter(|segment| segment.cipher.borrow().is_none()) {
+            if let Some(key) = segment.header.get().key {
+                return Err(OpenError::NoKey { file: path_of(directory, segment.id), key });
+            }
+        }
+        Ok(())
     }
 }
 

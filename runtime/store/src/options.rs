@@ -1,5 +1,6 @@
 //! How a store is kept: sizes and bounds, checked when it is opened.
 
+use crate::cipher::TAG;
 use crate::error::OpenError;
 use crate::format::{BATCH_HEADER, BLOCK, RECORD_HEADER, SEGMENT_MAX};
 
@@ -46,9 +47,9 @@ impl Options {
         self.waiting_max
     }
 
-    /// The longest payload of a record.
+    /// The longest payload of a record, whether it will be encrypted or not.
     pub(crate) fn payload_max(&self) -> usize {
-        (self.segment_len as usize - BLOCK - BATCH_HEADER - RECORD_HEADER)
+        (self.segment_len as usize - BLOCK - BATCH_HEADER - RECORD_HEADER - TAG)
             .min(self.waiting_max - RECORD_HEADER)
     }
 }

@@ -11,11 +11,13 @@ use synod_platform::disk::{Buffer, DiskError};
 use synod_platform::task;
 use synod_platform::time::{self, Duration};
 
+use crate::cipher::{WrongKey, decrypted};
 use crate::error::OpenError;
-use crate::format::BLOCK;
+use crate::format::{BLOCK, Kind, Record};
 use crate::rebuild::Rebuild;
 use crate::scan::{Scan, Scanner, verdict};
 use crate::segments::{Segment, path_of};
+use crate::state::Place;
 
 /// How much one read of the disk takes, bytes.
 const CHUNK: usize = 1 << 20;
@@ -86,7 +88,7 @@ pub(crate) async fn pass(
     for wanted in wanted {
         let header = wanted.segment.header.get();
         let mut scanner = Scanner::new(&header);
-        let (mut records, mut strange) = (0, None);
+        let (mut records, mut strange, mut unopened) = (0, None, None);
         let mut held: Vec<u8> = Vec::new();
         let mut batch = Vec::new();
         let mut left = wanted.reads().count();
@@ -103,8 +105,10 @@ pub(crate) async fn pass(
             let from = scanner.found.end;
             let through = scanner.take(&held, left == 0, |offset, record| {
                 records += 1;
-                if !rebuild.record(&record, wanted.segment.id, offset) {
-                    strange.get_or_insert((offset, record.stamp));
+                match hand_on(rebuild, &wanted.segment, offset, &record) {
+                    Ok(true) => {}
+                    Ok(false) => drop(strange.get_or_insert((offset, record.stamp))),
+                    Err(WrongKey) => drop(unopened.get_or_insert(offset)),
                 }
             });
             let Scan { proven, end, .. } = scanner.found;
@@ -123,6 +127,10 @@ pub(crate) async fn pass(
         progress(told);
         let found = scanner.found;
         let damage = verdict(&found, wanted.last).err().map(|damage| (damage.offset, damage.number));
+        if let Some(offset) = unopened {
+            let file = path_of(directory, wanted.segment.id);
+            return Err(OpenError::WrongKey { file, offset: offset.into() });
+        }
         if let Some((offset, number)) = strange.or(damage) {
             let file = path_of(directory, wanted.segment.id);
             return Err(OpenError::Corrupt { file, offset: u64::from(offset), number });
@@ -130,6 +138,26 @@ pub(crate) async fn pass(
         done(Part { segment: wanted.segment.clone(), found, records, batch });
     }
     Ok(())
+}
+
+/// Hands a record to `rebuild`; of names and values it sees what they say. Without the key a log is called by its number, and values
+/// are not looked at.
+fn hand_on(
+    rebuild: &mut Rebuild,
+    segment: &Segment,
+    offset: u32,
+    record: &Record<'_>,
+) -> Result<bool, WrongKey> {
+    let place = Place { segment: segment.id, offset, len: record.payload.len() as u32 };
+    let cipher = segment.cipher.borrow();
+    let locked = segment.header.get().key.is_some() && cipher.is_none();
+    let payload = match record.kind {
+        Kind::Value if locked => return Ok(true),
+        Kind::Name if locked => format!("number {}", record.log).into_bytes().into(),
+        Kind::Entry | Kind::Bounds => record.payload.into(),
+        Kind::Name | Kind::Value => decrypted(cipher.as_deref(), record, offset)?,
+    };
+    Ok(rebuild.record(&Record { payload: &payload, ..*record }, place))
 }
 
 /// Reads one piece of a segment, as much as there is of it.

@@ -3,16 +3,18 @@
 //! A record may be copied elsewhere and its segment used again while it is being read. So one that does not fit is looked up again; if it
 //! still lies there, it is damaged.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use synod_platform::disk::{Buffer, DiskError, File};
+use synod_platform::disk::{Buffer, File};
 use synod_platform::task;
 use synod_probe::reach;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cipher::{WrongKey, decrypted};
 use crate::error::ReadError;
 use crate::format::{RECORD_HEADER, Record};
 use crate::segments::{Segments, path_of};
@@ -53,7 +55,7 @@ pub(crate) async fn run(
                 }
                 Request::Snapshot { name, errand, reply } => {
                     let answer = match &lock {
-                        Some(_) => snapshot::run(&reader.segments.directory, &name, errand).await,
+                        Some(_) => snapshot::run(&reader.segments, &name, errand).await,
                         None => Err(ReadError::Closed),
                     };
                     drop(lock);
@@ -119,9 +121,9 @@ impl Reader {
     }
 
     /// The payloads at a place and at those that follow it in the same segment, as far as they are whole.
-    async fn read_run(&self, first: Place, run: &[Place]) -> Result<Vec<Bytes>, DiskError> {
+    async fn read_run(&self, first: Place, run: &[Place]) -> Result<Vec<Bytes>, ReadError> {
         let Some(segment) = self.segments.get(first.segment) else { return Ok(Vec::new()) };
-        let seed = segment.header.get().seed();
+        let (seed, cipher) = (segment.header.get().seed(), segment.cipher.borrow().clone());
         let last = run.last().copied().unwrap_or(first);
         let len = last.offset - first.offset + RECORD_HEADER as u32 + last.len;
         let (read, buffer) =
@@ -132,7 +134,15 @@ impl Reader {
             let bytes = &buffer[(place.offset - first.offset) as usize..];
             match Record::decode(seed, place.offset, bytes) {
                 Some(record) if record.payload.len() == place.len as usize => {
-                    payloads.push(Bytes::copy_from_slice(record.payload));
+                    let payload =
+                        decrypted(cipher.as_deref(), &record, place.offset).map_err(|WrongKey| {
+                            let file = path_of(&self.segments.directory, place.segment);
+                            ReadError::WrongKey { file, offset: place.offset.into() }
+                        })?;
+                    payloads.push(match payload {
+                        Cow::Borrowed(payload) => Bytes::copy_from_slice(payload),
+                        Cow::Owned(payload) => payload.into(),
+                    });
                 }
                 _ => break,
             }

@@ -53,9 +53,8 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Takes a record that lies at `offset` of `segment`; false if its payload is not what its kind asks for.
-    pub(crate) fn record(&mut self, record: &Record<'_>, segment: u32, offset: u32) -> bool {
-        let place = Place { segment, offset, len: record.payload.len() as u32 };
+    /// Takes a record that lies there, decrypted unless it is an entry; false if its payload is not what its kind asks for.
+    pub(crate) fn record(&mut self, record: &Record<'_>, place: Place) -> bool {
         let pieces = self.logs.entry(record.log).or_default();
         match record.kind {
             Kind::Entry if record.stamp == 0 => return false,
@@ -183,7 +182,7 @@ mod tests {
 
     impl Disk {
         fn commit(&mut self, state: &mut State) {
-            for item in state.take(usize::MAX) {
+            for item in state.take(usize::MAX, false) {
                 let place =
                     Place { segment: self.next / 8, offset: self.next % 8, len: item.payload.len() as u32 };
                 self.next += 1;
@@ -257,7 +256,7 @@ mod tests {
                     }
                     Step::Commit(count) => {
                         // What does not fit into this batch waits in front of all else.
-                        let mut rest = state.take(usize::MAX);
+                        let mut rest = state.take(usize::MAX, false);
                         let later = rest.split_off(count.min(rest.len()));
                         state.queue.extend(rest);
                         disk.commit(&mut state);
@@ -279,7 +278,7 @@ mod tests {
                     records.sort_by_key(|(_, item)| std::cmp::Reverse(item.stamp));
                 }
                 for (place, item) in records {
-                    prop_assert!(rebuild.record(&item.record(), place.segment, place.offset));
+                    prop_assert!(rebuild.record(&item.record(), *place));
                 }
                 let found = rebuild.finish(state.number).unwrap();
                 prop_assert_eq!(shown(&found, &disk), shown(&state, &disk));

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
 use tokio::sync::{Mutex, oneshot};
 
+use crate::cipher::{Cipher, Keys};
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header};
 use crate::store::Shared;
 
@@ -20,11 +21,14 @@ pub(crate) struct Segment {
     pub(crate) id: u32,
     pub(crate) file: File,
     pub(crate) header: Cell<Header>,
+    /// Of this life, if it is encrypted and the key is there.
+    pub(crate) cipher: RefCell<Option<Rc<dyn Cipher>>>,
 }
 
 /// All of them.
 pub(crate) struct Segments {
     pub(crate) directory: PathBuf,
+    pub(crate) keys: Keys,
     pub(crate) all: RefCell<BTreeMap<u32, Rc<Segment>>>,
     /// The one that is written to.
     pub(crate) active: Cell<Option<u32>>,
@@ -50,9 +54,10 @@ pub(crate) fn path_of(directory: &Path, id: u32) -> PathBuf {
 }
 
 impl Segments {
-    pub(crate) fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path, keys: Keys) -> Self {
         Self {
             directory: directory.to_owned(),
+            keys,
             all: RefCell::default(),
             active: Cell::new(None),
             keeper_ended: Cell::new(false),
@@ -95,7 +100,7 @@ impl Segments {
         let header = made?;
         disk::sync_directory(&self.directory).await?;
         let file = File::open(path, OpenOptions::READ_WRITE).await?;
-        let segment = Rc::new(Segment { id, file, header: Cell::new(header) });
+        let segment = Rc::new(Segment::new(id, file, header, &self.keys));
         self.all.borrow_mut().insert(id, segment.clone());
         Ok(segment)
     }
@@ -105,7 +110,7 @@ impl Segments {
 async fn make(unfinished: &Path, path: &Path, len: u64) -> Result<Header, DiskError> {
     let file = File::open(unfinished, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
     file.allocate(0, len).await?;
-    let header = Header { epoch: 0, salt: 0, len, number: 0 };
+    let header = Header::of_none(len);
     zero(&file, 0..len).await?;
     write_header(&file, &header).await?;
     file.sync(SyncKind::Full).await?;
@@ -137,9 +142,16 @@ async fn write_header(file: &File, header: &Header) -> Result<(), DiskError> {
 }
 
 impl Segment {
+    pub(crate) fn new(id: u32, file: File, header: Header, keys: &Keys) -> Self {
+        Self { id, file, header: Cell::new(header), cipher: RefCell::new(keys.of_segment(&header)) }
+    }
+
     /// Begins a life. After an error either header may be found later, so the next life must begin here, too.
-    pub(crate) async fn begin(&self, header: Header) -> Result<(), DiskError> {
+    pub(crate) async fn begin(&self, header: Header, keys: &Keys) -> Result<(), DiskError> {
+        let cipher = keys.of_segment(&header);
+        assert_eq!(cipher.is_some(), header.key.is_some(), "a keyring has the key that it calls current");
         self.header.set(header);
+        self.cipher.replace(cipher);
         write_header(&self.file, &header).await?;
         self.file.sync(SyncKind::Data).await
     }
@@ -147,7 +159,7 @@ impl Segment {
     /// Writes zeros over all of it. First it holds nothing, so that whatever is interrupted leaves a segment that may be used.
     pub(crate) async fn erase(&self) -> Result<(), DiskError> {
         let header = self.header.get();
-        self.begin(Header { epoch: 0, salt: 0, number: 0, ..header }).await?;
+        self.begin(Header::of_none(header.len), &Keys::default()).await?;
         zero(&self.file, BLOCK as u64..header.len).await?;
         self.file.sync(SyncKind::Data).await
     }

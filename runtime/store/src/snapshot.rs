@@ -8,14 +8,23 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
+use synod_platform::random;
 use synod_probe::event;
 
+use crate::cipher::{KeyName, Keys, Life, TAG, WrongKey};
 use crate::error::ReadError;
-use crate::segments::zero;
+use crate::segments::{Segments, zero};
 
 const MAGIC: &[u8; 8] = b"SYNODSNP";
+/// 2 is encrypted.
 const VERSION: u32 = 1;
 const HEADER: usize = 64;
+
+/// What an encrypted one has behind the header: the key's name, the salt.
+const KEY: usize = 24;
+
+/// The nonce that no place in a segment has.
+const NONCE: u64 = u64::MAX;
 
 /// The longest snapshot, bytes.
 const SNAPSHOT_MAX: u64 = 1 << 32;
@@ -40,9 +49,14 @@ pub(crate) enum Errand {
 }
 
 /// Does an errand for the log of that name; answers what was loaded.
-pub(crate) async fn run(directory: &Path, name: &str, errand: Errand) -> Result<Option<Snapshot>, ReadError> {
+pub(crate) async fn run(
+    segments: &Segments,
+    name: &str,
+    errand: Errand,
+) -> Result<Option<Snapshot>, ReadError> {
+    let (directory, keys) = (&*segments.directory, &segments.keys);
     match errand {
-        Errand::Save(snapshot) => save(directory, name, &snapshot).await?,
+        Errand::Save(snapshot) => save(directory, keys, name, &snapshot).await?,
         Errand::Forget(below) => {
             for (_, path) in list(directory, name).await?.into_iter().filter(|(index, _)| *index < below) {
                 wipe(&path).await?;
@@ -53,20 +67,21 @@ pub(crate) async fn run(directory: &Path, name: &str, errand: Errand) -> Result<
             let Some((index, path)) = newest else { return Ok(None) };
             let file = File::open(&path, OpenOptions::READ).await?;
             let bytes = file.read_all(SNAPSHOT_MAX).await?;
-            let content = decode(name, index, bytes);
-            return content
-                .map(|content| Some(Snapshot { index, content }))
-                .ok_or(ReadError::Snapshot { file: path });
+            return match decode(keys, name, index, bytes) {
+                Ok(Some(content)) => Ok(Some(Snapshot { index, content })),
+                Ok(None) => Err(ReadError::Snapshot { file: path }),
+                Err(WrongKey) => Err(ReadError::WrongKey { file: path, offset: HEADER as u64 }),
+            };
         }
     }
     Ok(None)
 }
 
-async fn save(directory: &Path, name: &str, snapshot: &Snapshot) -> Result<(), DiskError> {
+async fn save(directory: &Path, keys: &Keys, name: &str, snapshot: &Snapshot) -> Result<(), DiskError> {
     let path = directory.join(format!("{}-{:020}.snapshot", key(name), snapshot.index));
     let aside = path.with_extension("snapshot.new");
     let file = File::open(&aside, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
-    file.write_all_at(0, encode(name, snapshot)).await.0?;
+    file.write_all_at(0, encode(keys, name, snapshot)).await.0?;
     file.sync(SyncKind::Full).await?;
     file.close().await?;
     disk::rename(aside, path).await?;
@@ -105,16 +120,31 @@ fn key(name: &str) -> String {
     Sha256::digest(name).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The header: magic, version, the name's length, the index, the content's length; then the hash over all but itself, name, content.
-fn encode(name: &str, snapshot: &Snapshot) -> Buffer {
-    let mut bytes = Buffer::zeroed(HEADER + name.len() + snapshot.content.len());
+/// The header: magic, version, the name's length, the index, the content's length; then the hash over all but itself. Name and content follow,
+/// or, encrypted, the key's name, the salt, and what both became.
+fn encode(keys: &Keys, name: &str, snapshot: &Snapshot) -> Buffer {
+    let salt = if keys.are_there() { random::u64() } else { 0 };
+    let key = keys.current();
+    let cipher = keys.cipher(key, Life { epoch: snapshot.index, salt });
+    assert_eq!(cipher.is_some(), key.is_some(), "a keyring has the key that it calls current");
+    let (key_len, tag_len) = if cipher.is_some() { (KEY, TAG) } else { (0, 0) };
+    let plain = name.len() + snapshot.content.len();
+    let mut bytes = Buffer::zeroed(HEADER + key_len + plain + tag_len);
     bytes[..8].copy_from_slice(MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..12].copy_from_slice(&(VERSION + u32::from(cipher.is_some())).to_le_bytes());
     bytes[12..16].copy_from_slice(&(name.len() as u32).to_le_bytes());
     bytes[16..24].copy_from_slice(&snapshot.index.to_le_bytes());
     bytes[24..32].copy_from_slice(&(snapshot.content.len() as u64).to_le_bytes());
-    bytes[HEADER..][..name.len()].copy_from_slice(name.as_bytes());
-    bytes[HEADER + name.len()..].copy_from_slice(&snapshot.content);
+    let (head, rest) = bytes.split_at_mut(HEADER);
+    let (key_bytes, body) = rest.split_at_mut(key_len);
+    body[..name.len()].copy_from_slice(name.as_bytes());
+    body[name.len()..plain].copy_from_slice(&snapshot.content);
+    if let (Some(key), Some(cipher)) = (key, cipher) {
+        key_bytes[..16].copy_from_slice(&key.0);
+        key_bytes[16..].copy_from_slice(&salt.to_le_bytes());
+        let tag = cipher.encrypt(NONCE, &head[..32], &mut body[..plain]);
+        body[plain..].copy_from_slice(&tag);
+    }
     let hash = hash(&bytes);
     bytes[32..HEADER].copy_from_slice(&hash);
     bytes
@@ -125,13 +155,33 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The content, if these are the bytes of that snapshot of that log.
-fn decode(name: &str, index: u64, bytes: Vec<u8>) -> Option<Bytes> {
-    let header = bytes.get(..HEADER)?;
-    let (start, content) = (&header[..24], HEADER + name.len());
-    let expected =
-        [&MAGIC[..], &VERSION.to_le_bytes(), &(name.len() as u32).to_le_bytes(), &index.to_le_bytes()];
-    let its_own = start == expected.concat() && bytes.get(HEADER..content)? == name.as_bytes();
-    (its_own && header[32..] == hash(&bytes)).then(|| Bytes::from(bytes).split_off(content))
+fn decode(keys: &Keys, name: &str, index: u64, mut bytes: Vec<u8>) -> Result<Option<Bytes>, WrongKey> {
+    let whole = bytes.len() >= HEADER && bytes[32..HEADER] == hash(&bytes);
+    let start = |version: u32| {
+        [&MAGIC[..], &version.to_le_bytes(), &(name.len() as u32).to_le_bytes(), &index.to_le_bytes()]
+            .concat()
+    };
+    if !whole {
+        return Ok(None);
+    }
+    if bytes[..24] == start(VERSION + 1) {
+        let (head, rest) = bytes.split_at_mut(HEADER);
+        let Some((key, rest)) = rest.split_first_chunk_mut() else { return Ok(None) };
+        let Some((salt, body)) = rest.split_first_chunk_mut() else { return Ok(None) };
+        let Some((body, tag)) = body.split_last_chunk_mut() else { return Ok(None) };
+        let life = Life { epoch: index, salt: u64::from_le_bytes(*salt) };
+        let cipher = keys.cipher(Some(KeyName(*key)), life).ok_or(WrongKey)?;
+        if !cipher.decrypt(NONCE, &head[..32], body, tag) {
+            return Err(WrongKey);
+        }
+        bytes.drain(HEADER..HEADER + KEY);
+        bytes.truncate(bytes.len() - TAG);
+    } else if bytes[..24] != start(VERSION) {
+        return Ok(None);
+    }
+    let content = HEADER + name.len();
+    let its_own = bytes.get(HEADER..content) == Some(name.as_bytes());
+    Ok(its_own.then(|| Bytes::from(bytes).split_off(content)))
 }
 
 #[cfg(test)]
@@ -141,7 +191,9 @@ mod tests {
     #[test]
     fn a_snapshot_with_any_bit_turned_or_of_another_log_or_index_is_refused() {
         let snapshot = Snapshot { index: 7, content: Bytes::from_static(b"state") };
-        let bytes = encode("log", &snapshot).to_vec();
+        let none = Keys::default();
+        let decode = |name, index, bytes| decode(&none, name, index, bytes).unwrap_or_default();
+        let bytes = encode(&none, "log", &snapshot).to_vec();
         assert_eq!(decode("log", 7, bytes.clone()), Some(snapshot.content));
         assert_eq!(decode("log", 8, bytes.clone()), None);
         assert_eq!(decode("gol", 7, bytes.clone()), None);

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::cipher::growth;
 use crate::error::WriteError;
 use crate::format::{Kind, RECORD_HEADER, Record, value_of, value_payload};
 
@@ -47,6 +48,11 @@ pub(crate) struct Item {
 }
 
 impl Item {
+    /// What it takes in a batch, bytes.
+    pub(crate) fn size(&self, encrypted: bool) -> usize {
+        RECORD_HEADER + self.payload.len() + growth(self.kind, encrypted)
+    }
+
     pub(crate) fn record(&self) -> Record<'_> {
         Record {
             log: self.log,
@@ -301,10 +307,10 @@ impl State {
     }
 
     /// Takes what waits, in order, as far as the records fit into `limit` bytes, but at least one.
-    pub(crate) fn take(&mut self, limit: usize) -> Vec<Item> {
+    pub(crate) fn take(&mut self, limit: usize, encrypted: bool) -> Vec<Item> {
         let mut size = 0;
         let fits = self.queue.iter().take_while(|item| {
-            size += item.record().size();
+            size += item.size(encrypted);
             size <= limit
         });
         let count = fits.count().max(1).min(self.queue.len());

@@ -14,6 +14,7 @@ use synod_platform::task;
 use synod_probe::plant;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+use crate::cipher::{Keyring, Keys};
 use crate::error::{OpenError, ReadError, SnapshotError, WriteError};
 use crate::format::RECORD_HEADER;
 use crate::keeper::Keeper;
@@ -140,14 +141,34 @@ impl Store {
         Self::open_with(directory, options, |_| {}).await
     }
 
-    /// The same, and tells every now and then how far it has come.
+    /// The same, and what is written from now on is encrypted with the keys' current one. What was written without, or with another, stays as
+    /// it is until its segment is used again; [`Store::scrub`] right after an opening leaves nothing of it.
+    pub async fn open_encrypted(
+        directory: impl Into<PathBuf>,
+        options: Options,
+        keys: Arc<dyn Keyring>,
+        progress: impl FnMut(Progress),
+    ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_keyed(directory.into(), options, Keys(Some(keys)), progress).await
+    }
+
+    /// The same as [`Store::open`], and tells every now and then how far it has come.
     pub async fn open_with(
         directory: impl Into<PathBuf>,
         options: Options,
         progress: impl FnMut(Progress),
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_keyed(directory.into(), options, Keys::default(), progress).await
+    }
+
+    async fn open_keyed(
+        directory: PathBuf,
+        options: Options,
+        keys: Keys,
+        progress: impl FnMut(Progress),
+    ) -> Result<(Self, Recovered), OpenError> {
         options.check()?;
-        let opened = open::open(&directory.into(), progress).await?;
+        let opened = open::open(&directory, keys, progress).await?;
         let shared = Arc::new(Shared {
             options,
             state: Mutex::new(opened.state),

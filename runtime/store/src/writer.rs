@@ -11,6 +11,7 @@ use synod_platform::disk::{Buffer, DiskError, Failure, File, SyncKind};
 use synod_platform::{random, task, time};
 use synod_probe::{event, loss, plant, reach};
 
+use crate::cipher::encrypted;
 use crate::error::WriteError;
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, aligned};
 use crate::pace::Pace;
@@ -58,7 +59,8 @@ impl Writer {
             if let Some(left) = asked {
                 drop(left.send(self.leave_unclean().await));
             }
-            let items = self.shared.state().take(self.pace.limit() - BATCH_HEADER);
+            let items =
+                self.shared.state().take(self.pace.limit() - BATCH_HEADER, self.segments.keys.are_there());
             if !items.is_empty() {
                 self.commit(items).await;
                 // Whoever was woken by that may have the next batch's records ready.
@@ -124,7 +126,8 @@ impl Writer {
     }
 
     async fn write(&mut self, items: &[Item]) -> Result<Vec<Place>, DiskError> {
-        let len = BATCH_HEADER + items.iter().map(|item| item.record().size()).sum::<usize>();
+        let encrypted = self.segments.keys.are_there();
+        let len = BATCH_HEADER + items.iter().map(|item| item.size(encrypted)).sum::<usize>();
         let (segment, at) = self.make_room(aligned(len), items[0].number).await?;
         let (buffer, places) = encode(items, &segment, at, len);
         self.active = Active::Broken(segment.clone(), at);
@@ -160,9 +163,10 @@ impl Writer {
     /// Begins a segment.
     async fn begin(&mut self, segment: Rc<Segment>, number: u64) -> Result<(), DiskError> {
         self.epoch += 1;
-        let header = Header { epoch: self.epoch, salt: random::u64(), number, ..segment.header.get() };
+        let key = self.segments.keys.current();
+        let header = Header { epoch: self.epoch, salt: random::u64(), number, key, ..segment.header.get() };
         self.active = Active::Beginning(segment.clone());
-        segment.begin(header).await?;
+        segment.begin(header, &self.segments.keys).await?;
         self.segments.active.set(Some(segment.id));
         self.shared.keep.notify_one();
         event!("store.segment_begun", segment = segment.id, epoch = self.epoch);
@@ -219,15 +223,19 @@ async fn persist(file: &File, at: u64, buffer: Buffer) -> Result<(), DiskError> 
 
 /// A batch of these records for this place, and where each record will lie.
 fn encode(items: &[Item], segment: &Segment, at: u32, len: usize) -> (Buffer, Vec<Place>) {
-    let seed = segment.header.get().seed();
+    let (seed, cipher) = (segment.header.get().seed(), segment.cipher.borrow().clone());
+    let mut payload = Vec::new();
     let mut buffer = Buffer::zeroed(aligned(len));
     let batch = Batch { len: len as u32, records: items.len() as u32, durable: at, number: items[0].number };
     batch.encode(seed, at, &mut buffer);
     let mut from = BATCH_HEADER;
     let mut places = Vec::with_capacity(items.len());
     for item in items {
-        let record = item.record();
         let offset = at + from as u32;
+        let record = match &cipher {
+            Some(cipher) => encrypted(&**cipher, &item.record(), offset, &mut payload),
+            None => item.record(),
+        };
         record.encode(seed, offset, &mut buffer[from..]);
         places.push(Place { segment: segment.id, offset, len: record.payload.len() as u32 });
         from += record.size();

@@ -22,7 +22,7 @@ struct Segment {
 }
 
 fn segment(batches: &[Vec<Vec<u8>>], sealed: bool) -> Segment {
-    let header = Header { epoch: 2, salt: 77, len: 64 * BLOCK as u64, number: 1 };
+    let header = Header { epoch: 2, salt: 77, len: 64 * BLOCK as u64, number: 1, key: None };
     let mut bytes = vec![0; header.len as usize];
     header.encode(&mut bytes);
     let (mut at, mut kept, mut proven, mut begins) = (BLOCK, Vec::new(), 0, vec![BLOCK]);

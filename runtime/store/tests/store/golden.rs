@@ -1,11 +1,13 @@
 //! The bytes of version 1, as [FORMAT.md](../../FORMAT.md) has them: what is written today can be read for ever.
 
+use synod_store::cipher::KeyName;
 use synod_store::format::{
     BATCH_HEADER, BLOCK, Batch, Header, Kind, NoHeader, Record, value_of, value_payload,
 };
 use synod_store::scan::{scan, verdict};
 
-const HEADER: Header = Header { epoch: 3, salt: 0x0102_0304_0506_0708, len: 4 * BLOCK as u64, number: 41 };
+const HEADER: Header =
+    Header { epoch: 3, salt: 0x0102_0304_0506_0708, len: 4 * BLOCK as u64, number: 41, key: None };
 
 fn records() -> [(Kind, u64, u64, Vec<u8>); 4] {
     [
@@ -88,12 +90,25 @@ fn a_segment_of_version_1_is_read() {
 }
 
 #[test]
+fn the_header_of_an_encrypted_segment_has_these_bytes_and_is_read() {
+    let mut bytes = segment();
+    let encrypted = Header { key: Some(KeyName(*b"the key's name..")), ..HEADER };
+    encrypted.encode(&mut bytes);
+    let header = "53594e4f4457414c020000005bac75690300000000000000080706050403020100400000000000002900000000000000746865206b65792773206e616d652e2e";
+    assert_eq!((&*hex(&bytes[..64]), &*hex(&bytes[2048..2112])), (header, header));
+    assert_eq!(Header::decode(&bytes), Ok(encrypted));
+    bytes[50] ^= 1;
+    bytes[2048 + 50] ^= 1;
+    assert_eq!(Header::decode(&bytes), Err(NoHeader::Unreadable));
+}
+
+#[test]
 fn another_version_is_refused_by_its_number_and_another_file_as_one() {
     let mut bytes = segment();
     for copy in [0, 2048] {
-        bytes[copy + 8] = 2;
+        bytes[copy + 8] = 3;
     }
-    assert_eq!(Header::decode(&bytes), Err(NoHeader::Version(2)));
+    assert_eq!(Header::decode(&bytes), Err(NoHeader::Version(3)));
     assert_eq!(Header::decode(&[0; BLOCK]), Err(NoHeader::Unreadable));
     assert_eq!(Header::decode(b"SYNODWAL"), Err(NoHeader::Unreadable));
 }

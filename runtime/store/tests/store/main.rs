@@ -2,6 +2,7 @@
 
 mod common;
 mod damage;
+mod encrypted;
 mod golden;
 mod good_disk;
 #[cfg(madsim)]
