@@ -1,5 +1,5 @@
 //! Who keeps house: has an empty segment ready before it is needed, and copies forward what is still needed of segments that are
-//! mostly not, so that an idle log pins nothing. Scrubs when it is asked to (`scrub`).
+//! mostly not, so that an idle log pins nothing; removes the files that this leaves over. Scrubs when it is asked to (`scrub`).
 //!
 //! Copies take their turn with everything else that is written. What goes wrong here is told by whoever needs what was not done: a write
 //! that finds no segment, a read of a damaged record.
@@ -43,6 +43,9 @@ impl Keeper {
                     Ok(false) => drop(kept.insert(id)),
                     Err(_) => break,
                 }
+            }
+            if self.segments.give_back(&self.shared).await.is_err() {
+                reach!("store.not_given_back");
             }
             if !self.scrub_if_asked().await {
                 self.shared.keep.notified().await;

@@ -126,12 +126,12 @@ impl Reader {
         let (seed, cipher) = (segment.header.get().seed(), segment.cipher.borrow().clone());
         let last = run.last().copied().unwrap_or(first);
         let len = last.offset - first.offset + RECORD_HEADER as u32 + last.len;
-        let (read, buffer) =
-            segment.file.read_exact_at(first.offset.into(), Buffer::zeroed(len as usize)).await;
-        read?;
+        let (read, buffer) = segment.file.fill_at(first.offset.into(), Buffer::zeroed(len as usize)).await;
+        // A shorter segment may have taken the name of one that was removed.
+        let buffer = &buffer[..read?];
         let mut payloads = Vec::new();
         for place in std::iter::once(&first).chain(run) {
-            let bytes = &buffer[(place.offset - first.offset) as usize..];
+            let bytes = buffer.get((place.offset - first.offset) as usize..).unwrap_or_default();
             match Record::decode(seed, place.offset, bytes) {
                 Some(record) if record.payload.len() == place.len as usize => {
                     let payload =

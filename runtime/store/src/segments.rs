@@ -1,7 +1,7 @@
 //! The segment files of an open store: made, begun anew, ended; shared by who writes and who reads.
 //!
 //! A file gets its name only when it is whole: zeroed, with the header of an empty segment, synced. A life begins when its header is
-//! durable and ends when its seal is; a later one begins only then.
+//! durable and ends when its seal is; a later one begins only then. Files beyond a few that are free are removed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
+use synod_probe::{event, reach};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::cipher::{Cipher, Keys};
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header};
+use crate::state::State;
 use crate::store::Shared;
 
 /// One segment file.
@@ -39,6 +41,12 @@ pub(crate) struct Segments {
     /// Held while one is made.
     making: Mutex<()>,
 }
+
+/// The shortest segment that is made where the options allow longer ones, bytes.
+const SEGMENT_MIN: u64 = 4 << 20;
+
+/// How many free segments are kept in any case.
+const SPARES: usize = 2;
 
 /// How much is zeroed at a time, bytes.
 const ZEROS: usize = 1 << 20;
@@ -73,12 +81,8 @@ impl Segments {
     /// One of which nothing is needed and that nobody reads, with room for a batch of this length.
     pub(crate) fn free(&self, shared: &Shared, len: usize) -> Option<Rc<Segment>> {
         let state = shared.state();
-        let is_free = |segment: &&Rc<Segment>| {
-            Rc::strong_count(segment) == 1
-                && state.live.get(&segment.id).copied().unwrap_or(0) == 0
-                && segment.header.get().len >= (BLOCK + len) as u64
-        };
-        self.all.borrow().values().find(is_free).cloned()
+        let fits = |segment: &&Rc<Segment>| segment.header.get().len >= (BLOCK + len) as u64;
+        self.all.borrow().values().filter(|segment| is_free(&state, segment)).find(fits).cloned()
     }
 
     /// A free one that somebody else made just now, or one more: zeroed, because writing into space that was never written costs a
@@ -88,7 +92,7 @@ impl Segments {
         if let Some(segment) = self.free(shared, len) {
             return Ok(segment);
         }
-        let len = shared.options.segment_len;
+        let len = self.next_len(shared.options.segment_len).max((BLOCK + len) as u64);
         let id = self.all.borrow().last_key_value().map_or(1, |(id, _)| id + 1);
         let path = path_of(&self.directory, id);
         let unfinished = path.with_extension("new");
@@ -104,6 +108,60 @@ impl Segments {
         self.all.borrow_mut().insert(id, segment.clone());
         Ok(segment)
     }
+
+    /// How long the next segment is to be: half of what there is, so that a small store takes little.
+    fn next_len(&self, max: u64) -> u64 {
+        let there: u64 = self.all.borrow().values().map(|segment| segment.header.get().len).sum();
+        (there / 2).next_multiple_of(BLOCK as u64).clamp(SEGMENT_MIN.min(max), max)
+    }
+
+    /// Removes free segments, the longest first, until few are left. Each is erased before: so what was scrubbed stays gone, and a file
+    /// whose removal is lost with the power holds nothing.
+    pub(crate) async fn give_back(&self, shared: &Shared) -> Result<(), DiskError> {
+        // While the name is being removed nobody makes another file of that name.
+        let _making = self.making.lock().await;
+        while let Some(segment) = self.surplus(shared) {
+            let id = segment.id;
+            self.all.borrow_mut().remove(&id);
+            if let Err(error) = remove(&segment).await {
+                self.all.borrow_mut().insert(id, segment);
+                return Err(error);
+            }
+            let mut state = shared.state();
+            state.unclean.remove(&id);
+            state.live.remove(&id);
+            drop(state);
+            disk::sync_directory(&self.directory).await?;
+            reach!("store.segment_removed");
+            event!("store.segment_removed", segment = id);
+        }
+        Ok(())
+    }
+
+    /// The longest free segment, if there are more than [`SPARES`] and a quarter of those in use. Nothing is taken while no segment is
+    /// written to: the highest epoch and number must stay to be found.
+    fn surplus(&self, shared: &Shared) -> Option<Rc<Segment>> {
+        let state = shared.state();
+        let all = self.all.borrow();
+        let active = all.get(&self.active.get()?)?.header.get().epoch;
+        let free: Vec<_> = all
+            .values()
+            .filter(|segment| segment.header.get().epoch < active && is_free(&state, segment))
+            .collect();
+        let used = all.len() - free.len();
+        let longest = free.iter().max_by_key(|segment| segment.header.get().len);
+        longest.filter(|_| free.len() > SPARES + used / 4).map(|segment| Rc::clone(segment))
+    }
+}
+
+/// Whether nothing of it is needed and nobody holds it.
+fn is_free(state: &State, segment: &Rc<Segment>) -> bool {
+    Rc::strong_count(segment) == 1 && state.live.get(&segment.id).copied().unwrap_or(0) == 0
+}
+
+async fn remove(segment: &Segment) -> Result<(), DiskError> {
+    segment.erase().await?;
+    disk::remove(segment.file.path()).await
 }
 
 /// Makes a whole file under one name and gives it the other.

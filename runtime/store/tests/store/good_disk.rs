@@ -2,10 +2,10 @@
 
 use crate::common::{directory, entries, payloads, small};
 use bytes::Bytes;
-use synod_platform::disk::{Buffer, File, OpenOptions};
+use synod_platform::disk::{self, Buffer, File, OpenOptions};
 use synod_platform::testing;
 use synod_store::check::{Cut, check, cut, try_cut};
-use synod_store::{OpenError, ReadError, Store, WriteError};
+use synod_store::{OpenError, Options, ReadError, Store, WriteError};
 
 #[test]
 fn what_is_appended_is_seen_at_once_and_found_again_after_the_next_opening() {
@@ -185,6 +185,60 @@ fn small_records_that_each_took_a_block_are_packed_once_and_not_again_and_again(
             lives <= 20,
             "{lives} segments were begun for 150 small records, which fill ten before they are packed"
         );
+    });
+}
+
+#[cfg(madsim)]
+#[test]
+fn a_store_that_was_large_gives_its_space_back_and_goes_on() {
+    use synod_platform::time::{Duration, sleep};
+    testing::run(9, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let (idle, busy) = (store.log("idle").unwrap(), store.log("busy").unwrap());
+        drop(idle.append(payloads(0..5)).await.unwrap());
+        for at in 0..100 {
+            busy.append(payloads(at * 10..at * 10 + 10)).await.unwrap().1.await.unwrap();
+        }
+        let large = segments(place.path()).await;
+        busy.purge(990).await.unwrap().await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        let left = segments(place.path()).await;
+        assert!(large >= 7 && left <= 4, "{left} of {large} segments are left");
+        for at in 100..140 {
+            busy.append(payloads(at * 10..at * 10 + 10)).await.unwrap().1.await.unwrap();
+        }
+        let expected = (990..1400).collect::<Vec<_>>();
+        assert_eq!((entries(&idle).await, entries(&busy).await), (vec![0, 1, 2, 3, 4], expected.clone()));
+        store.close().await;
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let (idle, busy) = (store.log("idle").unwrap(), store.log("busy").unwrap());
+        assert_eq!((entries(&idle).await, entries(&busy).await), (vec![0, 1, 2, 3, 4], expected));
+    });
+}
+
+/// How many segments there are.
+#[cfg(madsim)]
+async fn segments(place: &std::path::Path) -> usize {
+    let names = disk::list(place).await.unwrap().into_iter().map(|entry| entry.name);
+    names.filter(|name| name.to_string_lossy().ends_with(".segment")).count()
+}
+
+#[test]
+fn a_young_store_takes_little_of_the_disk() {
+    testing::run(10, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), Options::default()).await.unwrap();
+        let log = store.log("log").unwrap();
+        log.append(payloads(0..10)).await.unwrap().1.await.unwrap();
+        store.close().await;
+        let mut taken = 0;
+        for entry in disk::list(place.path()).await.unwrap() {
+            taken += disk::metadata(place.path().join(entry.name)).await.unwrap().len;
+        }
+        assert!(taken <= 8 << 20, "{taken} bytes");
+        let (store, _) = Store::open(place.path(), Options::default()).await.unwrap();
+        assert_eq!(entries(&store.log("log").unwrap()).await, (0..10).collect::<Vec<_>>());
     });
 }
 

@@ -51,7 +51,9 @@ fn acknowledged_is_durable_wherever_power_is_lost_while_segments_are_copied_forw
     let worlds = cut_everywhere(20..22, Script { operations: 100, ..SCRIPT });
     assert!(worlds > 2 * 150, "only {worlds} worlds");
     let reached = reach::snapshot();
-    for rare in ["store.copied_forward", "store.segment_used_again", "store.tail_cut"] {
+    for rare in
+        ["store.copied_forward", "store.segment_used_again", "store.segment_removed", "store.tail_cut"]
+    {
         assert!(reached.iter().any(|(name, _)| *name == rare), "{rare} was not reached");
     }
 }
