@@ -2,6 +2,8 @@
 
 mod common;
 mod damage;
+#[cfg(madsim)]
+mod degraded;
 mod encrypted;
 mod golden;
 mod good_disk;
