@@ -412,3 +412,55 @@ fn a_damaged_store_is_shown_and_repaired_from_the_command_line_after_a_dry_run_a
     assert_eq!(synod(&["store", "check", &path]).status.code(), Some(0));
     assert_eq!(synod(&["store", "check", &backup]).status.code(), Some(1), "the copy is what it was");
 }
+
+#[test]
+fn streams_are_listed_and_read_from_the_command_line_while_nobody_has_the_store_open() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("store").to_string_lossy().into_owned();
+    synod_platform::task::block_on(async {
+        let (store, _) = synod_store::Store::open(&path, synod_store::Options::default()).await.expect("new");
+        let streams = synod_store::streams::Streams::open(&store).await.expect("no streams yet");
+        let orders =
+            streams.define("orders", &synod_store::streams::Limits::default()).await.expect("a name");
+        for number in 1..=5 {
+            let append = synod_store::streams::Append {
+                expected: None,
+                id: None,
+                subject: "orders.eu".into(),
+                payload: format!("order {number}").into(),
+            };
+            streams.append(orders, append).await.expect("a good disk");
+        }
+        streams.move_cursor(orders, "mailer", 2).await.expect("a good disk");
+        let busy = synod(&["store", "streams", &path]);
+        assert_eq!(busy.status.code(), Some(3));
+        let holder = format!("in use by process {}", std::process::id());
+        assert!(
+            stderr(&busy).replace(['\n', '│'], "").replace("  ", " ").contains(&holder),
+            "{}",
+            stderr(&busy)
+        );
+        drop(streams);
+        store.close().await;
+    });
+    let listed = synod(&["store", "streams", &path]);
+    let table = "STREAM  FIRST  LAST  MESSAGES  BYTES  CONSUMERS\norders      1     5         5   80 B  mailer at 2, 3 behind\n";
+    assert_eq!((listed.status.code(), &*stdout(&listed)), (Some(0), table), "{}", stderr(&listed));
+    let told: serde_json::Value =
+        serde_json::from_slice(&synod(&["store", "streams", &path, "--json"]).stdout).expect("JSON");
+    assert_eq!(told["streams"][0]["consumers"][0]["behind"], 3);
+
+    let read = synod(&["store", "read", &path, "orders", "--from", "2", "--max", "2"]);
+    let lines: Vec<_> = stdout(&read).lines().map(str::to_owned).collect();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("2  ") && lines[0].ends_with("  orders.eu  order 2"),
+        "{lines:?}"
+    );
+    assert_eq!(stderr(&read), "more follow: --from 4\n");
+    let recent = synod(&["store", "read", &path, "orders", "--since", "1h", "--json"]);
+    let last: serde_json::Value =
+        serde_json::from_str(stdout(&recent).lines().last().expect("five")).expect("JSON");
+    assert_eq!((&last["sequence"], &last["payload"]["text"]), (&5.into(), &"order 5".into()));
+    assert_eq!(synod(&["store", "read", &path, "bills"]).status.code(), Some(2));
+    assert_eq!(synod(&["store", "streams", "/nowhere"]).status.code(), Some(2));
+}

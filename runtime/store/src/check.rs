@@ -14,7 +14,7 @@ use crate::open::Files;
 use crate::pass::{Progress, Wanted, pass};
 use crate::rebuild::Rebuild;
 use crate::segments::{id_of, path_of};
-use crate::state::LogState;
+use crate::state::{LogState, State};
 
 /// A segment, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,20 +70,20 @@ pub async fn check(directory: &Path) -> Result<Found, OpenError> {
 /// The same, and tells every now and then how far it has come.
 pub async fn check_with(directory: &Path, progress: impl FnMut(Progress)) -> Result<Found, OpenError> {
     let files = Files::of(directory, Keys::default()).await?;
-    look(directory, &files, None, progress).await
+    Ok(look(directory, &files, None, progress).await?.0)
 }
 
 /// What a store would hold after that cut.
 pub async fn try_cut(directory: &Path, cut: &Cut) -> Result<Found, OpenError> {
     let files = Files::of(directory, Keys::default()).await?;
-    look(directory, &files, Some(cut), |_| {}).await
+    Ok(look(directory, &files, Some(cut), |_| {}).await?.0)
 }
 
 /// Copies all segments into the directory `backup`, which must not hold any of their names, and cuts. Nothing is changed if what is
 /// left would not be sound.
 pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, OpenError> {
     let files = Files::of(directory, Keys::default()).await?;
-    let left = look(directory, &files, Some(cut), |_| {}).await?;
+    let (left, _) = look(directory, &files, Some(cut), |_| {}).await?;
     if left.problem.is_some() {
         return Ok(left);
     }
@@ -104,12 +104,13 @@ pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, Op
     Ok(left)
 }
 
-async fn look(
+/// What the files hold, up to the cut; the state only if that is sound.
+pub(crate) async fn look(
     directory: &Path,
     files: &Files,
     cut: Option<&Cut>,
     progress: impl FnMut(Progress),
-) -> Result<Found, OpenError> {
+) -> Result<(Found, Option<State>), OpenError> {
     let cut_at = cut.and_then(|cut| Some((id_of(&cut.segment)?, cut.offset)));
     if cut.is_some() && !cut_at.is_some_and(|(id, _)| files.order.values().any(|segment| segment.id == id)) {
         return Err(OpenError::Options("the store has no such segment with something in it to cut"));
@@ -141,18 +142,20 @@ async fn look(
         Err(OpenError::Disk(error)) => return Err(error.into()),
         Err(problem) => {
             found.problem = Some(problem);
-            return Ok(found);
+            return Ok((found, None));
         }
     }
-    match rebuild.finish(number) {
-        Ok(state) => {
-            let log = |log: LogState| LogFound { first: log.first(), last: log.last(), name: log.name };
-            found.logs = state.logs.into_values().map(log).collect();
-            found.logs.sort_by(|one, other| one.name.cmp(&other.name));
+    let state = match rebuild.finish(number) {
+        Ok(state) => state,
+        Err(problem) => {
+            found.problem = Some(problem);
+            return Ok((found, None));
         }
-        Err(problem) => found.problem = Some(problem),
-    }
-    Ok(found)
+    };
+    let log = |log: &LogState| LogFound { first: log.first(), last: log.last(), name: log.name.clone() };
+    found.logs = state.logs.values().map(log).collect();
+    found.logs.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok((found, Some(state)))
 }
 
 async fn copy(from: &File, to: &Path) -> Result<(), DiskError> {

@@ -16,10 +16,16 @@ pub enum OpenError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Another process has it open.
-    #[error("the store {} is open elsewhere: stop the process that holds it", directory.display())]
+    #[error(
+        "the store {} is in use by {}: stop it first",
+        directory.display(),
+        holder.map_or("another process".to_owned(), |pid| format!("process {pid}"))
+    )]
     Locked {
         /// Which store.
         directory: PathBuf,
+        /// Who holds it, by what it said when it opened the store.
+        holder: Option<u32>,
     },
     /// Something is damaged that was known to be durable. Nothing was changed.
     #[error(

@@ -17,6 +17,7 @@ pub mod streams;
 
 mod error;
 mod keeper;
+mod look;
 mod open;
 mod options;
 mod pace;
@@ -31,6 +32,7 @@ mod store;
 mod writer;
 
 pub use error::{OpenError, ReadError, SnapshotError, WriteError};
+pub use look::Look;
 pub use open::Recovered;
 pub use options::Options;
 pub use pass::Progress;

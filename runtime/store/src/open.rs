@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use synod_platform::disk::{self, Buffer, DiskError, Failure, File, OpenOptions, SyncKind};
+use synod_platform::process;
 use synod_probe::{event, plant, reach};
 
 use crate::cipher::Keys;
@@ -108,10 +109,17 @@ impl Files {
     /// Changes nothing but the lock.
     pub(crate) async fn of(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
         let lock = File::open(directory.join("lock"), OpenOptions::CREATE).await?;
-        lock.lock().await.map_err(|error| match error.failure {
-            Failure::Locked => OpenError::Locked { directory: directory.to_owned() },
-            _ => error.into(),
-        })?;
+        match lock.lock().await {
+            Err(error) if error.failure == Failure::Locked => {
+                return Err(OpenError::Locked {
+                    directory: directory.to_owned(),
+                    holder: holder(&lock).await,
+                });
+            }
+            locked => locked?,
+        }
+        // For whoever finds it locked; nothing depends on it.
+        drop(lock.write_all_at(0, Buffer::copy_of(format!("{:<10}\n", process::pid()).as_bytes())).await);
         let (segments, mut order, mut unfinished) =
             (Segments::new(directory, keys), BTreeMap::new(), Vec::new());
         for entry in disk::list(directory).await? {
@@ -133,7 +141,7 @@ impl Files {
     }
 
     /// Refuses what is encrypted with a key that is not there.
-    fn have_keys(&self, directory: &Path) -> Result<(), OpenError> {
+    pub(crate) fn have_keys(&self, directory: &Path) -> Result<(), OpenError> {
         for segment in self.order.values().filter(|segment| segment.cipher.borrow().is_none()) {
             if let Some(key) = segment.header.get().key {
                 return Err(OpenError::NoKey { file: path_of(directory, segment.id), key });
@@ -141,6 +149,12 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// The process that says in the lock's file that it holds it.
+async fn holder(lock: &File) -> Option<u32> {
+    let said = lock.read_all(64).await.ok()?;
+    std::str::from_utf8(&said).ok()?.trim().parse().ok()
 }
 
 async fn header_of(file: &File, path: &Path) -> Result<Header, OpenError> {

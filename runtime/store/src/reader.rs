@@ -68,13 +68,18 @@ pub(crate) async fn run(
     }
 }
 
-struct Reader {
-    shared: Arc<Shared>,
-    segments: Rc<Segments>,
+pub(crate) struct Reader {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) segments: Rc<Segments>,
 }
 
 impl Reader {
-    async fn read(&self, log: u32, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, ReadError> {
+    pub(crate) async fn read(
+        &self,
+        log: u32,
+        range: Range<u64>,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut room = bytes_max;
         let mut next = range.start;

@@ -61,6 +61,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(options: Options, state: State) -> Self {
+        Self {
+            options,
+            state: Mutex::new(state),
+            health: Mutex::new(Health::Good),
+            room: Semaphore::new(options.waiting_max),
+            work: Notify::new(),
+            keep: Notify::new(),
+            scrubs: Mutex::default(),
+            closed: AtomicBool::new(false),
+            ended: Semaphore::new(0),
+        }
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -169,17 +183,7 @@ impl Store {
     ) -> Result<(Self, Recovered), OpenError> {
         options.check()?;
         let opened = open::open(&directory, keys, progress).await?;
-        let shared = Arc::new(Shared {
-            options,
-            state: Mutex::new(opened.state),
-            health: Mutex::new(Health::Good),
-            room: Semaphore::new(options.waiting_max),
-            work: Notify::new(),
-            keep: Notify::new(),
-            scrubs: Mutex::default(),
-            closed: AtomicBool::new(false),
-            ended: Semaphore::new(0),
-        });
+        let shared = Arc::new(Shared::new(options, opened.state));
         let (reads, requests) = mpsc::channel(READS);
         let lock = Rc::new(opened.lock);
         let reading = reader::run(shared.clone(), opened.segments.clone(), Rc::downgrade(&lock), requests);

@@ -81,7 +81,7 @@ pub enum Command {
     /// Ask whoever serves a subject of a running node, with standard input, and print the answer
     #[command(after_help = MESSAGES_EXAMPLES)]
     Req(MessageOptions),
-    /// Look at a store that no node has open, or cut it where it is damaged
+    /// Look at a store that no node has open and at its streams, or cut it where it is damaged
     #[command(subcommand, after_help = STORE_EXAMPLES)]
     Store(StoreCommand),
     /// Print a script that completes commands and options in your shell
@@ -457,6 +457,9 @@ pub struct TokenOptions {
 const STORE_EXAMPLES: &str = "\
 Examples:
   synod store check /var/lib/synod/store
+  synod store streams /var/lib/synod/store            who wrote how much, and how far its consumers are
+  synod store read /var/lib/synod/store orders --from 17 --max 5
+  synod store read /var/lib/synod/store orders --since 10m --json | jq -r .payload.text
   synod store repair /var/lib/synod/store --truncate-at 00000003.segment:81920 --dry-run
   synod store repair /var/lib/synod/store --truncate-at 00000003.segment:81920 --backup /var/tmp/store";
 
@@ -467,6 +470,41 @@ pub enum StoreCommand {
     Check(StoreCheck),
     /// Drop everything from a place on, in the order in which it was written
     Repair(StoreRepair),
+    /// List the streams: messages, bytes, consumers and how many messages each has not done
+    Streams(StoreStreams),
+    /// Print messages of a stream, the oldest first
+    Read(StoreRead),
+}
+
+/// Options of `store streams`.
+#[derive(Debug, Args)]
+pub struct StoreStreams {
+    /// The store's directory
+    pub directory: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `store read`.
+#[derive(Debug, Args)]
+pub struct StoreRead {
+    /// The store's directory
+    pub directory: PathBuf,
+    /// The stream's name, as `store streams` tells it
+    pub stream: String,
+    /// Begin with the message of this sequence, or the next that there is
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "since", default_value_t = 1)]
+    pub from: u64,
+    /// Begin with the first message appended in the last so long, as in 30d or 10m
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub since: Option<units::Duration>,
+    /// End after so many messages
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub max: usize,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `store check`.

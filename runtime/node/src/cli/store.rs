@@ -1,23 +1,154 @@
-//! `synod store`: what a store holds and what is wrong with it, and cutting it where it is damaged.
+//! `synod store`: what a store and its streams hold, what is wrong with it, and cutting it where it is damaged.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use synod_platform::task;
-use synod_store::OpenError;
-use synod_store::check::{Cut, Found, check, cut, try_cut};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use synod_agents::report::figures;
+use synod_agents::report::safe::visible;
+use synod_platform::time::Wall;
+use synod_platform::{files, task, time};
+use synod_store::check::{Cut, Found, check_with, cut, try_cut};
+use synod_store::streams::{Offline, Start, StreamError};
+use synod_store::{Look, OpenError, Progress};
 
-use super::arguments::{StoreCommand, StoreRepair};
-use super::{Exit, Problem, text};
+use super::arguments::{StoreCommand, StoreRead, StoreRepair, StoreStreams};
+use super::{Exit, Problem, pubsub, text};
 
 pub fn main(command: &StoreCommand) -> Result<Exit, Problem> {
     let found = task::block_on(async {
         match command {
-            StoreCommand::Check(options) => check(&options.directory).await.map_err(problem),
-            StoreCommand::Repair(options) => repair(options).await,
+            StoreCommand::Check(options) => {
+                exists(&options.directory).await?;
+                let bar = bar();
+                let found = check_with(&options.directory, |progress| move_on(&bar, progress)).await;
+                bar.finish_and_clear();
+                found.map_err(problem).map(Some)
+            }
+            StoreCommand::Repair(options) => repair(options).await.map(Some),
+            StoreCommand::Streams(options) => streams(options).await.map(|()| None),
+            StoreCommand::Read(options) => read(options).await.map(|()| None),
         }
     })?;
+    let Some(found) = found else { return Ok(Exit::Fine) };
     text::print(&page(&found))?;
     Ok(if found.problem.is_some() { Exit::Found } else { Exit::Fine })
+}
+
+/// How far a reading has come, on a terminal.
+fn bar() -> ProgressBar {
+    let template = "{bar:24} {bytes} of {total_bytes}, {binary_bytes_per_sec}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style)
+}
+
+fn move_on(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.total);
+    bar.set_position(progress.read);
+}
+
+async fn open(directory: &Path) -> Result<Offline, Problem> {
+    exists(directory).await?;
+    let bar = bar();
+    let look = Look::open(directory, |progress| move_on(&bar, progress)).await;
+    bar.finish_and_clear();
+    Offline::read_in(look.map_err(problem)?).await.map_err(failed)
+}
+
+fn failed(error: StreamError) -> Problem {
+    Problem::failed(error.to_string())
+}
+
+async fn streams(options: &StoreStreams) -> Result<(), Problem> {
+    let offline = open(&options.directory).await?;
+    let machine = offline.machine();
+    let mut rows = vec![["STREAM", "FIRST", "LAST", "MESSAGES", "BYTES", "CONSUMERS"].map(String::from)];
+    let mut all = Vec::new();
+    for (name, number) in machine.names().filter_map(|name| Some((name, machine.find(name)?))) {
+        let state = machine.state(number).map_err(failed)?;
+        let consumers = machine.consumers(number).map_err(failed)?;
+        let told = consumers.iter().map(|consumer| {
+            format!("{} at {}, {} behind", visible(&consumer.name), consumer.done, consumer.behind)
+        });
+        rows.push([
+            visible(name),
+            state.first.to_string(),
+            (state.next - 1).to_string(),
+            state.messages.to_string(),
+            figures::bytes(state.bytes),
+            told.collect::<Vec<_>>().join("; "),
+        ]);
+        let consumers = consumers.iter().map(
+            |consumer| json!({ "name": *consumer.name, "done": consumer.done, "behind": consumer.behind }),
+        );
+        all.push(json!({
+            "name": name, "first": state.first, "last": state.next - 1, "messages": state.messages,
+            "bytes": state.bytes, "ids": state.ids, "consumers": consumers.collect::<Vec<_>>(),
+        }));
+    }
+    if options.json {
+        text::print_json(&json!({ "store": options.directory, "streams": all }))?;
+    } else if all.is_empty() {
+        text::print(&format!("no streams in {}\n", options.directory.display()))?;
+    } else {
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths = [0, 1, 2, 3, 4].map(width);
+        let line = |[name, first, last, messages, bytes, consumers]: &[String; 6]| {
+            let [a, b, c, d, e] = widths;
+            let line =
+                format!("{name:<a$}  {first:>b$}  {last:>c$}  {messages:>d$}  {bytes:>e$}  {consumers}");
+            line.trim_end().to_owned() + "\n"
+        };
+        text::print(&rows.iter().map(line).collect::<String>())?;
+    }
+    Ok(())
+}
+
+async fn read(options: &StoreRead) -> Result<(), Problem> {
+    let offline = open(&options.directory).await?;
+    let machine = offline.machine();
+    let number = machine.find(&options.stream).ok_or_else(|| {
+        Problem::usage(
+            format!("the store has no stream `{}`", options.stream),
+            format!("`synod store streams {}` lists those that it has", options.directory.display()),
+        )
+    })?;
+    let start = match options.since {
+        None => Start::Sequence(options.from),
+        Some(age) => {
+            let age = u64::try_from(age.get().as_nanos()).unwrap_or(u64::MAX);
+            Start::Time(Wall::from_nanos(time::wall().as_nanos().saturating_sub(age)))
+        }
+    };
+    let messages = offline.read(number, start, options.max).await.map_err(failed)?;
+    for message in &messages {
+        let line = if options.json {
+            let payload = pubsub::told(&message.payload);
+            json!({
+                "sequence": message.sequence, "at": message.at.to_string(), "subject": *message.subject, "payload": payload,
+            })
+            .to_string()
+        } else {
+            let payload = visible(&String::from_utf8_lossy(&message.payload));
+            format!("{}  {}  {}  {payload}", message.sequence, message.at, visible(&message.subject))
+        };
+        text::print(&(line + "\n"))?;
+    }
+    let last = messages.last().map_or(0, |last| last.sequence);
+    let next = machine.start(number, Start::Sequence(last + 1)).map_err(failed)?;
+    if messages.len() == options.max && next < machine.state(number).map_err(failed)?.next {
+        eprintln!("more follow: --from {next}");
+    }
+    Ok(())
+}
+
+/// A store is looked at, never made.
+async fn exists(directory: &Path) -> Result<(), Problem> {
+    if files::exists(directory).await.is_ok_and(|exists| exists) {
+        return Ok(());
+    }
+    Err(Problem::usage(format!("{} is not there", directory.display()), "name the directory of a store"))
 }
 
 async fn repair(options: &StoreRepair) -> Result<Found, Problem> {

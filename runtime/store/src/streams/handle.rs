@@ -6,10 +6,10 @@ use synod_platform::time::{Wall, wall};
 use synod_probe::{event, plant, reach};
 
 use super::error::StreamError;
-use super::fact::{Fact, StreamId};
+use super::fact::{Fact, Message, StreamId};
 use super::limits::Limits;
 use super::log::{Index, StateLog, decode, size};
-use super::machine::{Append, Machine, Place, Start, StreamState, Verdict};
+use super::machine::{Append, Consumer, Machine, Place, Start, StreamState, Verdict};
 use crate::error::{ReadError, WriteError};
 use crate::format::RECORD_HEADER;
 use crate::store::Store;
@@ -40,6 +40,13 @@ pub struct Stored {
     pub subject: Arc<str>,
     /// What it says.
     pub payload: Vec<u8>,
+}
+
+impl From<Message> for Stored {
+    fn from(message: Message) -> Self {
+        let Message { sequence, at, subject, payload, .. } = message;
+        Self { sequence, at, subject, payload }
+    }
 }
 
 /// What became of an append.
@@ -194,6 +201,11 @@ impl Streams {
     /// How far a consumer is: the last sequence that it has done. None: it has no cursor.
     pub async fn cursor(&self, stream: StreamId, consumer: &str) -> Result<Option<u64>, StreamError> {
         self.0.log.look(|index| index.machine.cursor(stream, consumer)).await
+    }
+
+    /// The consumers of a stream.
+    pub async fn consumers(&self, stream: StreamId) -> Result<Vec<Consumer>, StreamError> {
+        self.0.log.look(|index| index.machine.consumers(stream)).await
     }
 
     /// Deletes one message. It is never read again; [`Self::erase`] takes it off the disk.
@@ -351,13 +363,7 @@ impl Streams {
                     Fact::Message(message)
                         if (message.stream, message.sequence) == (stream, place.sequence) =>
                     {
-                        let (sequence, at) = (message.sequence, message.at);
-                        found.push(Stored {
-                            sequence,
-                            at,
-                            subject: message.subject,
-                            payload: message.payload,
-                        });
+                        found.push(message.into());
                     }
                     _ => return Ok(None),
                 }

@@ -88,6 +88,17 @@ pub struct StreamState {
     pub consumers: u64,
 }
 
+/// How far somebody is who reads a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The last sequence that it has done; 0 for none.
+    pub done: u64,
+    /// How many messages come after that.
+    pub behind: u64,
+}
+
 /// All streams of one log.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
@@ -349,6 +360,17 @@ impl Machine {
     pub fn cursor(&self, number: StreamId, consumer: &str) -> Result<Option<u64>, StreamError> {
         let (stream, _) = self.get(number)?;
         Ok(stream.cursors.get(consumer).map(|cursor| cursor.sequence))
+    }
+
+    /// The consumers that have a cursor, how far each is, and how many messages it has not done.
+    pub fn consumers(&self, number: StreamId) -> Result<Vec<Consumer>, StreamError> {
+        let (stream, _) = self.get(number)?;
+        let consumer = |(name, cursor): (&Arc<str>, &Cursor)| Consumer {
+            name: name.clone(),
+            done: cursor.sequence,
+            behind: stream.messages.range(cursor.sequence + 1..).count() as u64,
+        };
+        Ok(stream.cursors.iter().map(consumer).collect())
     }
 
     /// What of the entry at `position` still counts, in the form in which it is written again at the log's end.

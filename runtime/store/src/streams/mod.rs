@@ -5,7 +5,7 @@
 //! longer counts, and every file of the store before [`Streams::erase`] returns.
 //!
 //! `fact` is what the log holds, `machine` all streams as a state machine over it, `log` the two together, `stream` the index of one,
-//! `window` the ids that it remembers.
+//! `window` the ids that it remembers, `offline` streams of a store that nobody has open.
 
 mod error;
 mod fact;
@@ -13,6 +13,7 @@ mod handle;
 mod limits;
 mod log;
 mod machine;
+mod offline;
 mod stream;
 mod window;
 
@@ -20,4 +21,5 @@ pub use error::StreamError;
 pub use fact::{DecodeError, Fact, Message, NAME_MAX, SUBJECT_MAX, StreamId, VERSION};
 pub use handle::{Appended, LOG, Shortened, Stored, Streams};
 pub use limits::Limits;
-pub use machine::{Append, Machine, PAYLOAD_MAX, Place, Start, StreamState, Verdict};
+pub use machine::{Append, Consumer, Machine, PAYLOAD_MAX, Place, Start, StreamState, Verdict};
+pub use offline::Offline;

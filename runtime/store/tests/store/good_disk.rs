@@ -3,7 +3,7 @@
 use crate::common::{directory, entries, payloads, small};
 use bytes::Bytes;
 use synod_platform::disk::{self, Buffer, File, OpenOptions};
-use synod_platform::testing;
+use synod_platform::{process, testing};
 use synod_store::check::{Cut, check, cut, try_cut};
 use synod_store::{OpenError, Options, ReadError, Store, WriteError};
 
@@ -109,7 +109,10 @@ fn a_store_is_open_once_and_refuses_what_it_cannot_hold() {
         let place = directory();
         let (store, _) = Store::open(place.path(), small()).await.unwrap();
         let locked = Store::open(place.path(), small()).await.unwrap_err();
-        assert_eq!(locked, OpenError::Locked { directory: place.path().to_owned() });
+        assert_eq!(
+            locked,
+            OpenError::Locked { directory: place.path().to_owned(), holder: Some(process::pid()) }
+        );
         let log = store.log("log").unwrap();
         let large = vec![Bytes::from(vec![0; 1 << 20])];
         assert!(matches!(log.append(large).await, Err(WriteError::TooLong { .. })));
