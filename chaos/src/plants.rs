@@ -202,10 +202,11 @@ pub const ALL: &[Plant] = &[
         "the streams' log loses its beginning before what counts there is written again",
         "a_log_that_loses_its_beginning_before_what_counts_there_was_carried_is_noticed",
     ),
-    test(
+    oracle(
         "snapshot.purge-first",
         "a log is purged before the snapshot that replaces its entries is durable",
-        "purging_before_the_snapshot_is_durable_is_noticed",
+        &["store.purged_below_snapshot", "disk.append"],
+        "power-loss-store",
     ),
     oracle(
         "wal.ack-before-fsync",
@@ -218,10 +219,11 @@ pub const ALL: &[Plant] = &[
         "a record's length, log and index are outside its checksum",
         "a_checksum_without_the_header_is_noticed",
     ),
-    test(
+    oracle(
         "wal.enospc-batch-ack",
         "what the full disk did not take is acknowledged",
-        "each_planted_bug_of_the_log_is_noticed",
+        &["disk.append"],
+        "store-full-disk",
     ),
     oracle(
         "wal.fsync-retry-ok",
@@ -229,10 +231,11 @@ pub const ALL: &[Plant] = &[
         &["disk.append"],
         "power-loss-store",
     ),
-    test(
+    oracle(
         "wal.recover-past-hole",
         "recovery goes on behind a batch that is damaged",
-        "going_on_past_a_hole_is_noticed",
+        &["disk.append"],
+        "store-rot",
     ),
     oracle(
         "wal.short-write-after-fsync",

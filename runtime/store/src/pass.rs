@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use synod_platform::disk::{Buffer, DiskError};
 use synod_platform::task;
 use synod_platform::time::{self, Duration};
+use synod_probe::reach;
 
 use crate::cipher::{WrongKey, decrypted};
 use crate::error::OpenError;
@@ -132,6 +133,7 @@ pub(crate) async fn pass(
             return Err(OpenError::WrongKey { file, offset: offset.into() });
         }
         if let Some((offset, number)) = strange.or(damage) {
+            reach!("store.damage_told");
             let file = path_of(directory, wanted.segment.id);
             return Err(OpenError::Corrupt { file, offset: u64::from(offset), number });
         }

@@ -144,6 +144,20 @@ pub enum What {
         /// The records' ids in order; a record that is not one of ours is `Id::MAX`.
         records: Vec<Id>,
     },
+    /// A log was opened after a start: how far it is purged, and up to where a snapshot stands for what was there.
+    Purged {
+        /// The workload.
+        work: usize,
+        /// The last index that is purged.
+        purged: u64,
+        /// The index of the newest snapshot; 0 if there is none.
+        snapshot: u64,
+    },
+    /// A store said that it is damaged, where the disk does that, and another was begun in its place.
+    BegunAnew {
+        /// The workload.
+        work: usize,
+    },
     /// A run of a workflow is asked for, or resumed.
     FlowAsked {
         /// The run.
@@ -261,6 +275,8 @@ pub struct Facts {
     pub clients_end_ns: u64,
     /// Half-open probes a breaker may have in flight.
     pub probes_max: u64,
+    /// Whether disks lose what was durable: rot, or writes that go elsewhere.
+    pub rots: bool,
 }
 
 impl What {

@@ -1,7 +1,8 @@
 //! After the heal the fleet works again.
 //!
 //! Definition: once the faults have ended and the time to converge is over, (served) every client that asks then gets an answer at least once, and no request
-//! ends otherwise than answered; (delivered) every publish is accepted by someone, and each workload is delivered again.
+//! ends otherwise than answered; (delivered) every publish is accepted by someone, and each workload is delivered again; (written) whoever
+//! appended records appends again, and each append is acknowledged.
 //! Source: the house plan's liveness after healing.
 //! Known false positives: an overload that lasts past the heal refuses honestly; scenarios end their overloads with the heal.
 
@@ -27,6 +28,15 @@ pub const DELIVERED: Oracle = Oracle {
     only_if_named: true,
     means: "after the heal every publish is accepted, and every workload is delivered",
     judge: delivered,
+};
+
+/// Appends are acknowledged again.
+pub const WRITTEN: Oracle = Oracle {
+    name: "liveness.written",
+    kind: Kind::Liveness,
+    only_if_named: true,
+    means: "after the heal whoever appends does so again, and every append is acknowledged",
+    judge: written,
 };
 
 fn served(history: &History, facts: &Facts) -> Judgement {
@@ -103,13 +113,48 @@ fn delivered(history: &History, facts: &Facts) -> Judgement {
     found
 }
 
+fn written(history: &History, facts: &Facts) -> Judgement {
+    let mut found = Judgement::default();
+    let Some((_, converged_ns)) = facts.healed else { return found };
+    // Who appends at all, and what is not acknowledged yet of what each appended since.
+    let mut silent: BTreeSet<(NodeNumber, usize)> = BTreeSet::new();
+    let mut waiting: BTreeSet<(NodeNumber, usize, Id)> = BTreeSet::new();
+    for entry in &history.entries {
+        match &entry.what {
+            What::Appending { work, .. } if entry.at_ns < converged_ns => {
+                silent.insert((entry.node, *work));
+            }
+            What::Appending { id, work } => {
+                found.judged += 1;
+                silent.remove(&(entry.node, *work));
+                waiting.insert((entry.node, *work, *id));
+            }
+            What::Appended { id, work, acknowledged: true } => {
+                waiting.remove(&(entry.node, *work, *id));
+            }
+            _ => {}
+        }
+    }
+    for (node, work) in silent {
+        found.accuse(format!("workload {work} on n{node} never appended after the heal"));
+    }
+    for (node, work, id) in waiting {
+        found.accuse(format!(
+            "record {id} of workload {work} on n{node} was not acknowledged although the fleet was healed at {}",
+            time(converged_ns)
+        ));
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::history::by_hand;
     use crate::scenario::form::Priority;
 
-    const FACTS: Facts = Facts { losses: 0, healed: Some((5, 10)), clients_end_ns: 100, probes_max: 1 };
+    const FACTS: Facts =
+        Facts { losses: 0, healed: Some((5, 10)), clients_end_ns: 100, probes_max: 1, rots: false };
 
     fn asked(id: Id) -> What {
         What::Asked { id, work: 0, client: 0, deadline_ns: 99, idempotent: false }
@@ -157,5 +202,17 @@ mod tests {
         assert_eq!(delivered(&refused, &FACTS).wrong.len(), 1);
         let lost = by_hand([(11, 1, sending(1)), (11, 1, sent(1, &[2]))]);
         assert_eq!(delivered(&lost, &FACTS).wrong.len(), 1);
+    }
+
+    #[test]
+    fn an_append_that_waits_after_the_heal_is_told_and_so_is_a_writer_that_is_silent() {
+        let facts = Facts { healed: Some((10, 20)), ..Facts::default() };
+        let begin = |at, id| (at, 1, What::Appending { id, work: 0 });
+        let done = |at, id, acknowledged| (at, 1, What::Appended { id, work: 0, acknowledged });
+        let wrong = |steps: Vec<_>| written(&by_hand(steps), &facts).wrong.len();
+        assert_eq!(wrong(vec![begin(1, 1), done(2, 1, false), begin(21, 2), done(22, 2, true)]), 0);
+        assert_eq!(wrong(vec![begin(1, 1), done(2, 1, true)]), 1);
+        assert_eq!(wrong(vec![begin(21, 2)]), 1);
+        assert_eq!(wrong(vec![begin(21, 2), done(22, 2, false)]), 1);
     }
 }

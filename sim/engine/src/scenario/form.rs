@@ -528,6 +528,13 @@ pub struct Expect {
     pub verdict: Option<String>,
 }
 
+impl Disk {
+    /// Whether what was durable may be lost.
+    pub fn rots(&self) -> bool {
+        [self.misdirected, self.rot].into_iter().flatten().any(|chance| chance.get() > 0.0)
+    }
+}
+
 impl Scenario {
     /// When clients stop sending, so that what is under way can arrive: a fifth of the run before its end.
     pub fn clients_end(&self) -> std::time::Duration {

@@ -63,6 +63,7 @@ pub fn run(scenario: Scenario, seed: u64, options: Options) -> std::io::Result<R
         }),
         clients_end_ns: nanoseconds(scenario.clients_end()),
         probes_max: u64::from(synod_resilience::breaker::Settings::default().probes_max),
+        rots: scenario.disk.rots(),
     };
     let check = &scenario.check;
     let named: Vec<String> =

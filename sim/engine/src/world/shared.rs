@@ -45,6 +45,8 @@ pub struct Switches {
     pub busy: BTreeMap<NodeNumber, u64>,
     /// Runs of workflows that have not ended, by workload, node and client.
     pub flows: BTreeMap<(usize, NodeNumber, u32), super::flow::Order>,
+    /// How many stores were given up as damaged, by what the oracles call their workload and by node.
+    pub stores: BTreeMap<(usize, NodeNumber), u32>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
