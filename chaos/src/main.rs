@@ -10,6 +10,7 @@ mod reachable;
 mod score;
 mod suite;
 mod sweep;
+mod twin;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ Examples:
   cargo chaos --only failover-busy --seed-from 1 --budget 30s
   cargo chaos plants                                 the planted bugs, and what should catch each
   cargo chaos plant --all --seeds 200                what the suite catches
+  cargo chaos twin --seeds 10000                     no alarm without a bug; goes on where it was interrupted
   cargo chaos replay results/chaos/<run>/<failure>   the same run again, with its trace
 
 Exit statuses: 0 everything passed, 1 something failed, 2 wrong usage, 13 only unknowns (an expectation was not met).";
@@ -89,6 +91,21 @@ enum Do {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Run suite seeds without any bug: none may raise an alarm. Goes on where it was interrupted.
+    Twin {
+        /// Up to which suite seed; each draws a scenario.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// Only scenarios whose names have this in them.
+        #[arg(long, default_value = "", value_name = "PART")]
+        only: String,
+        /// Processes at a time.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Where what was run is written down.
+        #[arg(long, default_value = "results/twin.json", value_name = "FILE")]
+        file: PathBuf,
+    },
     /// List the planted bugs.
     Plants,
     /// Run a kept failure again.
@@ -117,6 +134,8 @@ fn main() -> ExitCode {
                 score::run(&suite, name.as_deref(), &score::Options { seeds, named, jobs, json })
             })
         }
+        Some(Do::Twin { seeds, only, jobs, file }) => suite::load(&folder)
+            .and_then(|suite| twin::run(&suite, &twin::Options { seeds, only, jobs, file })),
         Some(Do::Plants) => Ok(plants::list()),
         Some(Do::Replay { folder }) => keep::replay(&folder),
         Some(Do::One(run)) => command::run(&run),

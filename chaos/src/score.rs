@@ -79,7 +79,7 @@ pub fn median_seeds(caught: u64, seeds: u64) -> Option<f64> {
 }
 
 /// The scenario that a suite seed draws: each in its turn, so that a few seeds are spread as evenly as many.
-fn drawn(seed: u64, cases: usize) -> usize {
+pub fn drawn(seed: u64, cases: usize) -> usize {
     ((seed - 1) % cases as u64) as usize
 }
 
@@ -231,7 +231,7 @@ fn conclude(row: &mut Row, plant: &Plant) {
 }
 
 /// What a run without a bug said, if it said anything.
-fn alarm(case: &Case, seed: u64, ended: &Ended) -> Option<String> {
+pub fn alarm(case: &Case, seed: u64, ended: &Ended) -> Option<String> {
     let what = match ended {
         Ended::Died(how) => how.clone(),
         Ended::Reported(report) => {
