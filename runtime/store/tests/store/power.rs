@@ -77,6 +77,35 @@ fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
     assert!(worlds > 3 * 40, "only {worlds} worlds");
 }
 
+/// How many losses of power [`as_many_losses_of_power_as_are_asked_for_take_nothing_that_was_acknowledged`] goes on to, and its first seed.
+fn asked() -> (u64, u64) {
+    let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect(name));
+    (number("SYNOD_POWER_LOSSES").unwrap_or(100), number("SYNOD_SEED").unwrap_or(1000))
+}
+
+#[test]
+fn as_many_losses_of_power_as_are_asked_for_take_nothing_that_was_acknowledged() {
+    let (asked, first) = asked();
+    let scripts = [
+        ("on a good disk", 1, SCRIPT),
+        ("while segments are used again", 1, Script { operations: 100, ..SCRIPT }),
+        ("amid failed writes and syncs", 1, Script { faults: failing, operations: 48, ..SCRIPT }),
+        ("on a full disk", 1, Script { faults: full, operations: 48, ..SCRIPT }),
+        ("and again in the next life", 2, Script { operations: 3, ..SCRIPT }),
+    ];
+    let mut losses = 0;
+    for (seed, (name, lives, script)) in (first..).zip(scripts.into_iter().cycle()) {
+        let worlds =
+            power_loss_everywhere(seed, &DiskFaults::default(), lives, move |ledger| live(ledger, script));
+        // In each world power is lost once a life, and once more when its last one came to its end.
+        losses += worlds * lives as u64;
+        println!("seed {seed}: {worlds} worlds {name}; {losses} losses of power so far");
+        if losses >= asked {
+            break;
+        }
+    }
+}
+
 #[test]
 fn each_planted_bug_of_the_log_is_noticed() {
     let short = |faults: &mut DiskFaults| faults.short_write = 0.3;
