@@ -128,6 +128,11 @@ pub const ALL: &[Plant] = &[
         "each_planted_bug_of_the_log_of_consensus_is_noticed",
     ),
     test(
+        "raft.purge-before-snapshot",
+        "a snapshot is told to be built before it is durable, so that the log is purged before it",
+        "a_log_purged_before_its_snapshot_is_durable_is_noticed",
+    ),
+    test(
         "raft.truncate-unsynced",
         "a suffix is told to be cut before that is durable",
         "each_planted_bug_of_the_log_of_consensus_is_noticed",

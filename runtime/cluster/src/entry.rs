@@ -1,10 +1,11 @@
 //! How votes, log ids and entries are written: little-endian, each of one length or with its payload last, nothing behind it.
 //!
 //! A log id is `term u64 | node u64 | index u64`, a vote `term u64 | node u64 | committed u8`, an entry `version and kind u8 | log id |
-//! payload`. A membership, which is rare, is JSON. The store below has the checksums.
+//! payload`, a snapshot `length of what follows u32 | its last log id and membership | state`. What is rare (a membership, what a snapshot
+//! stands for) is JSON. The store below has the checksums.
 
 use openraft::impls::leader_id_adv::LeaderId;
-use openraft::type_config::alias::{EntryOf, LogIdOf, VoteOf};
+use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, VoteOf};
 use openraft::{Entry, EntryPayload, LogId};
 
 use crate::types::{Consensus, Proposal};
@@ -44,9 +45,37 @@ pub enum DecodeError {
         /// Which.
         found: u8,
     },
-    /// A membership that is no JSON of one.
-    #[error("the membership cannot be read: {0}")]
-    Membership(#[from] serde_json::Error),
+    /// A membership, or what a snapshot stands for, that is no JSON of one.
+    #[error("the membership, or what the snapshot stands for, cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What consensus writes, for whoever tries its decoders with bytes of his own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// A vote.
+    Vote,
+    /// A log id.
+    LogId,
+    /// An entry of the log.
+    Entry,
+    /// A snapshot.
+    Snapshot,
+}
+
+impl Written {
+    /// Reads the bytes, and writes again what they say.
+    pub fn again(self, bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+        Ok(match self {
+            Self::Vote => encode_vote(&decode_vote(bytes)?),
+            Self::LogId => encode_log_id(&decode_log_id(bytes)?),
+            Self::Entry => encode_entry(&decode_entry(bytes)?),
+            Self::Snapshot => {
+                let (meta, state) = decode_snapshot(bytes)?;
+                encode_snapshot(&meta, state)
+            }
+        })
+    }
 }
 
 pub(crate) fn encode_vote(vote: &VoteOf<Consensus>) -> Vec<u8> {
@@ -108,6 +137,18 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Result<EntryOf<Consensus>, DecodeErr
         found => return Err(DecodeError::Value { what: "log entry", found }),
     };
     Ok(Entry { log_id: decode_log_id(log_id)?, payload })
+}
+
+pub(crate) fn encode_snapshot(meta: &SnapshotMetaOf<Consensus>, state: &[u8]) -> Vec<u8> {
+    let meta = serde_json::to_vec(meta).expect("sets and maps of numbers and names are JSON");
+    [&(meta.len() as u32).to_le_bytes(), &meta[..], state].concat()
+}
+
+pub(crate) fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotMetaOf<Consensus>, &[u8]), DecodeError> {
+    let length = || DecodeError::Length { what: "snapshot", len: bytes.len() };
+    let (len, rest) = bytes.split_first_chunk().ok_or_else(length)?;
+    let (meta, state) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(length)?;
+    Ok((serde_json::from_slice(meta)?, state))
 }
 
 fn words<const N: usize>(words: [u64; N]) -> Vec<u8> {

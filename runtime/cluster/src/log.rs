@@ -221,7 +221,7 @@ impl RaftLogStorage<Consensus> for LogStorage {
 }
 
 /// The index in the store's log of an entry of consensus.
-fn place(index: u64) -> u64 {
+pub(crate) fn place(index: u64) -> u64 {
     index.saturating_add(1)
 }
 
@@ -234,6 +234,6 @@ fn entry(entry: &Entry) -> io::Result<EntryOf<Consensus>> {
     }
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+pub(crate) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

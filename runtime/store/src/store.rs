@@ -503,10 +503,23 @@ impl Log {
         Ok(())
     }
 
+    /// Saves what all entries up to `index` amount to, in the place of what was saved before: durable when this returns. The entries stay, for
+    /// whoever purges them.
+    pub async fn save(&self, index: u64, content: Bytes) -> Result<(), WriteError> {
+        self.snapshots(Errand::Save(Snapshot { index, content })).await.map_err(ReadError::into_write)?;
+        self.snapshots(Errand::Forget(index)).await.map_err(ReadError::into_write)?;
+        Ok(())
+    }
+
+    /// What was saved last, whatever entries there are.
+    pub async fn saved(&self) -> Result<Option<Snapshot>, ReadError> {
+        self.snapshots(Errand::Load).await
+    }
+
     /// The newest snapshot, on which the entries after it build. If the log ends before it (it was saved when the entries were not
     /// durable yet), the log goes on behind it when this returns.
     pub async fn snapshot(&self) -> Result<Option<Snapshot>, SnapshotError> {
-        let found = self.snapshots(Errand::Load).await?;
+        let found = self.saved().await?;
         let index = found.as_ref().map_or(0, |snapshot| snapshot.index);
         if index + 1 < self.first() {
             return Err(SnapshotError::Missing { log: self.name.to_string(), first: self.first() });
