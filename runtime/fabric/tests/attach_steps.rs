@@ -31,6 +31,8 @@ const RING: usize = 1024;
 /// Records sent in a row, more than the ring takes, and found refused often enough for it to grow.
 const FLOOD: usize = 56;
 
+/// A short one takes a line of them.
+const SHORT: usize = 48;
 /// Memory for payloads of that length comes in regions of a mebibyte, in slots of that size.
 const LONG: usize = 5000;
 const SLOT: usize = 16 << 10;
@@ -158,20 +160,20 @@ impl Writer {
     async fn play(&mut self, round: u64) {
         // All slots are free, also those that who died had: one that is not would make this take more memory.
         drop((0..REGION / SLOT).map(|_| self.agent.loan(LONG).unwrap()).collect::<Vec<_>>());
-        self.send(round, 16).await;
+        self.send(round, SHORT).await;
         for _ in 0..FLOOD {
-            let sent = self.agent.publish(&format!("to.ben.{round}"), Priority::Normal, self.payload(16));
+            let sent = self.agent.publish(&format!("to.ben.{round}"), Priority::Normal, self.payload(SHORT));
             if sent.is_ok_and(|receipt| receipt.accepted_count() == 1) {
                 self.note();
             }
         }
         for _ in 0..4 {
-            self.send(round, 16).await;
+            self.send(round, SHORT).await;
         }
         for _ in 0..2 {
             self.send(round, LONG).await;
         }
-        self.send(round, 16).await;
+        self.send(round, SHORT).await;
         // What is under way when the leave is taken away would be withheld.
         let has_come = |page: &Page| {
             let pair = (self.life, page.known.unwrap_or(0));
@@ -184,7 +186,7 @@ impl Writer {
         while self.story.is_in(round) {
             self.story.until(|page| page.revoked == round || page.round != round || page.over).await;
             let subject = format!("to.ben.{round}");
-            let sent = self.agent.publish_wait(&subject, Priority::Normal, self.payload(16), soon()).await;
+            let sent = self.agent.publish_wait(&subject, Priority::Normal, self.payload(SHORT), soon()).await;
             match sent {
                 Err(PublishError::Unreachable(receipt))
                     if receipt.refused() == [("ben", Refusal::NotAllowed)] =>
@@ -238,7 +240,7 @@ async fn ben(story: Rc<Story>) {
             message.payload().copy_to(at..at + 8, &mut bytes);
             u64::from_le_bytes(bytes)
         };
-        assert!(message.payload().len() == 16 || message.payload()[LONG - 1] == 7, "a long one is whole");
+        assert!(message.payload().len() == SHORT || message.payload()[LONG - 1] == 7, "a long one is whole");
         story.write(|page| page.came.entry((word(0), life)).or_default().push(word(8)));
     }
 }

@@ -10,9 +10,9 @@ use crate::sync::Memory;
 /// What a user says about a record in four bytes, carried as they are: the frame's kind, flags and grant.
 pub type Tag = [u8; 4];
 
-/// Bytes of a cache line; records start at multiples of it.
+/// Bytes of a cache line.
 pub const LINE: usize = 64;
-/// Bytes of a record's header.
+/// Bytes of a record's header; records start at multiples of it, so that short ones share lines and less has to cross.
 pub const HEADER: usize = 16;
 
 /// Sender's region: byte position up to which records are published.
@@ -39,7 +39,7 @@ const _: () = {
     assert!(usize::BITS == 64, "lengths of 32 bits are added up in a usize");
     assert!(WAITING - TAIL >= 128 && DATA - CLOSED >= LINE, "the sender's words share lines");
     assert!(SLEEPING - HEAD >= 128 && RECEIVER_LEN - SLEEPING >= 128, "the receiver's words share lines");
-    assert!(DATA.is_multiple_of(LINE), "records are not aligned to lines");
+    assert!(DATA.is_multiple_of(LINE), "forty-eight bytes and their header do not share a line");
 };
 
 /// The length that marks the rest of the lap as unused.
@@ -57,7 +57,7 @@ pub const fn largest_payload(capacity: usize) -> usize {
 
 /// Bytes that a record with a payload of `len` bytes takes in the ring.
 pub const fn footprint(len: usize) -> usize {
-    (len + HEADER + LINE - 1) & !(LINE - 1)
+    (len + HEADER + HEADER - 1) & !(HEADER - 1)
 }
 
 /// What is wrong with the regions given to a ring or a mailbox.
@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn forty_eight_bytes_share_a_line_with_their_header() {
-        assert_eq!(footprint(0), 64);
+        assert_eq!(footprint(0), 16);
         assert_eq!(footprint(48), 64);
-        assert_eq!(footprint(49), 128);
+        assert_eq!(footprint(49), 80);
         assert_eq!(footprint(largest_payload(1024)), 512);
     }
 

@@ -327,7 +327,7 @@ fn a_foreign_sender_that_breaks_a_rule_is_cut_by_name_and_the_others_go_on() {
         let cut = rig.admit(URGENT, &regions).unwrap();
         let (foreign, mut first) = rig.foreign(URGENT);
         let (local, mut second) = rig.local(URGENT);
-        send(&mut liar, b"a");
+        send(&mut liar, &[b'a'; 48]);
         assert_eq!(rig.drained(10).0, [(cut, b'a')]);
         assert!(rig.mailbox.fall_asleep());
         for (at, word) in lie {

@@ -84,12 +84,12 @@ fn a_batch_that_is_dropped_sends_nothing_and_breaks_nothing() {
     let (mut producer, mut consumer) = ring(256);
     for lap in 0..40u64 {
         let mut batch = producer.batch();
-        while batch.push(TAG, &[0xEE; 100]).is_ok() {}
+        while batch.push(TAG, &[0xEE; 112]).is_ok() {}
         assert_eq!(producer.used(), 0);
-        assert_eq!(send(&mut producer, &[lap as u8; 60]), lap);
-        assert_eq!(receive(&mut consumer), Some(vec![lap as u8; 60]));
+        assert_eq!(send(&mut producer, &[lap as u8; 112]), lap);
+        assert_eq!(receive(&mut consumer), Some(vec![lap as u8; 112]));
         assert!(consumer.peek().unwrap().is_none());
-        producer.claim(100).unwrap().payload().fill(0);
+        producer.claim(112).unwrap().payload().fill(0);
     }
 }
 
@@ -123,11 +123,11 @@ fn a_claim_that_is_dropped_sends_nothing_and_costs_no_space() {
 fn a_full_ring_refuses_and_takes_again_what_was_freed() {
     let (mut producer, mut consumer) = ring(256);
     for index in 0..4u8 {
-        send(&mut producer, &[index]);
+        send(&mut producer, &[index; 48]);
     }
     assert_eq!(producer.push(TAG, b"x"), Err(ClaimError::Full));
-    assert_eq!(receive(&mut consumer), Some(vec![0]));
-    assert_eq!(send(&mut producer, b"x"), 4);
+    assert_eq!(receive(&mut consumer), Some(vec![0; 48]));
+    assert_eq!(send(&mut producer, &[4; 48]), 4);
     assert_eq!(producer.claim(0).err(), Some(ClaimError::Full));
 }
 
@@ -169,7 +169,7 @@ fn a_sender_learns_that_the_receiver_is_gone() {
     drop(consumer);
     assert!(producer.is_closed());
     for _ in 0..4 {
-        producer.push(TAG, b"nobody").unwrap();
+        producer.push(TAG, &[0; 48]).unwrap();
     }
     assert_eq!(producer.push(TAG, b"nobody"), Err(ClaimError::Closed));
 }
@@ -210,7 +210,7 @@ fn a_sender_that_waits_for_space_is_woken_when_enough_was_freed_to_be_told() {
     let (mut producer, mut consumer) =
         heap(1024, Waiters { records: None, space: Some(bells.clone()) }).unwrap();
     assert!(!producer.fall_asleep(8).unwrap(), "there is space");
-    while producer.push(TAG, b"x").is_ok() {}
+    while producer.push(TAG, &[0; 48]).is_ok() {}
     assert!(producer.fall_asleep(8).unwrap());
     receive(&mut consumer).unwrap();
     assert_eq!(rung(), 0, "an eighth of the ring at a time");
@@ -302,7 +302,7 @@ fn a_length_that_lies_is_named_before_anything_is_read_by_it() {
     // Published, but around the end of the ring.
     let mut hostile = Hostile::new();
     for position in (0..896).step_by(64) {
-        hostile.record(position, 0, position as u64 / 64);
+        hostile.record(position, 48, position as u64 / 64);
     }
     hostile.record(896, 200, 14);
     hostile.put(0, 896);
@@ -325,7 +325,7 @@ fn a_sender_that_publishes_nothing_but_padding_is_named_and_does_not_keep_its_re
     // As little before the end of the lap as an honest sender leaves, it is padding.
     let mut hostile = Hostile::new();
     for position in (0..576).step_by(64) {
-        hostile.record(position, 0, position as u64 / 64);
+        hostile.record(position, 48, position as u64 / 64);
     }
     hostile.record(576, u32::MAX, 9);
     hostile.put(0, 1024);
@@ -339,8 +339,8 @@ fn a_sender_that_publishes_nothing_but_padding_is_named_and_does_not_keep_its_re
 #[test]
 fn a_sequence_that_skips_is_named() {
     let mut hostile = Hostile::new();
-    hostile.record(0, 8, 0);
-    hostile.record(64, 8, 2);
+    hostile.record(0, 48, 0);
+    hostile.record(64, 48, 2);
     hostile.put(0, 128);
     hostile.take();
     assert_eq!(hostile.violation(), Violation::Sequence { at: 64, expected: 1, found: 2 });
@@ -389,7 +389,7 @@ fn a_foreign_record_is_copied_out_whole_at_every_length() {
 }
 
 #[test]
-fn space_is_counted_in_lines() {
+fn space_is_counted_in_sixteens() {
     let (mut producer, _consumer) = ring(1024);
     producer.push(TAG, &[0; 48]).unwrap();
     assert_eq!(producer.used(), LINE);

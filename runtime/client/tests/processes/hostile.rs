@@ -149,7 +149,7 @@ impl Mallory {
 
 fn hello(member: u64) -> Value {
     let name = format!("mallory-{member}");
-    json!({ "hello": { "oldest": 2, "newest": 2, "member": member, "name": name, "token": null } })
+    json!({ "hello": { "oldest": 3, "newest": 3, "member": member, "name": name, "token": null } })
 }
 
 fn a_context(id: u64) -> Value {

@@ -12,7 +12,7 @@ use crate::registry::{ContextId, SubId, Takes};
 use crate::subject::{Pattern, Subject};
 
 /// The version that this build speaks.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// The most patterns of one subscription.
 pub(crate) const PATTERNS_MAX: usize = 64;

@@ -197,7 +197,7 @@ impl<M: Memory> Consumer<M> {
                 at.end = at.tail.min((at.head | (self.capacity - 1)) + 1);
             }
             let offset = (at.head & (self.capacity - 1)) as usize;
-            // SAFETY: records are aligned to 64 and at least one line lies between head and tail.
+            // SAFETY: records are aligned to sixteen and at least a header lies between head and tail.
             let header = unsafe { self.peer.read(DATA + offset, HEADER) };
             let words = header.pointer().cast::<u64>();
             // SAFETY: sixteen aligned bytes are borrowed; volatile, because a hostile sender may write at any time.
@@ -232,7 +232,7 @@ impl<M: Memory> Consumer<M> {
         // SAFETY: the control words of both regions were checked at the start.
         let tail = unsafe { self.peer.load(TAIL, Acquire) };
         let ahead = tail.wrapping_sub(at.head);
-        if ahead.wrapping_sub(1) >= self.allowed || !tail.is_multiple_of(LINE as u64) {
+        if ahead.wrapping_sub(1) >= self.allowed || !tail.is_multiple_of(HEADER as u64) {
             return self.nothing_good(at, tail).map(|()| None);
         }
         self.wake_up();

@@ -24,6 +24,11 @@ impl<M: Memory> ForeignConsumer<M> {
         Ok(self.0.peek()?.map(ForeignPeeked))
     }
 
+    /// As [`Consumer::paced`].
+    pub fn paced(self) -> Self {
+        Self(self.0.paced())
+    }
+
     /// As [`Consumer::fall_asleep`].
     pub fn fall_asleep(&mut self) -> Result<bool, Violation> {
         self.0.fall_asleep()

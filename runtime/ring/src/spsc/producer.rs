@@ -2,7 +2,7 @@
 
 use super::bell;
 use crate::doorbell::{Bell, Waiter};
-use crate::layout::{self, CLOSED, DATA, HEAD, HEADER, LINE, LayoutError, SLEEPING, TAIL, Tag, WAITING};
+use crate::layout::{self, CLOSED, DATA, HEAD, HEADER, LayoutError, SLEEPING, TAIL, Tag, WAITING};
 use crate::mailbox;
 use crate::sync::{BytesMut, Hardware, Memory};
 use crate::violation::Violation;
@@ -171,7 +171,7 @@ impl<M: Memory> Producer<M> {
             reach!("ring.wrapped");
             // SAFETY: these bytes up to the end of the data are free, as was just made sure.
             let mut header = unsafe { self.own.write(DATA + at as usize, HEADER) };
-            // SAFETY: sixteen bytes are borrowed; records are aligned to 64.
+            // SAFETY: sixteen bytes are borrowed; records are aligned to sixteen.
             unsafe { write_header(header.pointer(), layout::PADDING, Tag::default(), 0) };
         }
         let tail = tail + padding;
@@ -199,7 +199,7 @@ impl<M: Memory> Producer<M> {
             return Err(ClaimError::Closed);
         }
         let known = self.limit - self.capacity;
-        if head < known || head > self.published || !head.is_multiple_of(LINE as u64) {
+        if head < known || head > self.published || !head.is_multiple_of(HEADER as u64) {
             let violation = Violation::Head { known, found: head, tail: self.published };
             self.broken = Some(violation);
             return Err(violation.into());
@@ -331,7 +331,7 @@ impl<M: Memory> Batch<'_, M> {
         let mut bytes = self.producer.borrow(self.tail, total);
         let sequence = self.sequence;
         // Header first: stores leave for the other core's cache in order, and in address order they share the way.
-        // SAFETY: the header's sixteen bytes are borrowed; records are aligned to 64.
+        // SAFETY: the header's sixteen bytes are borrowed; records are aligned to sixteen.
         unsafe { write_header(bytes.pointer(), len as u32, tag, sequence) };
         // SAFETY: the borrow covers the header and `len` bytes behind it; regions are initialised.
         fill(unsafe { std::slice::from_raw_parts_mut(bytes.pointer().add(HEADER), len) });
@@ -381,7 +381,7 @@ impl<M: Memory> Claim<'_, M> {
     pub fn commit(self, tag: Tag) -> u64 {
         let Self { tail, sequence: next, mut bytes, len, total } = self;
         let sequence = *next;
-        // SAFETY: the header's sixteen bytes are borrowed by the claim; records are aligned to 64.
+        // SAFETY: the header's sixteen bytes are borrowed by the claim; records are aligned to sixteen.
         unsafe { write_header(bytes.pointer(), len as u32, tag, sequence) };
         drop(bytes);
         *next = sequence + 1;

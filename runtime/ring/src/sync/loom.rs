@@ -1,8 +1,8 @@
-//! The arm that loom explores: words are loom's atomics, and every line of data has a loom cell that tells it who reads or
-//! writes there, so that an access without a happens-before is a failed model.
+//! The arm that loom explores: words are loom's atomics, and every place where a record may start has a loom cell that tells it who
+//! reads or writes there, so that an access without a happens-before is a failed model.
 
 use super::{Bytes, BytesMut, Memory};
-use crate::layout::LINE;
+use crate::layout::{HEADER, LINE};
 use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ struct Inner {
     words: Vec<AtomicU64>,
     bytes: std::cell::UnsafeCell<Box<[u64]>>,
     base: *mut u8,
-    lines: Vec<UnsafeCell<()>>,
+    places: Vec<UnsafeCell<()>>,
     control: usize,
 }
 
-// SAFETY: loom runs its threads one at a time on one thread, and reports unordered accesses to `lines`.
+// SAFETY: loom runs its threads one at a time on one thread, and reports unordered accesses to `places`.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
@@ -38,7 +38,7 @@ impl Loom {
             words: (0..control / LINE * WORDS).map(|_| AtomicU64::new(0)).collect(),
             bytes: std::cell::UnsafeCell::new(bytes),
             base,
-            lines: (0..data / LINE).map(|_| UnsafeCell::new(())).collect(),
+            places: (0..data / HEADER).map(|_| UnsafeCell::new(())).collect(),
             control,
         }))
     }
@@ -48,17 +48,17 @@ impl Loom {
         if std::thread::panicking() { 0 } else { access(&self.0.words[at / LINE * WORDS + at % LINE / 8]) }
     }
 
-    fn lines(&self, at: usize, len: usize) -> &[UnsafeCell<()>] {
-        let first = (at - self.0.control) / LINE;
-        let end = (at - self.0.control + len).div_ceil(LINE);
-        &self.0.lines[first..end]
+    fn places(&self, at: usize, len: usize) -> &[UnsafeCell<()>] {
+        let first = (at - self.0.control) / HEADER;
+        let end = (at - self.0.control + len).div_ceil(HEADER);
+        &self.0.places[first..end]
     }
 }
 
 /// Bytes being read, and loom's knowledge of it.
 pub struct Reading {
     at: *const u8,
-    _lines: Vec<ConstPtr<()>>,
+    _places: Vec<ConstPtr<()>>,
 }
 
 impl Bytes for Reading {
@@ -70,7 +70,7 @@ impl Bytes for Reading {
 /// Bytes being written, and loom's knowledge of it.
 pub struct Writing {
     at: *mut u8,
-    _lines: Vec<MutPtr<()>>,
+    _places: Vec<MutPtr<()>>,
 }
 
 impl BytesMut for Writing {
@@ -109,13 +109,13 @@ unsafe impl Memory for Loom {
     }
 
     unsafe fn read(&self, at: usize, len: usize) -> Reading {
-        let lines = self.lines(at, len).iter().map(UnsafeCell::get).collect();
-        Reading { at: self.0.base.wrapping_add(at - self.0.control), _lines: lines }
+        let places = self.places(at, len).iter().map(UnsafeCell::get).collect();
+        Reading { at: self.0.base.wrapping_add(at - self.0.control), _places: places }
     }
 
     unsafe fn write(&self, at: usize, len: usize) -> Writing {
-        let lines = self.lines(at, len).iter().map(UnsafeCell::get_mut).collect();
-        Writing { at: self.0.base.wrapping_add(at - self.0.control), _lines: lines }
+        let places = self.places(at, len).iter().map(UnsafeCell::get_mut).collect();
+        Writing { at: self.0.base.wrapping_add(at - self.0.control), _places: places }
     }
 
     fn fence(&self) {
