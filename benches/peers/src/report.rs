@@ -28,9 +28,6 @@ pub fn heading(machine: &Machine, plan: &Plan, smoke: bool) {
         "  messages   synod ring: 16 bytes of header and the rest payload; \"header apart\": all payload, header on top"
     );
     println!(
-        "             a record takes whole lines: below 64 B a queue that packs its elements moves more of them"
-    );
-    println!(
         "  processes  between two processes a message is N bytes of payload, but for \"synod ring\" as above"
     );
     if smoke {

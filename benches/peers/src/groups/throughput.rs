@@ -4,8 +4,7 @@ use super::{Compare, Group, Subject};
 use crate::measure::{Plan, throughput};
 use crate::subjects::{channels, rtrb, synod};
 
-/// For each size: a message at a time, and sixteen. Nothing below 64 bytes: a record takes a whole line, where a queue of small
-/// elements packs several and moves more of them.
+/// For each size: a message at a time, and sixteen.
 pub fn groups() -> Vec<Group> {
     vec![of::<64>(1), of::<64>(16), of::<1024>(1), of::<1024>(16)]
 }
