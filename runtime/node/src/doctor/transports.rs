@@ -176,7 +176,7 @@ fn links(config: &NodeConfig) -> Transport {
 /// The rungs of memory for devices; a node has no device yet that it would give such memory to.
 fn ladder() -> Vec<Transport> {
     let near = Topology::detect().ok().and_then(|machine| Some(machine.numa_nodes.first()?.number));
-    match dma::region(DMA, near) {
+    match dma::region(DMA, dma::Height::Top, near) {
         Ok(region) => region
             .rungs()
             .iter()

@@ -11,9 +11,16 @@ pub enum MemoryError {
         /// What it is.
         found: String,
     },
-    /// Its pages are huge, so its size is not what it seems.
-    #[error("the memory lies in huge pages, which are not taken from others: pass a plain memfd")]
-    HugePages,
+    /// Its pages are huge and not all there: whoever reads one that is missing may die of it.
+    #[error(
+        "the memory lies in huge pages of which {found} of {expected} bytes are there: its owner must touch them all before it passes it on"
+    )]
+    NotPopulated {
+        /// Bytes that are there.
+        found: u64,
+        /// Its bytes.
+        expected: u64,
+    },
     /// Its owner could still change its size, or others write it.
     #[error(
         "the memory can still be changed: the seals {missing} are missing; its owner must set them before it passes it on"

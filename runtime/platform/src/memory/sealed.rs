@@ -3,7 +3,6 @@
 //! A memfd is sized, mapped writable once, and then sealed against growing, shrinking, any further writing and more seals. So its size cannot
 //! change under a reader (which would be a SIGBUS), and nobody but its owner writes it, whoever re-opens the descriptor.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
 
@@ -50,6 +49,11 @@ impl Mapping {
         }
     }
 
+    /// Its bytes, whole pages of them.
+    pub(crate) fn len(&self) -> usize {
+        self.mapped
+    }
+
     /// The first byte.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
@@ -68,19 +72,24 @@ impl Drop for Mapping {
     }
 }
 
-/// Makes `len` zeroed bytes, at least one: the descriptor, sealed, and the one writable mapping.
-pub(super) fn make(len: usize) -> io::Result<(OwnedFd, Mapping)> {
-    let file = unsealed()?;
-    let size = page_rounded(len).ok_or(Errno::NOMEM)?;
+/// Makes `len` zeroed bytes, at least one: the descriptor, to be [sealed](seal), and the one writable mapping. Of huge pages with
+/// [`MemfdFlags::HUGETLB`], if so many are free.
+pub(super) fn make(len: usize, kind: MemfdFlags) -> rustix::io::Result<(OwnedFd, Mapping)> {
+    let file = unsealed(kind)?;
+    let size = len.checked_next_multiple_of(pages_of(&file)?.0).ok_or(Errno::NOMEM)?;
     ftruncate(&file, size as u64)?;
+    // Huge pages are reserved here, or refused.
     let mapping = Mapping::new(file.as_fd(), size, ProtFlags::READ | ProtFlags::WRITE)?;
-    // Not before: the seal refuses new writable mappings, and the one that stands stays.
-    fcntl_add_seals(&file, SEALS)?;
     Ok((file, mapping))
 }
 
-fn unsealed() -> rustix::io::Result<OwnedFd> {
-    let create = |flags| rustix::fs::memfd_create("synod", MemfdFlags::CLOEXEC | flags);
+/// Sets what others [check](check). Not before it is mapped: the seals refuse new writable mappings, and the one that stands stays.
+pub(super) fn seal(file: &OwnedFd) -> rustix::io::Result<()> {
+    fcntl_add_seals(file, SEALS)
+}
+
+fn unsealed(kind: MemfdFlags) -> rustix::io::Result<OwnedFd> {
+    let create = |flags| rustix::fs::memfd_create("synod", MemfdFlags::CLOEXEC | kind | flags);
     match create(MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL) {
         // Kernels before 6.3 do not know the second flag.
         Err(Errno::INVAL) => create(MemfdFlags::ALLOW_SEALING),
@@ -88,7 +97,15 @@ fn unsealed() -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Whether this is plain memory that nobody can resize or newly write, of `len` bytes or that rounded up to pages.
+/// The size of its pages, and whether they are huge.
+fn pages_of(file: impl AsFd) -> rustix::io::Result<(usize, bool)> {
+    let about = fstatfs(file)?;
+    let huge = about.f_type as u64 == HUGETLBFS;
+    Ok((if huge { about.f_bsize as usize } else { rustix::param::page_size() }, huge))
+}
+
+/// Whether this is memory that nobody can resize or newly write, of `len` bytes or that rounded up to pages. Huge pages must all be there: a
+/// plain page is found when a reader touches it, a huge one may be given to somebody else by then, and the reader would die of it.
 pub(super) fn check(file: BorrowedFd<'_>, len: usize) -> Result<(), MemoryError> {
     let failed = |error| MemoryError::system("looking at shared memory", error);
     let seals = match fcntl_get_seals(file) {
@@ -96,28 +113,31 @@ pub(super) fn check(file: BorrowedFd<'_>, len: usize) -> Result<(), MemoryError>
         Err(Errno::INVAL) => return Err(MemoryError::NotMemory { found: kind(file) }),
         Err(error) => return Err(failed(error)),
     };
-    if fstatfs(file).map_err(failed)?.f_type as u64 == HUGETLBFS {
-        return Err(MemoryError::HugePages);
-    }
     let missing = SEALS.difference(seals);
     if !missing.is_empty() {
         let missing = missing.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
         return Err(MemoryError::NotSealed { missing });
     }
     // Sealed by now: what is read here stays true.
-    let found = fstat(file).map_err(failed)?.st_size as u64;
-    let rounded = page_rounded(len).unwrap_or(usize::MAX);
-    if (len as u64..=rounded as u64).contains(&found) {
-        Ok(())
-    } else {
-        Err(MemoryError::WrongSize { found, expected: len as u64 })
+    let about = fstat(file).map_err(failed)?;
+    let found = about.st_size as u64;
+    let (page, huge) = pages_of(file).map_err(failed)?;
+    let rounded = len.checked_next_multiple_of(page).unwrap_or(usize::MAX);
+    if !(len as u64..=rounded as u64).contains(&found) {
+        return Err(MemoryError::WrongSize { found, expected: len as u64 });
     }
+    // The seals also refuse holes, so that what is there stays.
+    let there = about.st_blocks as u64 * 512;
+    if huge && there < found {
+        return Err(MemoryError::NotPopulated { found: there, expected: found });
+    }
+    Ok(())
 }
 
-/// Maps the first `len` bytes of what was checked, for reading.
-pub(super) fn view(file: BorrowedFd<'_>, len: usize) -> Result<Mapping, MemoryError> {
-    Mapping::new(file, len, ProtFlags::READ)
-        .map_err(|error| MemoryError::system("mapping shared memory", error))
+/// Maps what was checked, for reading.
+pub(super) fn view(file: BorrowedFd<'_>) -> Result<Mapping, MemoryError> {
+    let mapped = fstat(file).and_then(|about| Mapping::new(file, about.st_size as usize, ProtFlags::READ));
+    mapped.map_err(|error| MemoryError::system("mapping shared memory", error))
 }
 
 /// What a descriptor is, in words. Its file is not asked: that may lie in a file system of the peer's own making, which never answers.
@@ -134,10 +154,6 @@ pub(super) fn kind(file: BorrowedFd<'_>) -> String {
     .to_owned()
 }
 
-fn page_rounded(len: usize) -> Option<usize> {
-    len.checked_next_multiple_of(rustix::param::page_size())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,8 +162,9 @@ mod tests {
     /// The kernel facts on which all trust in shared memory stands.
     #[test]
     fn what_is_sealed_can_be_neither_resized_nor_written_by_anyone_else() {
-        let (file, mapping) = make(5000).unwrap();
-        assert_eq!(mapping.mapped, page_rounded(5000).unwrap());
+        let (file, mapping) = make(5000, MemfdFlags::empty()).unwrap();
+        seal(&file).unwrap();
+        assert_eq!(mapping.len(), 5000usize.next_multiple_of(rustix::param::page_size()));
         let reopened = open(
             format!("/proc/self/fd/{}", file.as_raw_fd()),
             OFlags::RDWR | OFlags::CLOEXEC,
@@ -164,7 +181,7 @@ mod tests {
             assert_eq!(hole, Err(Errno::PERM));
             assert_eq!(fcntl_add_seals(fd, SealFlags::WRITE), Err(Errno::PERM), "more seals");
         }
-        let view = view(reopened.as_fd(), 5000).unwrap();
+        let view = view(reopened.as_fd()).unwrap();
         // SAFETY: the mapping is this test's own.
         let raised = unsafe {
             rustix::mm::mprotect(
@@ -183,7 +200,7 @@ mod tests {
 
     #[test]
     fn memory_without_its_seals_is_told_by_what_is_missing() {
-        let file = unsealed().unwrap();
+        let file = unsealed(MemfdFlags::empty()).unwrap();
         ftruncate(&file, 4096).unwrap();
         fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK).unwrap();
         let refused = check(file.as_fd(), 4096);
@@ -191,10 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_are_refused_where_there_are_any() {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
-        // A kernel without them has nothing to refuse.
-        let Ok(file) = rustix::fs::memfd_create("huge", flags) else { return };
-        assert_eq!(check(file.as_fd(), 4096), Err(MemoryError::HugePages));
+    fn huge_pages_are_taken_when_all_of_them_are_there_and_not_before() {
+        // A machine that has reserved none has nothing to share.
+        let Ok((file, mapping)) = make(5000, MemfdFlags::HUGETLB) else { return };
+        seal(&file).unwrap();
+        let expected = mapping.len() as u64;
+        assert_eq!(check(file.as_fd(), 5000), Err(MemoryError::NotPopulated { found: 0, expected }));
+        // SAFETY: inside the mapping, and nobody else touches it.
+        unsafe { mapping.base().as_ptr().write_volatile(7) };
+        assert_eq!(check(file.as_fd(), 5000), Ok(()));
+        let view = view(file.as_fd()).unwrap();
+        // SAFETY: as above.
+        assert_eq!(unsafe { view.base().as_ptr().read_volatile() }, 7);
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 
+use rustix::fs::MemfdFlags;
 use synod_ring::region::{Region, RegionError};
 
 use super::{MemoryError, arm, sealed};
@@ -25,6 +26,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct SharedRegion {
     memory: arm::Shared,
+    /// As asked for, but whole pages where those are huge.
     len: usize,
     file: Option<OwnedFd>,
     _grant: arm::Grant,
@@ -32,19 +34,36 @@ pub struct SharedRegion {
 
 /// Asks for `len` zeroed bytes that other processes may be allowed to read.
 pub fn shared(len: usize) -> Result<SharedRegion, RegionError> {
-    let len = len.max(1);
-    let grant = arm::grant(len)?;
-    let refused = RegionError::OutOfMemory { len };
-    let (file, mapping) =
-        if len > SHARED_MAX { Err(refused) } else { sealed::make(len).map_err(|_| refused) }?;
-    Ok(SharedRegion { memory: arm::Shared::new(mapping), len, file: Some(file), _grant: grant })
+    let made = SharedRegion::unsealed(len, MemfdFlags::empty())?;
+    made.seal().map_err(|_| RegionError::OutOfMemory { len })?;
+    Ok(made)
 }
 
 impl SharedRegion {
+    /// One that must be sealed before a handle to it is passed on.
+    pub(super) fn unsealed(len: usize, kind: MemfdFlags) -> Result<Self, RegionError> {
+        let len = len.max(1);
+        let grant = arm::grant(len)?;
+        let refused = RegionError::OutOfMemory { len };
+        let (file, mapping) =
+            if len > SHARED_MAX { Err(refused) } else { sealed::make(len, kind).map_err(|_| refused) }?;
+        let len = if kind.contains(MemfdFlags::HUGETLB) { mapping.len() } else { len };
+        Ok(Self { memory: arm::Shared::new(mapping), len, file: Some(file), _grant: grant })
+    }
+
+    /// From now on nobody can resize it, or map it to write.
+    pub(super) fn seal(&self) -> Result<(), MemoryError> {
+        sealed::seal(self.file()?).map_err(|error| MemoryError::system("sealing memory", error))
+    }
+
+    pub(super) fn file(&self) -> Result<&OwnedFd, MemoryError> {
+        self.file.as_ref().ok_or(MemoryError::Closed)
+    }
+
     /// A handle to pass on: whoever gets it may read the region, and nobody may write through it.
     pub fn handle(&self) -> Result<Handle, MemoryError> {
-        let file = self.file.as_ref().ok_or(MemoryError::Closed)?;
-        let copy = file.try_clone().map_err(|error| MemoryError::system("copying a descriptor", error))?;
+        let copy =
+            self.file()?.try_clone().map_err(|error| MemoryError::system("copying a descriptor", error))?;
         Ok(Handle(arm::Handle::from(copy)))
     }
 
@@ -82,7 +101,7 @@ pub struct ForeignRegion {
 /// Its size cannot change any more, and it stays readable when its owner is dead; its bytes may change at any moment.
 pub fn open(handle: Handle, len: usize) -> Result<ForeignRegion, MemoryError> {
     check(&handle, len)?;
-    let mapping = sealed::view(handle.0.memory()?, len)?;
+    let mapping = sealed::view(handle.0.memory()?)?;
     Ok(ForeignRegion { mapping, len })
 }
 

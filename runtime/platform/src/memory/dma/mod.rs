@@ -1,8 +1,8 @@
-//! Memory that devices can reach, as well prepared as this machine allows.
+//! Memory that others may read and devices can reach, as well prepared as is asked for and this machine allows.
 //!
 //! The ladder: a sealed memfd; huge pages, if some are reserved; populated and locked, so that nothing is paged out; bound to a NUMA node;
-//! registered with io_uring; exported as a DMA buffer; registered with CUDA by the driver, which is loaded when asked for. Each rung is
-//! tried, and proved by bytes that went through it; what is missing is left out and told. Simulated: plain memory, and no rung.
+//! registered with io_uring; exported as a DMA buffer; registered with CUDA by the driver, which is loaded when asked for. Each rung that is
+//! asked for is tried, those of devices proved by bytes that went through them; what is missing is left out and told. Simulated: the lowest rung.
 
 #[cfg(not(madsim))]
 mod cuda;
@@ -19,6 +19,22 @@ use real as arm;
 #[cfg(madsim)]
 use sim as arm;
 use synod_ring::region::{Region, RegionError};
+
+use super::{Handle, MemoryError, SharedRegion};
+
+/// How far up the ladder memory is to climb.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Height {
+    /// Sealed, its pages taken as they are touched: what is not used costs nothing.
+    #[default]
+    Plain,
+    /// All of it there before the first touch, in huge pages where some are reserved, locked as far as the limit allows, near who writes it.
+    Local,
+    /// Beside that, within reach of devices: takes the time that a GPU's driver needs to start.
+    Device,
+    /// Every rung, those that nothing of ours uses too, to see what the machine has.
+    Top,
+}
 
 /// The rungs, in their order.
 pub const RUNGS: [&str; 7] = [
@@ -47,6 +63,8 @@ pub enum State {
     Held(String),
     /// It is not there: it needs this.
     Unavailable(String),
+    /// It was not asked for.
+    NotAsked,
 }
 
 impl From<Result<String, String>> for State {
@@ -63,23 +81,25 @@ impl fmt::Display for State {
         match self {
             State::Held(how) => f.write_str(how),
             State::Unavailable(needs) => write!(f, "unavailable: needs {needs}"),
+            State::NotAsked => f.write_str("ready: not asked for"),
         }
     }
 }
 
-/// Zeroed memory and the rungs that it stands on; all is given back when it is dropped. Made by [`region`].
+/// Zeroed memory that others may read, and the rungs that it stands on; all is given back when it is dropped. Made by [`region`].
 #[derive(Debug)]
 pub struct DmaRegion {
-    memory: arm::Memory,
+    /// What reads the memory is dropped before it.
+    _devices: arm::Devices,
+    memory: SharedRegion,
     rungs: Vec<Rung>,
 }
 
-/// Asks for `len` zeroed bytes, on `numa_node` (the operating system's number) if one is named.
-/// Takes milliseconds, and where there is a GPU the time that its driver needs to start.
-pub fn region(len: usize, numa_node: Option<usize>) -> Result<DmaRegion, RegionError> {
-    let (memory, states) = arm::climb(len.max(1), numa_node)?;
+/// Asks for at least `len` zeroed bytes that climb to `height`, on `numa_node` (the operating system's number) if one is named.
+pub fn region(len: usize, height: Height, numa_node: Option<usize>) -> Result<DmaRegion, RegionError> {
+    let (devices, memory, states) = arm::climb(len, height, numa_node)?;
     let rungs = RUNGS.into_iter().zip(states).map(|(name, state)| Rung { name, state }).collect();
-    Ok(DmaRegion { memory, rungs })
+    Ok(DmaRegion { _devices: devices, memory, rungs })
 }
 
 impl DmaRegion {
@@ -87,10 +107,20 @@ impl DmaRegion {
     pub fn rungs(&self) -> &[Rung] {
         &self.rungs
     }
+
+    /// A handle to pass on, as of any [shared](super::shared) region.
+    pub fn handle(&self) -> Result<Handle, MemoryError> {
+        self.memory.handle()
+    }
+
+    /// Closes the descriptor. The mapping stays; [`Self::handle`] fails from now on.
+    pub fn close(&mut self) {
+        self.memory.close();
+    }
 }
 
-// SAFETY: the memory is zeroed, page-aligned (the simulated: aligned for rings) and stands until this value is dropped. Devices that it is
-// registered with touch it only when this process tells them to, and nothing here does once it is made.
+// SAFETY: every answer is the shared region's, which keeps the promise. Devices that it is registered with touch it only when this process tells
+// them to, and nothing here does once it is made.
 unsafe impl Region for DmaRegion {
     fn base(&self) -> NonNull<u8> {
         self.memory.base()
@@ -99,16 +129,22 @@ unsafe impl Region for DmaRegion {
     fn len(&self) -> usize {
         self.memory.len()
     }
+
+    #[cfg(madsim)]
+    fn before_store(&self) {
+        self.memory.before_store();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory;
 
     #[test]
     fn a_region_is_zeroed_and_tells_of_each_rung_what_it_is_worth_here() {
         crate::testing::run(1, || async {
-            let region = region(100_000, Some(0)).unwrap();
+            let region = region(100_000, Height::Top, Some(0)).unwrap();
             assert!(region.len() >= 100_000);
             // SAFETY: the region's own bytes, which nothing else touches.
             let bytes = unsafe { std::slice::from_raw_parts(region.base().as_ptr(), region.len()) };
@@ -116,12 +152,29 @@ mod tests {
             let names: Vec<_> = region.rungs().iter().map(|rung| rung.name).collect();
             assert_eq!(names, RUNGS);
             for rung in region.rungs() {
-                match &rung.state {
-                    State::Held(how) => assert!(!how.is_empty()),
-                    State::Unavailable(needs) => assert!(!needs.is_empty(), "{}", rung.name),
-                }
+                assert_ne!(rung.state, State::NotAsked, "{}", rung.name);
+                assert!(!rung.state.to_string().is_empty());
             }
             assert_eq!(State::Unavailable("x".into()).to_string(), "unavailable: needs x");
+        });
+    }
+
+    #[test]
+    fn whatever_it_climbed_to_others_may_read_it_and_find_it_sealed() {
+        crate::testing::run(1, || async {
+            for (height, climbed) in [(Height::Plain, 1), (Height::Local, 4), (Height::Device, 6)] {
+                let mut region = region(10_000, height, Some(0)).unwrap();
+                let asked = region.rungs().iter().filter(|rung| rung.state != State::NotAsked).count();
+                assert_eq!(asked, if cfg!(madsim) { RUNGS.len() } else { climbed }, "{height:?}");
+                assert!(matches!(region.rungs()[0].state, State::Held(_)));
+                let theirs = memory::open(region.handle().unwrap(), region.len()).unwrap();
+                region.close();
+                // SAFETY: inside both mappings, which nobody else touches.
+                unsafe {
+                    region.base().as_ptr().write_volatile(7);
+                    assert_eq!(theirs.base().as_ptr().read_volatile(), 7);
+                }
+            }
         });
     }
 }
