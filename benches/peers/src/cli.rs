@@ -65,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     report::heading(&machine, &plan, arguments.smoke);
     let mut results =
         Results { machine, rows: Rows::new(), observations: Rows::new(), unavailable: Vec::new() };
-    for group in chosen {
+    for mut group in chosen {
         let measured = group.run(&plan);
         report::group(&group, &measured);
         results.rows.extend(measured);

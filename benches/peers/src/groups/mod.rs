@@ -14,7 +14,7 @@ mod throughput;
 
 use crate::measure::{Plan, Reading};
 #[cfg(feature = "fabric")]
-use crate::processes::{Job, Pair, errand};
+use crate::processes::{Job, Pair, Slice};
 use crate::statistics::{Summary, summarise};
 use serde::Serialize;
 
@@ -50,9 +50,9 @@ pub struct Row {
 pub struct Subject {
     /// By which name.
     pub name: &'static str,
-    /// Runs one slice.
-    pub slice: Box<dyn Fn(&Plan) -> Reading>,
-    /// What it lacks on this machine or in this build: then it is told, not run.
+    /// Runs one slice; or what it would need to end.
+    pub slice: Box<dyn Fn(&Plan) -> Result<Reading, String>>,
+    /// What it lacks on this machine or in this build, or lacked in an earlier round: then it is told, not run.
     pub lacks: Option<String>,
 }
 
@@ -70,14 +70,15 @@ pub struct Unavailable {
 impl Subject {
     /// A subject and its slice.
     pub fn new(name: &'static str, slice: impl Fn(&Plan) -> Reading + 'static) -> Self {
-        Self { name, slice: Box::new(slice), lacks: None }
+        Self { name, slice: Box::new(move |plan| Ok(slice(plan))), lacks: None }
     }
 
     /// A subject between processes.
     #[cfg(feature = "fabric")]
     pub fn between(pair: impl Pair + 'static, job: Job) -> Self {
         let (name, lacks) = (pair.name(), pair.lacks());
-        Self { name, slice: Box::new(move |plan| errand(&pair, job, plan)), lacks }
+        let slice = move |plan: &Plan| Slice { subject: name.to_owned(), job, plan: *plan }.measure();
+        Self { name, slice: Box::new(slice), lacks }
     }
 
     /// One that this build cannot have.
@@ -183,20 +184,26 @@ impl Group {
         })
     }
 
-    /// Runs all rounds; every other round in the opposite order, so that nobody is always first.
-    pub fn run(&self, plan: &Plan) -> Rows {
-        let subjects: Vec<&Subject> =
-            self.subjects.iter().filter(|subject| subject.lacks.is_none()).collect();
-        let mut readings: Vec<Vec<Reading>> = subjects.iter().map(|_| Vec::new()).collect();
+    /// Runs all rounds; every other round in the opposite order, so that nobody is always first. Who does not end is left out from then on.
+    pub fn run(&mut self, plan: &Plan) -> Rows {
+        let mut readings: Vec<Vec<Reading>> = self.subjects.iter().map(|_| Vec::new()).collect();
         for round in 0..plan.rounds {
-            let mut order: Vec<usize> = (0..subjects.len()).collect();
+            let mut order: Vec<usize> = (0..readings.len()).collect();
             if round % 2 == 1 {
                 order.reverse();
             }
             for index in order {
-                readings[index].push((subjects[index].slice)(plan));
+                let subject = &mut self.subjects[index];
+                if subject.lacks.is_none() {
+                    match (subject.slice)(plan) {
+                        Ok(reading) => readings[index].push(reading),
+                        Err(needs) => subject.lacks = Some(needs),
+                    }
+                }
             }
         }
+        let measured = self.subjects.iter().zip(readings).filter(|(subject, _)| subject.lacks.is_none());
+        let (subjects, readings): (Vec<&Subject>, Vec<Vec<Reading>>) = measured.unzip();
         let mut rows = Rows::new();
         for (subject, rounds) in subjects.iter().zip(&readings) {
             for (metric, (name, _)) in rounds[0].iter().enumerate() {
@@ -248,6 +255,30 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Cores;
+    use std::time::Duration;
+
+    #[test]
+    fn a_subject_that_does_not_end_is_told_of_and_the_others_are_measured() {
+        let told = || Subject::new("ends", |_| vec![("messages", 1.0)]);
+        let stalls = |_: &Plan| Err("an end".to_owned());
+        let mut group = Group {
+            name: "group",
+            about: "",
+            size: 64,
+            mode: "",
+            unit: "M/s",
+            compare: Compare::Ratio,
+            baselines: vec!["stalls"],
+            subjects: vec![told(), Subject { name: "stalls", slice: Box::new(stalls), lacks: None }],
+        };
+        let cores = Cores { sender: None, receiver: None };
+        let rows = group.run(&Plan { rounds: 3, slice: Duration::ZERO, cores });
+        let rows: Vec<_> = rows.iter().map(|row| (row.subject, &*row.metric, row.rounds)).collect();
+        assert_eq!(rows, [("ends", "messages", 3)], "and nobody is compared to it");
+        let unavailable: Vec<_> = group.unavailable().map(|who| (who.subject, who.needs)).collect();
+        assert_eq!(unavailable, [("stalls", "an end".to_owned())]);
+    }
 
     fn narrowed(only: &[&str]) -> Result<Vec<(&'static str, Vec<&'static str>)>, String> {
         let of = |name, baseline, subjects: &[&'static str]| Group {

@@ -142,10 +142,10 @@ fn flow(
     let mut group = with(group(name, about, job.size(), mode, if long { "GB/s" } else { "M/s" }), job, more);
     if long {
         for subject in &mut group.subjects {
-            let slice = std::mem::replace(&mut subject.slice, Box::new(|_| Reading::new()));
+            let slice = std::mem::replace(&mut subject.slice, Box::new(|_| Ok(Reading::new())));
             subject.slice = Box::new(move |plan| {
                 let bytes = |(_, millions)| ("bytes", millions * job.size() as f64 / 1e3);
-                slice(plan).into_iter().map(bytes).collect()
+                Ok(slice(plan)?.into_iter().map(bytes).collect())
             });
         }
     }

@@ -3,11 +3,11 @@
 //! own. There are no batches, and nobody sleeps until woken: who has waited long naps for up to a millisecond.
 
 use super::asleep::{Ends, follows, leads};
-use super::link::{self, Gather, InOrder, Link};
+use super::link::{self, InOrder, Link, Take};
 use super::{Job, Meeting, Pair};
 use crate::machine::{pin, pin_to_both};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender};
-use crate::subjects::{check, fill};
+use crate::subjects::fill;
 use rusteron_media_driver::bindings::aeron_threading_mode_enum;
 use rusteron_media_driver::testing::EmbeddedDriver;
 use rusteron_media_driver::{
@@ -128,7 +128,7 @@ pub struct Receiving {
     _client: Aeron,
 }
 
-impl Receiving {
+impl Take for Receiving {
     /// Takes up to `count` messages, or some fragments of a long one.
     #[inline(always)]
     fn take(&mut self, count: usize, mut read: impl FnMut(&mut InOrder, &[u8], usize)) -> usize {
@@ -145,21 +145,6 @@ impl Receiving {
         };
         polled.unwrap_or_else(|why| refused(why));
         taken
-    }
-}
-
-impl Receiver for Receiving {
-    #[inline(always)]
-    fn receive(&mut self, number: u64, count: usize) -> usize {
-        self.take(count, |_, message, taken| check(message, number + taken as u64))
-    }
-}
-
-impl Gather for Receiving {
-    fn gather(&mut self) -> usize {
-        self.take(64, |senders, message, _| {
-            senders.check(message);
-        })
     }
 }
 

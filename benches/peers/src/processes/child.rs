@@ -1,24 +1,30 @@
-//! The other process: started for one slice with an errand on its command line, watched while it runs, and ended by its id.
+//! The other processes: started for one slice with a task on their command lines, and watched while they run.
 
 use super::{Job, Meeting, Page, Pair, pairs};
 use crate::machine::Cores;
 use crate::machine::pin;
 use crate::measure::{Plan, Reading};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal,
+};
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How much longer than its slice a child may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How much longer than its slice the processes that measure it may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What this program is started again for.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Task {
+    /// A slice, and an empty folder for it.
+    Measure(Slice, PathBuf),
     /// The other side of a subject.
     Serve(Errand),
     /// A node at a socket in a folder.
@@ -38,6 +44,7 @@ impl Task {
         // Its parent's end is its own, too.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
         match self {
+            Self::Measure(slice, folder) => slice.run(folder),
             Self::Serve(errand) => errand.run(),
             Self::Node(folder, cores) => super::publish::node(&folder, cores),
             Self::Idle(folder, idlers) => crate::idle::attached(&folder, &idlers),
@@ -57,71 +64,115 @@ pub struct Errand {
     number: usize,
 }
 
-/// Measures one slice of a subject, with as many children as the job has.
-pub fn errand(pair: &dyn Pair, job: Job, plan: &Plan) -> Reading {
-    let folder = Folder::new();
-    let meeting =
-        Meeting { page: Page::new(), folder: folder.0.clone(), brought: pair.bring(job), number: 0 };
-    let children: Vec<Child> = (0..job.others())
-        .map(|number| {
-            let errand = Errand {
-                subject: pair.name().to_owned(),
-                job,
-                plan: *plan,
-                page: meeting.page.as_fd().as_raw_fd(),
-                brought: meeting.brought.iter().map(AsRawFd::as_raw_fd).collect(),
-                folder: folder.0.clone(),
-                number,
-            };
-            other(&Task::Serve(errand), Stdio::null())
-        })
-        .collect();
-    let limit = plan.slice + PATIENCE;
-    std::thread::scope(|scope| {
-        let who = pair.name();
-        for child in children {
-            scope.spawn(move || see_through(child, who, limit));
+/// One slice of a subject.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Slice {
+    /// Whose.
+    pub subject: String,
+    /// What is measured.
+    pub job: Job,
+    /// For how long, and where.
+    pub plan: Plan,
+}
+
+impl Slice {
+    /// Measures it in a process of its own: whatever a peer waits for in vain, the run goes on. An error says what it would need.
+    pub fn measure(self) -> Result<Reading, String> {
+        let (who, folder, limit) = (self.subject.clone(), Folder::new(), self.plan.slice + PATIENCE);
+        let mut slice = command(&Task::Measure(self, folder.0.clone()));
+        let mut child =
+            slice.process_group(0).stdout(Stdio::piped()).spawn().expect("this program starts again");
+        if !ends_within(&child, limit) {
+            // With all it started.
+            let _ = Pid::from_raw(child.id() as i32).map(|group| kill_process_group(group, Signal::KILL));
+            let _ = child.wait();
+            return Err(format!("an end: a slice did not end within {limit:?} and was ended"));
         }
-        pin(plan.cores.sender);
-        pair.measure(&meeting, job, plan)
-    })
+        let mut text = String::new();
+        let read = child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut text));
+        let succeeded = child.wait().is_ok_and(|status| status.success()) && matches!(read, Some(Ok(_)));
+        // Its names live as long as the run; they are short.
+        match serde_json::from_str(text.leak()) {
+            Ok(reading) if succeeded => Ok(reading),
+            _ => {
+                eprintln!("peers: {who}: the process that measures failed");
+                std::process::exit(1)
+            }
+        }
+    }
+
+    /// In that process: with as many children as the job has.
+    fn run(self, folder: PathBuf) -> Result<(), String> {
+        let Self { subject, job, plan } = self;
+        let pair = named(&subject)?;
+        let brought = pair.bring(job);
+        let meeting = Meeting { page: Page::new(), folder, brought, number: 0 };
+        let children: Vec<Child> = (0..job.others())
+            .map(|number| {
+                let errand = Errand {
+                    subject: subject.clone(),
+                    job,
+                    plan,
+                    page: meeting.page.as_fd().as_raw_fd(),
+                    brought: meeting.brought.iter().map(AsRawFd::as_raw_fd).collect(),
+                    folder: meeting.folder.clone(),
+                    number,
+                };
+                other(&Task::Serve(errand), Stdio::null())
+            })
+            .collect();
+        let reading = std::thread::scope(|scope| {
+            let who = &subject;
+            for child in children {
+                scope.spawn(move || see_through(child, who));
+            }
+            pin(plan.cores.sender);
+            pair.measure(&meeting, job, &plan)
+        });
+        print!("{}", serde_json::to_string(&reading).map_err(|error| error.to_string())?);
+        Ok(())
+    }
 }
 
 /// This program once more, for a task.
-pub fn other(task: &Task, input: Stdio) -> Child {
+fn command(task: &Task) -> Command {
     let program = std::env::current_exe().expect("this program has a file");
     let task = serde_json::to_string(task).expect("a task is plain data");
-    Command::new(program).args(["other", &task]).stdin(input).spawn().expect("this program starts again")
+    let mut command = Command::new(program);
+    command.args(["other", &task]).stdin(Stdio::null());
+    command
 }
 
-/// Waits for a child's end. One that fails, or does not end, would be waited for in vain: the run stops.
-fn see_through(mut child: Child, who: &str, limit: Duration) {
-    let id = child.id();
-    let ended = Pid::from_raw(id as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).and_then(
-        |pidfd| {
-            let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: 0 };
-            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).ok()
-        },
-    );
-    if ended == Some(0) {
-        let _ = child.kill();
-        let _ = child.wait();
-        eprintln!("peers: {who}: the other process ({id}) did not end within {limit:?} and was ended");
+/// Starts it.
+pub fn other(task: &Task, input: Stdio) -> Child {
+    command(task).stdin(input).spawn().expect("this program starts again")
+}
+
+fn ends_within(child: &Child, limit: Duration) -> bool {
+    let pidfd = Pid::from_raw(child.id() as i32).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: 0 };
+    // Who cannot be watched is waited for.
+    pidfd.is_none_or(|pidfd| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)) != Ok(0))
+}
+
+/// Waits for a child's end. One that fails would be waited for in vain: the run stops.
+fn see_through(mut child: Child, who: &str) {
+    let outcome = child.wait();
+    if !outcome.as_ref().is_ok_and(ExitStatus::success) {
+        eprintln!("peers: {who}: the other process ({}) failed: {outcome:?}", child.id());
         std::process::exit(1);
     }
-    match child.wait() {
-        Ok(status) if status.success() => {}
-        outcome => {
-            eprintln!("peers: {who}: the other process ({id}) failed: {outcome:?}");
-            std::process::exit(1);
-        }
-    }
+}
+
+/// The subject of that name.
+fn named(subject: &str) -> Result<Box<dyn Pair>, String> {
+    let pair = pairs().into_iter().find(|pair| pair.name() == subject);
+    pair.ok_or_else(|| format!("this build has no subject `{subject}`"))
 }
 
 impl Errand {
     fn run(self) -> Result<(), String> {
-        let pair = pairs().into_iter().find(|pair| pair.name() == self.subject);
-        let pair = pair.ok_or_else(|| format!("this build has no subject `{}`", self.subject))?;
+        let pair = named(&self.subject)?;
         // SAFETY: inherited for this purpose, and owned by nothing else of this process.
         let own = |descriptor: &RawFd| unsafe { OwnedFd::from_raw_fd(*descriptor) };
         let meeting = Meeting {

@@ -2,10 +2,10 @@
 //! It has no batches: sixteen are sixteen sends. Where its receiver sleeps, an event service beside it wakes.
 
 use super::asleep::{Ends, follows, leads};
-use super::link::{self, Gather, InOrder, Link};
+use super::link::{self, InOrder, Link, Take};
 use super::{Job, Meeting, Pair, Tally, UNDER_WAY, now};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender, each};
-use crate::subjects::{CAPACITY_BYTES, check, fill, touch};
+use crate::subjects::{CAPACITY_BYTES, fill, touch};
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
@@ -129,24 +129,14 @@ impl Sender for Sending {
     }
 }
 
-impl Receiver for Receiving {
+impl Take for Receiving {
     #[inline(always)]
-    fn receive(&mut self, number: u64, count: usize) -> usize {
-        for received in 0..count {
-            let Some(sample) = self.subscriber.receive().expect("connected") else { return received };
-            check(sample.payload(), number + received as u64);
+    fn take(&mut self, count: usize, mut read: impl FnMut(&mut InOrder, &[u8], usize)) -> usize {
+        for taken in 0..count {
+            let Some(sample) = self.subscriber.receive().expect("connected") else { return taken };
+            read(&mut self.senders, sample.payload(), taken);
         }
         count
-    }
-}
-
-impl Gather for Receiving {
-    fn gather(&mut self) -> usize {
-        for received in 0..64 {
-            let Some(sample) = self.subscriber.receive().expect("connected") else { return received };
-            self.senders.check(sample.payload());
-        }
-        64
     }
 }
 

@@ -40,6 +40,27 @@ pub trait Gather {
     fn gather(&mut self) -> usize;
 }
 
+/// One end for one sender as for several: it hands out whole messages.
+pub trait Take {
+    /// Takes up to `count` messages that are there: each with its senders' order and its place among those taken; returns how many.
+    fn take(&mut self, count: usize, read: impl FnMut(&mut InOrder, &[u8], usize)) -> usize;
+}
+
+impl<T: Take> Receiver for T {
+    #[inline(always)]
+    fn receive(&mut self, number: u64, count: usize) -> usize {
+        self.take(count, |_, message, taken| check(message, number + taken as u64))
+    }
+}
+
+impl<T: Take> Gather for T {
+    fn gather(&mut self) -> usize {
+        self.take(64, |senders, message, _| {
+            senders.check(message);
+        })
+    }
+}
+
 /// What can be opened from both processes.
 pub trait Link: Send + Sync {
     /// The sending end.

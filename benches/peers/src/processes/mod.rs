@@ -1,7 +1,7 @@
 //! Subjects between two true processes: this program starts itself again as the other one, and both meet over inherited descriptors.
 //!
-//! The parent measures, pinned to the sender's core; its children serve, pinned to the receiver's. A child lives for one slice and is ended by its
-//! id. What both count lies in a shared page; a child that fails, or does not end, stops the run.
+//! For each slice one process measures, pinned to the sender's core; its children serve, pinned to the receiver's. What both count lies in a shared
+//! page. Who fails stops the run; a slice that does not end is ended, with all its processes, and told of.
 
 #[cfg(feature = "aeron")]
 pub mod aeron;
@@ -23,8 +23,7 @@ pub mod zenoh;
 pub mod zeromq;
 
 use crate::measure::{Plan, Reading};
-pub use child::{Folder, other};
-pub use child::{Task, errand};
+pub use child::{Folder, Slice, Task, other};
 pub use page::{Page, Tally, now};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;

@@ -32,6 +32,8 @@ pub enum Tally {
     Back,
     /// Where a server listens.
     Port,
+    /// Whether the last answer was heard.
+    Heard,
     /// What a child counted.
     Counted(usize),
     /// When a child was done.
@@ -49,6 +51,7 @@ impl Tally {
             Self::There => 3,
             Self::Back => 4,
             Self::Port => 5,
+            Self::Heard => 6,
             Self::Counted(child) => 8 + child % CHILDREN,
             Self::Ended(child) => 8 + CHILDREN + child % CHILDREN,
             Self::Taken(child) => 8 + 2 * CHILDREN + child % CHILDREN,

@@ -2,10 +2,10 @@
 //! room, so nothing is dropped. Each process has threads of zenoh's on the same core: so whoever waits sleeps.
 
 use super::asleep::{Ends, follows, leads};
-use super::link::{self, Gather, InOrder};
+use super::link::{self, InOrder, Take};
 use super::{Job, Meeting, Pair, Tally};
 use crate::measure::{Idle, Plan, Reading, Receiver, Sender};
-use crate::subjects::{check, fill};
+use crate::subjects::fill;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use zenoh::handlers::{FifoChannel, FifoChannelHandler};
@@ -139,8 +139,10 @@ impl Receiving {
         }
         .expect("its session lives")
     }
+}
 
-    /// Takes up to `count` messages that do not warm up.
+impl Take for Receiving {
+    /// Only what does not warm up.
     fn take(&mut self, count: usize, mut read: impl FnMut(&mut InOrder, &[u8], usize)) -> usize {
         let mut taken = 0;
         while taken < count {
@@ -152,20 +154,6 @@ impl Receiving {
             }
         }
         taken
-    }
-}
-
-impl Receiver for Receiving {
-    fn receive(&mut self, number: u64, count: usize) -> usize {
-        self.take(count, |_, message, taken| check(message, number + taken as u64))
-    }
-}
-
-impl Gather for Receiving {
-    fn gather(&mut self) -> usize {
-        self.take(64, |senders, message, _| {
-            senders.check(message);
-        })
     }
 }
 

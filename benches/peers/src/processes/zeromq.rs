@@ -2,9 +2,9 @@
 //! for; PUSH and PULL for many to one. Each process has a thread of ZeroMQ's on the same core: so whoever waits sleeps.
 
 use super::asleep::{Ends, follows, leads};
-use super::link::{self, Gather, InOrder, Many};
+use super::link::{self, InOrder, Many, Take};
 use super::{Job, Meeting, Pair};
-use crate::measure::{Idle, Plan, Reading, Receiver, Sender};
+use crate::measure::{Idle, Plan, Reading, Sender};
 use crate::subjects::{check, fill};
 use zmq::{Context, DONTWAIT, Error, PAIR, PULL, PUSH, Socket, SocketType};
 
@@ -81,27 +81,15 @@ impl Sender for End {
     }
 }
 
-impl Receiver for End {
-    fn receive(&mut self, number: u64, count: usize) -> usize {
+impl Take for End {
+    fn take(&mut self, count: usize, mut read: impl FnMut(&mut InOrder, &[u8], usize)) -> usize {
         for taken in 0..count {
             if !self.took(if taken == 0 { 0 } else { DONTWAIT }) {
                 return taken;
             }
-            check(&self.message, number + taken as u64);
+            read(&mut self.senders, &self.message, taken);
         }
         count
-    }
-}
-
-impl Gather for End {
-    fn gather(&mut self) -> usize {
-        for taken in 0..64 {
-            if !self.took(if taken == 0 { 0 } else { DONTWAIT }) {
-                return taken;
-            }
-            self.senders.check(&self.message);
-        }
-        64
     }
 }
 
