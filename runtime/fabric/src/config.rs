@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use synod_resilience::breaker;
 
+use crate::attach::PayloadMemory;
 use crate::attach::shape::Shape;
 
 /// How long a context looks for more unless it is told otherwise: about what a wake-up in another process takes.
@@ -20,6 +21,8 @@ pub struct FabricConfig {
     pub capacity_max: usize,
     /// The most bytes of memory that each context has for long payloads to other processes.
     pub payload_bytes: usize,
+    /// What that memory shall be like. A process that attaches does as its node has it.
+    pub payload_memory: PayloadMemory,
     /// How long a context looks for more from other processes before it sleeps: within it a message costs no wake-up.
     pub spin: Duration,
     /// When an instance of a service is given a rest.
@@ -34,6 +37,7 @@ impl FabricConfig {
             lane_bytes: 16 << 10,
             capacity_max: 65_536,
             payload_bytes: 256 << 20,
+            payload_memory: PayloadMemory::Plain,
             spin: SPIN,
             breaker: breaker::Settings::default(),
         }

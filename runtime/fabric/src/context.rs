@@ -265,7 +265,7 @@ impl fmt::Debug for Inner {
 impl Inner {
     /// A context on the current executor, with its drain task started.
     pub fn start(shared: Arc<Shared>, station: Arc<Station>, intake: Intake) -> Rc<Self> {
-        let store = Rc::new(RefCell::new(Store::new(shared.config.payload_bytes)));
+        let store = Rc::new(RefCell::new(Store::new(shared.clone())));
         let inner = Rc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
             tidying: Cell::new(false),

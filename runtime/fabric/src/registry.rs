@@ -19,6 +19,7 @@ use synod_ring::{LaneId, Port, Waiter};
 use tokio::sync::Notify;
 
 use crate::attach::LaneNote;
+use crate::attach::Rung;
 use crate::attach::control::{Ask, LaneNumber, Member, Sub, Want};
 use crate::attach::spool::{self, Spool};
 use crate::attach::uplink::{Answer, Uplink};
@@ -248,6 +249,8 @@ pub(crate) struct Shared {
     spools: Mutex<Option<PathBuf>>,
     /// What agents may not send, by agent and subject, as far as it may still lie in a spool.
     withheld: Mutex<BTreeSet<(String, String)>>,
+    /// What this process's newest memory for long payloads stands on, if it climbed at all.
+    standing: Mutex<Vec<Rung>>,
 }
 
 impl fmt::Debug for Shared {
@@ -294,6 +297,7 @@ impl Shared {
             lanes: AtomicU64::new(0),
             spools: Mutex::default(),
             withheld: Mutex::default(),
+            standing: Mutex::default(),
         }
     }
 
@@ -301,6 +305,23 @@ impl Shared {
     pub fn keep_in(&self, folder: Option<PathBuf>) {
         *self.spools.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = folder;
         self.withheld.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+
+    /// New memory for long payloads stands on these rungs: the node is told, if that is news.
+    pub fn stand_on(&self, rungs: Vec<Rung>) {
+        let mut standing = self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if *standing != rungs {
+            *standing = rungs;
+            drop(standing);
+            self.tell_standing();
+        }
+    }
+
+    fn tell_standing(&self) {
+        let rungs = self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        if let Some(uplink) = self.uplink().filter(|_| !rungs.is_empty()) {
+            uplink.say(Ask::Memory { rungs }, Vec::new());
+        }
     }
 
     /// The folder of the node's spools, if this process may use them.
@@ -575,6 +596,7 @@ impl Shared {
         let subs: Vec<_> = here.map(|listed| told_of(&listed.entry, &listed.patterns)).collect();
         drop(registry);
         stations.iter().for_each(|station| self.tell_of_station(station));
+        self.tell_standing();
         for (name, context) in agents {
             uplink.say(Ask::Agent { ask: 0, name, context }, Vec::new());
         }

@@ -6,11 +6,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, attach};
+use synod_fabric::attach::{
+    AttachOptions, Attachment, DetachReason, Host, HostConfig, PayloadMemory, attach,
+};
 use synod_fabric::{
     Agent, Context, Fabric, FabricConfig, Pattern, Priority, PublishError, Refusal, RequestError, Subject,
     TAP_HEAD,
 };
+use synod_platform::memory::dma;
 use synod_platform::{task, testing, time};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -714,5 +717,30 @@ fn a_process_with_more_subscriptions_than_one_grant_names_gets_each_message_for_
             }
         }
         assert!(subscriptions.iter_mut().all(|subscription| subscription.try_recv().is_none()));
+    });
+}
+
+#[test]
+fn a_process_makes_its_memory_for_long_payloads_as_its_node_has_it_and_tells_what_it_stands_on() {
+    testing::run(1, || async {
+        let config = FabricConfig { payload_memory: PayloadMemory::Local, ..FabricConfig::named("node-1") };
+        let context = Fabric::new(config).enter("main").unwrap();
+        let host = Host::start(&context, HostConfig::at(socket("memory"))).await.unwrap();
+        let node = Node { host, context };
+        let (ada, ben) = (process(&node, "ada").await, process(&node, "ben").await);
+        let mut inbox = ben.agent.inbox(16).await.unwrap();
+        publish(&ada.agent, "agent.ben", "short").await;
+        assert_eq!(inbox.recv().await.unwrap().payload()[..], *b"short");
+        let standing = || node.host.attached().into_iter().map(|process| process.memory).collect::<Vec<_>>();
+        assert!(standing().iter().all(Vec::is_empty), "nobody has any: nothing long was sent");
+        publish(&ada.agent, "agent.ben", &"long".repeat(1 << 18)).await;
+        assert!(inbox.recv().await.unwrap().payload().ends_with(b"long"));
+        let standing = standing();
+        let rungs = standing.iter().find(|rungs| !rungs.is_empty()).expect("one of them told");
+        assert_eq!(rungs.iter().map(|rung| &*rung.name).collect::<Vec<_>>(), dma::RUNGS);
+        assert!(rungs[0].held, "the node passes on what is sealed alone: {}", rungs[0].why);
+        assert!(!rungs[6].held && !rungs[6].why.is_empty(), "and it was not asked for a GPU");
+        assert_eq!(standing.iter().filter(|rungs| !rungs.is_empty()).count(), 1, "who receives has none");
+        drop((ada, ben));
     });
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synod_control::units;
-use synod_fabric::attach::{Attached, Host};
+use synod_fabric::attach::{Attached, Host, PayloadMemory, Rung};
 use synod_fabric::{AttachError, Context, Pattern};
 use synod_platform::task::{self, JoinHandle};
 
@@ -30,11 +30,21 @@ pub struct AttachConfig {
     pub tap: Vec<Pattern>,
     /// A process that has not noted a change for this long is cut off.
     pub fence: Duration,
+    /// What memory for long payloads shall be like, the node's own and that of who attaches.
+    pub payload_memory: PayloadMemory,
 }
 
 impl Default for AttachConfig {
     fn default() -> Self {
-        AttachConfig { on: true, socket: None, group: None, tokens: false, tap: Vec::new(), fence: FENCE }
+        AttachConfig {
+            on: true,
+            socket: None,
+            group: None,
+            tokens: false,
+            tap: Vec::new(),
+            fence: FENCE,
+            payload_memory: PayloadMemory::Plain,
+        }
     }
 }
 
@@ -48,12 +58,15 @@ pub(crate) struct AttachTable {
     tokens: bool,
     tap: Vec<String>,
     fence: units::Duration,
+    payload_memory: PayloadMemory,
 }
 
 impl Default for AttachTable {
     fn default() -> Self {
-        let AttachConfig { on, socket, group, tokens, tap: _, fence } = AttachConfig::default();
-        AttachTable { on, socket, group, tokens, tap: Vec::new(), fence: units::Duration(fence) }
+        let AttachConfig { on, socket, group, tokens, tap: _, fence, payload_memory } =
+            AttachConfig::default();
+        let fence = units::Duration(fence);
+        AttachTable { on, socket, group, tokens, tap: Vec::new(), fence, payload_memory }
     }
 }
 
@@ -76,8 +89,8 @@ impl AttachTable {
         }
         let tap = self.tap.iter().map(|pattern| Pattern::new(pattern)).collect::<Result<_, _>>();
         let tap = tap.map_err(|error| ("tap", error.to_string()))?;
-        let AttachTable { on, socket, group, tokens, .. } = self;
-        Ok(AttachConfig { on, socket, group, tokens, tap, fence })
+        let AttachTable { on, socket, group, tokens, payload_memory, .. } = self;
+        Ok(AttachConfig { on, socket, group, tokens, tap, fence, payload_memory })
     }
 }
 
@@ -92,11 +105,14 @@ pub struct Process {
     pub uid: u32,
     /// The names of its agents.
     pub agents: Vec<String>,
+    /// What its memory for long payloads stands on; nothing if it has none yet, or plain memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<Rung>,
 }
 
 impl From<Attached> for Process {
-    fn from(Attached { name, process, agents }: Attached) -> Self {
-        Process { name, pid: process.pid, uid: process.uid, agents }
+    fn from(Attached { name, process, agents, memory }: Attached) -> Self {
+        Process { name, pid: process.pid, uid: process.uid, agents, memory }
     }
 }
 

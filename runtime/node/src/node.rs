@@ -131,7 +131,8 @@ impl Node {
     /// Starts a node. The caller's executor becomes its context `home`, which carries the links.
     pub async fn start(config: NodeConfig) -> Result<Self, StartNodeError> {
         event!("node.starting", node = config.name.as_str());
-        let fabric = Fabric::new(FabricConfig::named(&config.name));
+        let payload_memory = config.attach.payload_memory;
+        let fabric = Fabric::new(FabricConfig { payload_memory, ..FabricConfig::named(&config.name) });
         let home = fabric.enter("home")?;
         let (phase, _) = watch::channel(Phase::Serve);
         let (notices, told) = mpsc::channel(NOTICES);

@@ -12,6 +12,7 @@ use super::control::{
     Ask, LaneNumber, Means, Member, NODE, Sub, Tell, VERSION, member_of, member_of_context,
 };
 use super::shape::{GROWTHS, Shape};
+use super::standing::{PayloadMemory, Rung};
 use crate::registry::{ContextId, SubId};
 use crate::subject::{Pattern, Subject};
 
@@ -59,6 +60,8 @@ pub(crate) enum Breach {
 struct Joined {
     /// It may use the node's spools.
     spools: bool,
+    /// What its memory for long payloads stands on.
+    memory: Vec<Rung>,
     told: u64,
     applied: u64,
     /// Since when it has owed an answer about a change, nanoseconds.
@@ -108,6 +111,8 @@ pub(crate) struct Broker<H> {
     node: String,
     /// Where BACKGROUND messages between processes are kept.
     spools: Option<String>,
+    /// What memory for long payloads shall be like.
+    memory: PayloadMemory,
     members: BTreeMap<Member, Joined>,
     contexts: BTreeMap<ContextId, Place<H>>,
     agents: BTreeMap<String, ContextId>,
@@ -129,6 +134,7 @@ impl<H: Clone> Broker<H> {
         Self {
             node,
             spools,
+            memory: PayloadMemory::Plain,
             members: BTreeMap::from([(NODE, own)]),
             contexts: BTreeMap::new(),
             agents: BTreeMap::new(),
@@ -140,6 +146,16 @@ impl<H: Clone> Broker<H> {
             revoking: BTreeSet::new(),
             out: Vec::new(),
         }
+    }
+
+    /// Has processes that join from now on make their memory for long payloads so.
+    pub fn prefer(&mut self, memory: PayloadMemory) {
+        self.memory = memory;
+    }
+
+    /// What a process's memory for long payloads stands on, if it told.
+    pub fn memory_of(&self, member: Member) -> Vec<Rung> {
+        self.members.get(&member).map(|joined| joined.memory.clone()).unwrap_or_default()
     }
 
     /// What is to be told since the last call.
@@ -166,9 +182,12 @@ impl<H: Clone> Broker<H> {
     pub fn join(&mut self, member: Member, own: bool) {
         let spools = self.spools.clone().filter(|_| own);
         let (told, applied) = (self.change, self.change);
-        let joined = Joined { spools: spools.is_some(), told, applied, behind_since: None };
+        let joined = Joined { spools: spools.is_some(), told, applied, ..Joined::default() };
         self.members.insert(member, joined);
-        self.tell(member, Tell::Welcome { version: VERSION, node: self.node.clone(), spools });
+        self.tell(
+            member,
+            Tell::Welcome { version: VERSION, node: self.node.clone(), spools, memory: self.memory },
+        );
         let contexts: Vec<_> = self.contexts.iter().map(|(id, place)| (*id, place.name.clone())).collect();
         for (id, name) in contexts {
             let spools = self.has_spools(id);
@@ -265,6 +284,9 @@ impl<H: Clone> Broker<H> {
                     self.change += 1;
                     self.tell_change(Some(member), &Tell::Unsubscribed { change: self.change, sub }, now);
                 }
+            }
+            Ask::Memory { rungs } => {
+                self.members.get_mut(&member).ok_or(Breach::Stranger)?.memory = rungs;
             }
             Ask::Applied { change } => {
                 let joined = self.members.get_mut(&member).ok_or(Breach::Stranger)?;

@@ -8,6 +8,7 @@ use synod_platform::local::FRAME_MAX;
 use synod_ring::layout::sender_len;
 
 use super::shape::Shape;
+use super::standing::{PayloadMemory, RUNGS_MAX, Rung, TEXT_MAX};
 use crate::registry::{ContextId, SubId, Takes};
 use crate::subject::{Pattern, Subject};
 
@@ -115,6 +116,8 @@ pub(crate) enum Ask {
     Mapped { lane: LaneNumber, region: u16 },
     /// There is nothing any more in such a region.
     Unmap { lane: LaneNumber, region: u16 },
+    /// What the process's newest memory for long payloads stands on.
+    Memory { rungs: Vec<Rung> },
     /// A larger ring of a class, 0 for the urgent one; with the sender's region.
     Grow { lane: LaneNumber, class: u8, bytes: u32 },
     /// The receiver has taken it in.
@@ -129,8 +132,8 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(crate) enum Tell {
-    /// The first answer; with the folder of the node's spools, if the process may use them.
-    Welcome { version: u16, node: String, spools: Option<String> },
+    /// The first answer; with the folder of the node's spools, if the process may use them, and what its memory for long payloads shall be like.
+    Welcome { version: u16, node: String, spools: Option<String>, memory: PayloadMemory },
     /// The first answer, and the last.
     Rejected { why: String },
     /// What the process shows, once, to be let in again after the node was lost, if it had to show a token.
@@ -267,6 +270,12 @@ impl Ask {
             Self::Subscribe { sub, .. } => sub.check()?,
             Self::Grant { means, .. } => means.check()?,
             Self::Region { bytes, slot, .. } => region_is_good(*bytes, *slot)?,
+            Self::Memory { rungs } => {
+                bounded("rungs", rungs.len(), RUNGS_MAX)?;
+                let texts = rungs.iter().flat_map(|rung| [&rung.name, &rung.why]);
+                let longest = texts.map(|text| text.chars().count()).max().unwrap_or(0);
+                bounded("a rung's text", longest, TEXT_MAX)?;
+            }
             Self::Grow { class, bytes, .. } => ring_is_good(*class, *bytes)?,
             Self::Grown { class, .. } => ring_is_good(*class, 1 << 10)?,
             _ => {}

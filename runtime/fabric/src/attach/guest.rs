@@ -12,6 +12,7 @@ use synod_probe::{event, reach};
 
 use super::control::{Ask, Malformed, NODE, Tell, VERSION};
 use super::replica;
+use super::standing::PayloadMemory;
 use super::uplink::Uplink;
 use crate::config::{FabricConfig, SPIN};
 use crate::fabric::Fabric;
@@ -123,9 +124,12 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
     };
     let until = time::now() + options.within;
     let greeted = time::timeout_at(until, greet(&options, member, options.token.clone())).await;
-    let (node, spools, mut channel) = greeted.map_err(|_| DetachReason::Silent)??;
+    let ((node, payload_memory), spools, mut channel) = greeted.map_err(|_| DetachReason::Silent)??;
     let AttachOptions { lane_bytes, spin, .. } = options;
-    let fabric = Fabric::of_member(FabricConfig { lane_bytes, spin, ..FabricConfig::named(node) }, member);
+    let fabric = Fabric::of_member(
+        FabricConfig { lane_bytes, payload_memory, spin, ..FabricConfig::named(node) },
+        member,
+    );
     let uplink = Arc::new(Uplink::default());
     uplink.come_up();
     fabric.shared().join(uplink.clone());
@@ -141,12 +145,12 @@ pub async fn attach(options: AttachOptions) -> Result<Attachment, DetachReason> 
 
 type Halves = (local::Sender, local::Receiver);
 
-/// Says hello and waits to be let in; returns the node's name, and the folder of its spools.
+/// Says hello and waits to be let in; returns the node's name, what memory it wants for long payloads, and the folder of its spools.
 async fn greet(
     options: &AttachOptions,
     member: u32,
     token: Option<String>,
-) -> Result<(String, Option<PathBuf>, Halves), DetachReason> {
+) -> Result<((String, PayloadMemory), Option<PathBuf>, Halves), DetachReason> {
     let channel: Channel = local::connect(&options.path).await?;
     // Files are mapped for a node of this process's own user alone: another's could be cut under it.
     let own = channel.peer().uid == local::user();
@@ -156,8 +160,8 @@ async fn greet(
     sender.send(&hello.encode(), Vec::new()).await?;
     let (frame, _) = receiver.recv().await?.ok_or(DetachReason::Closed)?;
     match Tell::decode(&frame)? {
-        Tell::Welcome { version: VERSION, node, spools } => {
-            Ok((node, spools.filter(|_| own).map(PathBuf::from), (sender, receiver)))
+        Tell::Welcome { version: VERSION, node, spools, memory } => {
+            Ok(((node, memory), spools.filter(|_| own).map(PathBuf::from), (sender, receiver)))
         }
         Tell::Rejected { why } => Err(DetachReason::Rejected(why)),
         other => Err(DetachReason::Protocol(format!("its first frame is {other:?}"))),

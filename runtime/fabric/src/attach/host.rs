@@ -20,6 +20,7 @@ use super::comeback::Comebacks;
 use super::control::{Ask, Malformed, Member, NODE, Tell, VERSION, Wanted};
 use super::replica;
 use super::spool;
+use super::standing::Rung;
 use super::statistics::{LaneSnapshot, Statistics};
 use super::uplink::Uplink;
 use crate::fabric::Context;
@@ -98,6 +99,8 @@ pub struct Attached {
     pub process: PeerProcess,
     /// The names of its agents.
     pub agents: Vec<String>,
+    /// What its newest memory for long payloads stands on; nothing if it has none, or that is [plain](super::PayloadMemory::Plain).
+    pub memory: Vec<Rung>,
 }
 
 struct Inner {
@@ -167,7 +170,9 @@ impl Host {
         let told = folder.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned);
         shared.keep_in(folder.filter(|_| told.is_some()));
         shared.tell_all();
-        let broker = RefCell::new(Broker::new(shared.config.node.clone(), told));
+        let mut broker = Broker::new(shared.config.node.clone(), told);
+        broker.prefer(shared.config.payload_memory);
+        let broker = RefCell::new(broker);
         let (sessions, tokens) = Default::default();
         let (told, changed, statistics) = (Notify::new(), Notify::new(), RefCell::default());
         let inner = Rc::new(Inner {
@@ -233,11 +238,17 @@ impl Host {
         self.inner.broker.borrow().lanes().filter_map(|lane| statistics.of(lane)).collect()
     }
 
+    /// What the node's own newest memory for long payloads stands on, as [`Attached::memory`] tells of others.
+    pub fn memory(&self) -> Vec<Rung> {
+        self.inner.broker.borrow().memory_of(NODE)
+    }
+
     /// Who is attached now.
     pub fn attached(&self) -> Vec<Attached> {
         let (sessions, broker) = (self.inner.sessions.borrow(), self.inner.broker.borrow());
         let about = |(member, session): (&Member, &Rc<Session>)| Attached {
             agents: broker.agents_of(*member),
+            memory: broker.memory_of(*member),
             ..session.about.clone()
         };
         sessions.iter().map(about).collect()
@@ -412,7 +423,7 @@ impl Inner {
             return rejected("it showed no token that is good: each is good once, ask the node for another");
         }
         let secret = if comes_back { shown } else { secret() };
-        let about = Attached { name, process, agents: Vec::new() };
+        let about = Attached { name, process, agents: Vec::new(), memory: Vec::new() };
         let session = Session {
             about,
             secret,

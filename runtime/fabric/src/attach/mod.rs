@@ -29,6 +29,7 @@ pub(crate) mod payloads;
 mod replica;
 pub(crate) mod shape;
 pub(crate) mod spool;
+mod standing;
 mod statistics;
 mod tap;
 pub(crate) mod uplink;
@@ -36,6 +37,7 @@ pub(crate) mod uplink;
 pub use guest::{AttachOptions, Attachment, DetachReason, attach};
 pub use host::{Attached, Host, HostConfig, HostError};
 pub use payloads::NoSlot;
+pub use standing::{PayloadMemory, Rung};
 pub use statistics::{LaneSnapshot, PairSnapshot};
 pub use tap::{Glimpse, Tap};
 

@@ -3,20 +3,23 @@
 //! The sender's books are its own: which slot of which region is out to whom. A receiver gives a slot back in its own memory; its
 //! death, by the kernel's word, gives back all it held. A sender's death takes nothing away: what was mapped stays readable until it is let go.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use synod_platform::memory::{self, Handle, MemoryError};
+use synod_platform::memory::{Handle, MemoryError, dma};
+use synod_platform::topology::Topology;
 use synod_probe::reach;
 use synod_ring::pool::{Loan, Pool, Slice, View};
 use synod_ring::returns::Returns;
 use synod_ring::wish::Wished;
-use synod_ring::{RegionError, Waiter};
+use synod_ring::{Region as _, RegionError, Waiter};
 use synod_wire::simd::copy::append_shared;
 
 use super::holds::Parted;
-use crate::registry::ContextId;
+use super::standing::Rung;
+use crate::registry::{ContextId, Shared};
 
 /// Bytes of the smallest slot; each size is four times the one before.
 const SLOT_MIN: usize = 4 << 10;
@@ -54,7 +57,9 @@ pub(crate) struct Store {
     /// By number; one that was given back leaves its number unused.
     regions: Vec<Option<Region>>,
     bytes: usize,
-    max: usize,
+    shared: Arc<Shared>,
+    /// The NUMA node near which it is made, once that was asked.
+    near: OnceCell<Option<usize>>,
     given_back: Vec<u16>,
     /// What receivers hold of lanes that have ended.
     parted: Vec<Parted>,
@@ -82,9 +87,10 @@ impl Name {
 }
 
 impl Store {
-    /// An empty one that grows to `max` bytes.
-    pub fn new(max: usize) -> Self {
-        Self { regions: Vec::new(), bytes: 0, max, given_back: Vec::new(), parted: Vec::new() }
+    /// An empty one, that grows as far as the fabric's settings allow.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let (regions, given_back, parted) = Default::default();
+        Self { regions, bytes: 0, shared, near: OnceCell::new(), given_back, parted }
     }
 
     /// A slot for `len` bytes, to be written.
@@ -98,26 +104,39 @@ impl Store {
             return self.take(len);
         }
         let slots = (REGION_MIN / slot_len).clamp(1, SLOTS_MAX);
-        let bytes = slots * slot_len;
-        if self.bytes + bytes > self.max {
+        let (bytes, max) = (slots * slot_len, self.shared.config.payload_bytes);
+        if self.bytes + bytes > max {
             self.give_back();
         }
-        if self.bytes + bytes > self.max || self.regions.len() > usize::from(u16::MAX) {
+        if self.bytes + bytes > max || self.regions.len() > usize::from(u16::MAX) {
             reach!("attach.payloads_full");
             self.parted.iter().for_each(Parted::want_back);
             if self.collect() {
                 return self.take(len);
             }
-            return Err(NoSlot::Full { max: self.max });
+            return Err(NoSlot::Full { max });
         }
-        let mut region = memory::shared(bytes)?;
-        let handle = region.handle()?;
-        region.close();
-        let pool = Arc::new(Pool::new(region, slot_len));
-        self.bytes += bytes;
-        let loan = pool.take(len);
-        self.regions.push(Some(Region { pool, handle, bytes }));
-        loan.ok_or(NoSlot::Full { max: self.max })
+        let region = self.region(bytes, slot_len)?;
+        self.bytes += region.bytes;
+        let loan = region.pool.take(len);
+        self.regions.push(Some(region));
+        loan.ok_or(NoSlot::Full { max })
+    }
+
+    /// New memory, as it shall be and this machine allows.
+    fn region(&self, bytes: usize, slot_len: usize) -> Result<Region, NoSlot> {
+        let height = self.shared.config.payload_memory.height();
+        let climbs = height > dma::Height::Plain;
+        let near = climbs.then(|| *self.near.get_or_init(numa_node)).flatten();
+        let mut memory = dma::region(bytes, height, near)?;
+        if climbs {
+            self.shared.stand_on(memory.rungs().iter().map(Rung::from).collect());
+        }
+        let handle = memory.handle()?;
+        memory.close();
+        // Of huge pages there may be more than were asked for.
+        let bytes = memory.len() / slot_len * slot_len;
+        Ok(Region { pool: Arc::new(Pool::new(memory, slot_len)), handle, bytes })
     }
 
     /// A lane has ended of which its receiver holds this.
@@ -184,6 +203,13 @@ impl Store {
         let Region { pool, handle, bytes } = region.ok_or(MemoryError::Closed)?;
         Ok(Offered { handle: handle.try_clone()?, bytes: *bytes, slot_len: pool.slot_len() })
     }
+}
+
+/// The NUMA node to which this thread's processors all belong; nothing if it may run on several.
+fn numa_node() -> Option<usize> {
+    let machine = Topology::detect().ok()?;
+    let node = machine.numa_node_of(&Topology::allowed().ok()?)?;
+    Some(node.number)
 }
 
 /// The size of slot that takes `len` bytes.
@@ -274,11 +300,15 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::control::NODE;
+    use crate::config::FabricConfig;
 
     #[test]
     fn slots_come_in_sizes_that_waste_at_most_three_quarters_and_memory_is_bounded() {
         synod_platform::testing::run(1, || async {
-            let mut store = Store::new(8 << 20);
+            let of = |payload_bytes| FabricConfig { payload_bytes, ..FabricConfig::named("node") };
+            let store = |bytes| Store::new(Arc::new(Shared::new(of(bytes), NODE)));
+            let (other, mut store) = (store(0), store(8 << 20));
             let small = store.take(5000).unwrap().seal();
             assert_eq!(store.name(&small), Some(Name { region: 0, slot: 0, generation: 0 }));
             let large = store.take(3 << 20).unwrap();
@@ -286,7 +316,7 @@ mod tests {
             drop(large);
             let again = store.take(3 << 20).unwrap().seal();
             assert_eq!(store.name(&again).unwrap().generation, 1);
-            assert_eq!(Store::new(0).name(&small), None, "another context's");
+            assert_eq!(other.name(&small), None, "another context's");
         });
     }
 }

@@ -40,9 +40,17 @@ pub fn main(options: &AgentsOptions) -> Result<Exit, Problem> {
 
 /// A process, on one line.
 pub fn who(process: &Process) -> String {
-    let Process { name, pid, uid, agents } = process;
+    let Process { name, pid, uid, agents, .. } = process;
     let agents = if agents.is_empty() { "no agent".into() } else { agents.join(", ") };
     format!("{name} (process {pid} of user {uid}) with {agents}")
+}
+
+/// What its memory for long payloads stands on, a line a rung, if it told.
+pub fn memory(process: &Process) -> impl Iterator<Item = String> {
+    process.memory.iter().map(|Rung { name, held, why }| {
+        let (word, why) = (if *held { "held" } else { "not held" }, why.escape_debug());
+        format!("payload memory: {}: {word}: {why}", name.escape_debug())
+    })
 }
 
 /// The processes that are attached to the node that runs, if one does and tells.

@@ -44,7 +44,10 @@ async fn examine(options: &DoctorOptions) -> Result<Exit, Problem> {
         let mut out = told(&diagnosis);
         if let Some(attached) = attached {
             out.push_str("\nAttached to the node that runs\n");
-            attached.iter().for_each(|process| out.push_str(&format!("  {}\n", agents::who(process))));
+            for process in &attached {
+                let _ = writeln!(out, "  {}", agents::who(process));
+                agents::memory(process).for_each(|rung| out.push_str(&format!("    {rung}\n")));
+            }
             if attached.is_empty() {
                 out.push_str("  nobody\n");
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
+use synod_fabric::attach::PayloadMemory;
 use synod_platform::local::{self, Access, Listener};
 use synod_platform::memory::{self, Bell, Waiter, dma};
 use synod_platform::queue::{Reader, Writer};
@@ -126,7 +127,7 @@ pub async fn examine(config: &NodeConfig) -> Vec<Transport> {
         };
         transport(format!("SIMD: {job}"), state, why)
     }));
-    all.extend(ladder());
+    all.extend(ladder(config));
     all
 }
 
@@ -173,17 +174,35 @@ fn links(config: &NodeConfig) -> Transport {
     transport(NAME, State::InUse, why)
 }
 
-/// The rungs of memory for devices; a node has no device yet that it would give such memory to.
-fn ladder() -> Vec<Transport> {
+/// The rungs of memory for long payloads: those in use that the configuration asks for.
+fn ladder(config: &NodeConfig) -> Vec<Transport> {
+    let asked = match config.attach.payload_memory {
+        _ if !config.attach.on => 0,
+        PayloadMemory::Plain => 1,
+        PayloadMemory::Local => 4,
+        PayloadMemory::Device => dma::RUNGS.len(),
+    };
     let near = Topology::detect().ok().and_then(|machine| Some(machine.numa_nodes.first()?.number));
     match dma::region(DMA, dma::Height::Top, near) {
         Ok(region) => region
             .rungs()
             .iter()
-            .map(|rung| {
+            .enumerate()
+            .map(|(place, rung)| {
                 let (state, why) = match &rung.state {
-                    dma::State::Held(how) => (State::Ready, how.clone()),
+                    dma::State::Held(how) if rung.name == dma::RING => (
+                        State::Ready,
+                        format!("{how}; not used: what goes to files and sockets is copied first"),
+                    ),
+                    dma::State::Held(how) if place < asked => (
+                        State::InUse,
+                        format!("{how}: so is all memory for long payloads, once there is some"),
+                    ),
+                    dma::State::Held(how) => {
+                        (State::Ready, format!("{how}; attach.payload_memory does not ask for it"))
+                    }
                     dma::State::Unavailable(needs) => (State::Unavailable, format!("needs {needs}")),
+                    dma::State::NotAsked => (State::Ready, rung.state.to_string()),
                 };
                 transport(format!("DMA: {}", rung.name), state, why)
             })

@@ -98,6 +98,11 @@ impl Topology {
         }
     }
 
+    /// The NUMA node next to all of these logical processors.
+    pub fn numa_node_of(&self, processors: &[usize]) -> Option<&NumaNode> {
+        self.numa_nodes.iter().find(|node| processors.iter().all(|one| node.processors.contains(one)))
+    }
+
     /// How many logical processors there are.
     pub fn processors(&self) -> usize {
         self.cores.iter().map(|core| core.processors.len()).sum()

@@ -36,13 +36,16 @@ pub enum Height {
     Top,
 }
 
+/// The rung that nothing of ours uses.
+pub const RING: &str = "registered with io_uring";
+
 /// The rungs, in their order.
 pub const RUNGS: [&str; 7] = [
     "sealed memory",
     "huge pages",
     "populated and locked",
     "bound to a NUMA node",
-    "registered with io_uring",
+    RING,
     "exported as a DMA buffer",
     "registered with CUDA",
 ];
