@@ -96,6 +96,33 @@ fn a_process_that_attaches_to_a_node_is_shown_with_its_agents_and_the_socket_goe
 }
 
 #[test]
+fn the_doctor_tells_what_the_memory_of_a_live_process_stands_on_once_that_has_something_long_to_say() {
+    let up = Up::start("payload_memory = \"local\"");
+    task::block_on(async {
+        let attachment = attach(AttachOptions::new(&up.socket, "camera")).await.expect("it is admitted");
+        let lens = attachment.fabric().enter("main").expect("a context").join("lens").await.expect("a name");
+        let doctor = || String::from_utf8(up.synod(&["doctor"]).stdout).expect("UTF-8");
+        let told = doctor();
+        assert!(told.contains("camera (process ") && !told.contains("payload memory"), "{told}");
+        let _picture = lens.loan(1 << 20).expect("memory");
+        let mut told = String::new();
+        for _ in 0..100 {
+            time::sleep(Duration::from_millis(1)).await;
+            told = doctor();
+            if told.contains("payload memory") {
+                break;
+            }
+        }
+        assert!(told.contains("    payload memory: sealed memory: held: 1024 KiB"), "{told}");
+        assert!(
+            told.contains("payload memory: registered with CUDA: not held: ready: not asked for"),
+            "{told}"
+        );
+    });
+    up.end();
+}
+
+#[test]
 fn who_taps_sees_what_others_publish_if_the_nodes_configuration_opens_it() {
     let up = Up::start("tap = [\"orders.>\"]");
     let refused = up.synod(&["tap", "secrets.>"]);

@@ -220,12 +220,19 @@ fn the_doctor_tells_of_each_transport_whether_it_is_used_and_why() {
         assert_eq!(of(used).0, "in-use", "{used}");
     }
     assert!(of("SIMD: copy").1.starts_with("scalar"));
-    assert_eq!(of("DMA: sealed memory").0, "ready");
+    assert_eq!(
+        of("DMA: sealed memory").0,
+        "in-use",
+        "by long payloads, plain as they are unless told otherwise"
+    );
+    let (state, why) = of("DMA: populated and locked");
+    assert!(state == "ready" && why.contains("attach.payload_memory") || why.starts_with("needs "), "{why}");
     let (state, why) = of("DMA: registered with CUDA");
     assert!(state == "ready" || why.starts_with("needs "), "{why}");
     let closed = states(&["--config", &file]);
     assert_eq!(closed("shared-memory rings").0, "ready", "who admits nobody shares no memory");
     assert_eq!(closed("memory-mapped queues").0, "ready", "nor files");
+    assert_eq!(closed("DMA: sealed memory").0, "ready", "nor long payloads");
     let told = stdout(&synod(&["doctor", "--transports"]));
     assert!(told.contains("io_uring: files") && told.contains("DMA: huge pages"), "{told}");
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use synod_agents::Role;
 use synod_edge::shell::client::{Client, ClientError};
 use synod_fabric::Priority;
+use synod_fabric::attach::Rung;
 use synod_platform::task;
 
 use super::arguments::{AgentsOptions, NodeOptions};
