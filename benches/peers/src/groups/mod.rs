@@ -46,12 +46,15 @@ pub struct Row {
     pub rounds: usize,
 }
 
+/// A slice's reading; or what the subject would need to end.
+pub type Measured = Result<Reading, String>;
+
 /// Someone who is measured.
 pub struct Subject {
     /// By which name.
     pub name: &'static str,
-    /// Runs one slice; or what it would need to end.
-    pub slice: Box<dyn Fn(&Plan) -> Result<Reading, String>>,
+    /// Runs one slice.
+    pub slice: Box<dyn Fn(&Plan) -> Measured>,
     /// What it lacks on this machine or in this build, or lacked in an earlier round: then it is told, not run.
     pub lacks: Option<String>,
 }

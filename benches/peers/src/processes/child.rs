@@ -1,9 +1,10 @@
 //! The other processes: started for one slice with a task on their command lines, and watched while they run.
 
 use super::{Job, Meeting, Page, Pair, pairs};
+use crate::groups::Measured;
 use crate::machine::Cores;
 use crate::machine::pin;
-use crate::measure::{Plan, Reading};
+use crate::measure::Plan;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal,
@@ -77,7 +78,7 @@ pub struct Slice {
 
 impl Slice {
     /// Measures it in a process of its own: whatever a peer waits for in vain, the run goes on. An error says what it would need.
-    pub fn measure(self) -> Result<Reading, String> {
+    pub fn measure(self) -> Measured {
         let (who, folder, limit) = (self.subject.clone(), Folder::new(), self.plan.slice + PATIENCE);
         let mut slice = command(&Task::Measure(self, folder.0.clone()));
         let mut child =
