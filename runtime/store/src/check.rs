@@ -153,7 +153,7 @@ pub(crate) async fn look(
         }
     };
     let log = |log: &LogState| LogFound { first: log.first(), last: log.last(), name: log.name.clone() };
-    found.logs = state.logs.values().map(log).collect();
+    found.logs = state.logs.values().filter(|log| !log.is_removed()).map(log).collect();
     found.logs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok((found, Some(state)))
 }

@@ -129,6 +129,12 @@ pub enum WriteError {
         /// What it is.
         next: u64,
     },
+    /// The log was removed.
+    #[error("the log `{log}` was removed: ask the store for another of that name")]
+    Removed {
+        /// Its name.
+        log: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

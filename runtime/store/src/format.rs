@@ -192,11 +192,15 @@ pub enum Kind {
     Value = 3,
     /// The log's name.
     Name = 4,
+    /// The log is no more; the payload is the name it had.
+    Removed = 5,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Entry, Self::Bounds, Self::Value, Self::Name].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Entry, Self::Bounds, Self::Value, Self::Name, Self::Removed]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 

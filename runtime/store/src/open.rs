@@ -91,6 +91,7 @@ pub(crate) async fn open(
             end_tail(&tail).await?;
         }
     }
+    snapshot::forget_all(directory, state.removed()).await?;
     event!("store.opened", records = recovered.records, cut = recovered.cut);
     Ok(Opened { lock: files.lock, segments: Rc::new(files.segments), state, epoch, active, recovered })
 }

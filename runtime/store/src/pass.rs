@@ -155,9 +155,9 @@ fn hand_on(
     let locked = segment.header.get().key.is_some() && cipher.is_none();
     let payload = match record.kind {
         Kind::Value if locked => return Ok(true),
-        Kind::Name if locked => format!("number {}", record.log).into_bytes().into(),
+        Kind::Name | Kind::Removed if locked => format!("number {}", record.log).into_bytes().into(),
         Kind::Entry | Kind::Bounds => record.payload.into(),
-        Kind::Name | Kind::Value => decrypted(cipher.as_deref(), record, offset)?,
+        Kind::Name | Kind::Removed | Kind::Value => decrypted(cipher.as_deref(), record, offset)?,
     };
     Ok(rebuild.record(&Record { payload: &payload, ..*record }, place))
 }

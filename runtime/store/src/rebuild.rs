@@ -30,6 +30,7 @@ struct Pieces {
     /// By index in runs of [`RUN`]: the stamp, 0 where there is none, and the place.
     entries: BTreeMap<u64, Box<[(u64, Place); RUN as usize]>>,
     values: BTreeMap<String, Latest<(Bytes, Place)>>,
+    removed: Latest<(String, Place)>,
 }
 
 impl Pieces {
@@ -57,6 +58,14 @@ impl Rebuild {
     pub(crate) fn record(&mut self, record: &Record<'_>, place: Place) -> bool {
         let pieces = self.logs.entry(record.log).or_default();
         match record.kind {
+            // Nothing else of it counts, whatever comes.
+            Kind::Removed => {
+                let Ok(name) = std::str::from_utf8(record.payload) else { return false };
+                let Pieces { mut removed, .. } = std::mem::take(pieces);
+                latest(&mut removed, record.stamp, (name.to_owned(), place));
+                pieces.removed = removed;
+            }
+            _ if pieces.removed.is_some() => {}
             Kind::Entry if record.stamp == 0 => return false,
             Kind::Entry if pieces.purged() >= record.index => {}
             Kind::Entry => {
@@ -95,6 +104,12 @@ impl Rebuild {
         let mut state = State { number, ..State::default() };
         for (id, pieces) in self.logs {
             let mut log = LogState::default();
+            if let Some((_, (name, place))) = pieces.removed {
+                (log.name, log.durable.removed) = (name, Some(place));
+                log.reset();
+                state.logs.insert(id, log);
+                continue;
+            }
             let nameless = || OpenError::Missing { log: format!("number {id}"), index: 0 };
             let (_, (name, named)) = pieces.name.ok_or_else(nameless)?;
             (log.name, log.durable.named) = (name, Some(named));
@@ -147,6 +162,7 @@ mod tests {
         Truncate(u32, prop::sample::Index),
         Purge(u32, prop::sample::Index, bool),
         Put(u32, u8),
+        Remove(u32),
         /// So many of what waits become durable.
         Commit(usize),
         /// All that waits is refused.
@@ -162,7 +178,8 @@ mod tests {
             6 => (log.clone(), any::<u8>()).prop_map(|(log, byte)| Step::Append(log, byte)),
             1 => (log.clone(), at.clone()).prop_map(|(log, at)| Step::Truncate(log, at)),
             1 => (log.clone(), at.clone(), any::<bool>()).prop_map(|(log, at, over)| Step::Purge(log, at, over)),
-            1 => (log, any::<u8>()).prop_map(|(log, byte)| Step::Put(log, byte)),
+            1 => (log.clone(), any::<u8>()).prop_map(|(log, byte)| Step::Put(log, byte)),
+            1 => log.prop_map(Step::Remove),
             4 => (1..6_usize).prop_map(Step::Commit),
             1 => Just(Step::Refuse),
             2 => at.prop_map(Step::Copy),
@@ -234,9 +251,13 @@ mod tests {
             steps in prop::collection::vec(step(), 1..120), backwards: bool, tidy: bool
         ) {
             let (mut state, mut disk) = (State { number: 1, ..State::default() }, Disk::default());
-            let logs = [state.log("a"), state.log("b")];
             for step in steps {
+                let logs = [state.log("a"), state.log("b")];
                 match step {
+                    // Refused by those who ask, until its end is durable.
+                    Step::Append(log, _) | Step::Truncate(log, _) | Step::Purge(log, ..) | Step::Put(log, _)
+                        if state.logs[&logs[log as usize]].is_removed() => {}
+                    Step::Remove(log) => state.remove(logs[log as usize], 0, done()),
                     Step::Append(log, byte) => {
                         state.append(logs[log as usize], vec![vec![byte].into()], 0, done());
                     }

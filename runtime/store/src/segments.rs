@@ -127,10 +127,7 @@ impl Segments {
                 self.all.borrow_mut().insert(id, segment);
                 return Err(error);
             }
-            let mut state = shared.state();
-            state.unclean.remove(&id);
-            state.live.remove(&id);
-            drop(state);
+            shared.state().forget(id);
             disk::sync_directory(&self.directory).await?;
             reach!("store.segment_removed");
             event!("store.segment_removed", segment = id);

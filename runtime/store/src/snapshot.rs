@@ -3,6 +3,7 @@
 //! A snapshot is written aside, synced, renamed, and its directory synced; only then is the log purged, and only after that are older snapshots
 //! written over with zeros and removed. What is loaded is checked by its hash; a newest snapshot that is damaged is told, never passed over for an older one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -12,8 +13,9 @@ use synod_platform::random;
 use synod_probe::event;
 
 use crate::cipher::{KeyName, Keys, Life, TAG, WrongKey};
-use crate::error::ReadError;
+use crate::error::{ReadError, WriteError};
 use crate::segments::{Segments, zero};
+use crate::store::Durable;
 
 const MAGIC: &[u8; 8] = b"SYNODSNP";
 /// 2 is encrypted.
@@ -46,6 +48,8 @@ pub(crate) enum Errand {
     Forget(u64),
     /// The newest.
     Load,
+    /// Removes all when the log's end is durable.
+    Remove(Durable),
 }
 
 /// Does an errand for the log of that name; answers what was loaded.
@@ -61,6 +65,13 @@ pub(crate) async fn run(
             for (_, path) in list(directory, name).await?.into_iter().filter(|(index, _)| *index < below) {
                 wipe(&path).await?;
             }
+        }
+        Errand::Remove(end) => {
+            end.await.map_err(|error| match error {
+                WriteError::Disk(error) => ReadError::Disk(error),
+                _ => ReadError::Closed,
+            })?;
+            forget_all(directory, [name].into_iter()).await?;
         }
         Errand::Load => {
             let newest = list(directory, name).await?.pop();
@@ -88,6 +99,24 @@ async fn save(directory: &Path, keys: &Keys, name: &str, snapshot: &Snapshot) ->
     disk::sync_directory(directory).await?;
     event!("store.snapshot", index = snapshot.index, bytes = snapshot.content.len());
     Ok(())
+}
+
+/// Removes all snapshots of these logs, durably.
+pub(crate) async fn forget_all(directory: &Path, names: impl Iterator<Item = &str>) -> Result<(), DiskError> {
+    let keys: BTreeSet<String> = names.map(key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut found = false;
+    for entry in disk::list(directory).await? {
+        let file = entry.name.to_string_lossy();
+        let key = file.strip_suffix(".snapshot").and_then(|stem| stem.split_once('-'));
+        if key.is_some_and(|(key, _)| keys.contains(key)) {
+            wipe(&directory.join(&*file)).await?;
+            found = true;
+        }
+    }
+    if found { disk::sync_directory(directory).await } else { Ok(()) }
 }
 
 /// Removes a snapshot and what it says: zeros are written over it first.

@@ -73,6 +73,8 @@ pub(crate) struct Durable {
     pub(crate) places: VecDeque<Place>,
     pub(crate) bounds: Option<Place>,
     pub(crate) named: Option<Place>,
+    /// The log is no more. This stays, so that its number is not used again while records of it lie about.
+    pub(crate) removed: Option<Place>,
 }
 
 impl Durable {
@@ -89,6 +91,7 @@ struct View {
     keep: u64,
     /// And these follow, with their stamps.
     entries: VecDeque<(u64, Bytes)>,
+    removed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +130,11 @@ impl LogState {
         self.view.keep
     }
 
+    /// Whether it is no more, durably or not.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.view.removed
+    }
+
     pub(crate) fn entry(&self, index: u64) -> Option<Found> {
         if index < self.first() || index > self.last() {
             return None;
@@ -138,14 +146,19 @@ impl LogState {
     }
 
     pub(crate) fn value(&self, key: &str) -> Option<Bytes> {
-        let value = self.values.get(key)?;
+        let value = self.values.get(key).filter(|_| !self.view.removed)?;
         let waiting = value.waiting.as_ref().map(|(_, bytes)| bytes);
         waiting.or(value.durable.as_ref().map(|(bytes, _)| bytes)).cloned()
     }
 
     /// Shows what is durable and nothing else.
     pub(crate) fn reset(&mut self) {
-        self.view = View { purged: self.durable.purged, keep: self.durable.last(), entries: VecDeque::new() };
+        self.view = View {
+            purged: self.durable.purged,
+            keep: self.durable.last(),
+            entries: VecDeque::new(),
+            removed: self.durable.removed.is_some(),
+        };
         self.name_waits = false;
         for value in self.values.values_mut() {
             value.waiting = None;
@@ -156,7 +169,8 @@ impl LogState {
     /// Every place of this log.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         let values = self.values.values().filter_map(|value| Some(value.durable.as_ref()?.1));
-        let single = self.durable.bounds.into_iter().chain(self.durable.named);
+        let Durable { bounds, named, removed, .. } = &self.durable;
+        let single = [bounds, named, removed].into_iter().flatten().copied();
         self.durable.places.iter().copied().chain(single).chain(values)
     }
 
@@ -169,6 +183,7 @@ impl LogState {
             }
             Kind::Bounds => self.durable.bounds,
             Kind::Name => self.durable.named,
+            Kind::Removed => self.durable.removed,
             Kind::Value => Some(self.values.get(value_of(record.payload)?.0)?.durable.as_ref()?.1),
         }
     }
@@ -188,10 +203,16 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The log of that name; also one whose end is not durable yet.
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        let is_it = |log: &LogState| log.name == name && log.durable.removed.is_none();
+        self.logs.iter().find(|(_, log)| is_it(log)).map(|(id, _)| *id)
+    }
+
     /// The log of that name, made if there is none.
     pub(crate) fn log(&mut self, name: &str) -> u32 {
-        if let Some((id, _)) = self.logs.iter().find(|(_, log)| log.name == name) {
-            return *id;
+        if let Some(id) = self.find(name) {
+            return id;
         }
         let id = self.logs.last_key_value().map_or(1, |(id, _)| id + 1);
         self.logs.insert(id, LogState { name: name.to_owned(), ..LogState::default() });
@@ -208,7 +229,8 @@ impl State {
         ack: Option<Ack>,
     ) -> u64 {
         let state = self.logs.get_mut(&log).expect("a log is never forgotten");
-        if kind != Kind::Name && state.durable.named.is_none() && !state.name_waits {
+        let needs_name = !matches!(kind, Kind::Name | Kind::Removed);
+        if needs_name && state.durable.named.is_none() && !state.name_waits {
             state.name_waits = true;
             let name = Bytes::copy_from_slice(state.name.as_bytes());
             self.queue(log, Kind::Name, 0, name, 0, None);
@@ -284,6 +306,26 @@ impl State {
         log.values.entry(key.to_owned()).or_default().waiting = Some((stamp, value));
     }
 
+    /// Puts an end to a log: nothing of it is seen any more.
+    pub(crate) fn remove(&mut self, log: u32, room: usize, ack: Ack) {
+        let state = self.logs.get_mut(&log).expect("a log is never forgotten");
+        state.view = View { removed: true, ..View::default() };
+        let name = Bytes::copy_from_slice(state.name.as_bytes());
+        self.queue(log, Kind::Removed, 0, name, room, Some(ack));
+    }
+
+    /// The names of logs that are no more, of which there is no other.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = &str> {
+        let names = self.logs.values().filter(|log| log.durable.removed.is_some()).map(|log| &*log.name);
+        names.filter(|name| self.find(name).is_none())
+    }
+
+    /// A segment's file is no more.
+    pub(crate) fn forget(&mut self, segment: u32) {
+        self.unclean.remove(&segment);
+        self.live.remove(&segment);
+    }
+
     /// Where the durable record lies that this one is, or would be a copy of.
     pub(crate) fn place_of(&self, record: &Record<'_>) -> Option<Place> {
         self.logs.get(&record.log)?.place_of(record)
@@ -352,6 +394,12 @@ impl State {
                 }
             }
             Kind::Name => gone.extend(log.durable.named.replace(place)),
+            Kind::Removed if moved => gone.extend(log.durable.removed.replace(place)),
+            Kind::Removed => {
+                gone.extend(log.places());
+                log.durable = Durable { removed: Some(place), ..Durable::default() };
+                log.values.clear();
+            }
             Kind::Value => {
                 let (key, bytes) = value_of(&item.payload).expect("encoded by this program");
                 let value = log.values.entry(key.to_owned()).or_default();

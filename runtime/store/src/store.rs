@@ -211,10 +211,29 @@ impl Store {
 
     /// The names of all logs, sorted.
     pub fn logs(&self) -> Vec<String> {
+        let state = self.handle.shared.state();
         let mut names: Vec<_> =
-            self.handle.shared.state().logs.values().map(|log| log.name.clone()).collect();
+            state.logs.values().filter(|log| !log.is_removed()).map(|log| log.name.clone()).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Removes the log of that name with all that belongs to it, if there is one; when this returns, that is durable. Handles of it answer
+    /// [`WriteError::Removed`] from the call on, or go on if it is refused; the name may be used again when this has returned. What stays is a
+    /// record of some forty bytes and its like in memory, so that the log's number never belongs to another.
+    pub async fn remove(&self, name: &str) -> Result<(), WriteError> {
+        name_of(name)?;
+        let Some(id) = self.handle.shared.state().find(name) else { return Ok(()) };
+        let log = Log { handle: self.handle.clone(), id, name: name.into() };
+        let room = log.reserve(RECORD_HEADER + name.len()).await?;
+        let errand = self.handle.reads.reserve().await.map_err(|_| WriteError::Closed)?;
+        let (done, end) = Durable::new();
+        room.enqueue(&mut self.handle.shared.state(), |state, id, room| state.remove(id, room, done))?;
+        let (reply, answer) = oneshot::channel();
+        // From here on it happens, also if nobody waits for it.
+        errand.send(Request::Snapshot { name: name.into(), errand: Errand::Remove(end), reply });
+        answer.await.unwrap_or(Err(ReadError::Closed)).map_err(ReadError::into_write)?;
+        Ok(())
     }
 
     /// Whether it takes writes.
@@ -340,7 +359,7 @@ impl Room<'_> {
             done(Ok(()));
             return Ok(next..next);
         }
-        self.enqueue(&mut state, |state, id, room| state.append(id, payloads, room, Box::new(done)));
+        self.enqueue(&mut state, |state, id, room| state.append(id, payloads, room, Box::new(done)))?;
         Ok(next..end)
     }
 
@@ -350,10 +369,17 @@ impl Room<'_> {
         Ok((self.append_then(payloads, done)?, durable))
     }
 
-    fn enqueue<T>(mut self, state: &mut State, work: impl FnOnce(&mut State, u32, usize) -> T) -> T {
+    fn enqueue<T>(
+        mut self,
+        state: &mut State,
+        work: impl FnOnce(&mut State, u32, usize) -> T,
+    ) -> Result<T, WriteError> {
+        if state.logs[&self.log.id].is_removed() {
+            return Err(WriteError::Removed { log: self.log.name.to_string() });
+        }
         let result = work(state, self.log.id, std::mem::take(&mut self.bytes));
         self.log.handle.shared.work.notify_one();
-        result
+        Ok(result)
     }
 }
 
@@ -436,7 +462,7 @@ impl Log {
         let (done, durable) = Durable::new();
         room.enqueue(&mut self.handle.shared.state(), |state, id, room| {
             state.truncate(id, after, room, done)
-        });
+        })?;
         Ok(durable)
     }
 
@@ -444,7 +470,7 @@ impl Log {
     pub async fn purge(&self, up_to: u64) -> Result<Durable, WriteError> {
         let room = self.reserve(RECORD_HEADER + 8).await?;
         let (done, durable) = Durable::new();
-        room.enqueue(&mut self.handle.shared.state(), |state, id, room| state.purge(id, up_to, room, done));
+        room.enqueue(&mut self.handle.shared.state(), |state, id, room| state.purge(id, up_to, room, done))?;
         Ok(durable)
     }
 
@@ -460,7 +486,7 @@ impl Log {
         let (done, durable) = Durable::new();
         room.enqueue(&mut self.handle.shared.state(), |state, id, room| {
             state.put(id, key, value, room, done)
-        });
+        })?;
         Ok(durable)
     }
 

@@ -11,6 +11,7 @@ mod good_disk;
 mod ledger;
 #[cfg(madsim)]
 mod power;
+mod removal;
 mod snapshots;
 mod streams;
 mod streams_model;
