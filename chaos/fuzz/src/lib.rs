@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod architect;
+pub mod cluster;
 pub mod config;
 pub mod docgen;
 pub mod external;
@@ -55,4 +56,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "attach", run: fabric::attach },
     Target { name: "spool", run: fabric::spool },
     Target { name: "streams", run: store::streams },
+    Target { name: "consensus", run: cluster::consensus },
 ];
