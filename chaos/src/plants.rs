@@ -122,25 +122,29 @@ pub const ALL: &[Plant] = &[
         &["fabric.receipts"],
         "panicking-agent",
     ),
-    test(
+    oracle(
         "raft.committed-too-high",
         "what is being appended is written down as committed",
-        "each_planted_bug_of_the_log_of_consensus_is_noticed",
+        &["raft.state_machine_safety"],
+        "power-loss-consensus",
     ),
-    test(
+    oracle(
         "raft.purge-before-snapshot",
         "a snapshot is told to be built before it is durable, so that the log is purged before it",
-        "a_log_purged_before_its_snapshot_is_durable_is_noticed",
+        &["store.purged_below_snapshot"],
+        "power-loss-consensus",
     ),
-    test(
+    oracle(
         "raft.truncate-unsynced",
         "a suffix is told to be cut before that is durable",
-        "each_planted_bug_of_the_log_of_consensus_is_noticed",
+        &["raft.log_matching"],
+        "power-loss-consensus",
     ),
-    test(
+    oracle(
         "raft.vote-unsynced",
         "a vote is told to be saved before it is durable",
-        "each_planted_bug_of_the_log_of_consensus_is_noticed",
+        &["raft.monotonic_vote"],
+        "power-loss-consensus",
     ),
     model(
         "ring.relaxed-publish",

@@ -11,6 +11,7 @@ mod channel;
 mod entry;
 mod log;
 mod machine;
+mod rehearsal;
 mod runtime;
 mod types;
 mod watch;
@@ -19,6 +20,7 @@ pub use channel::{BoundedMpsc, FairMutex, LetterReceiver, SingleUse, SingleUseSe
 pub use entry::{DecodeError, Written};
 pub use log::LogStorage;
 pub use machine::{Application, Machine};
+pub use rehearsal::{Before, Held, Rehearsal};
 pub use runtime::{Moment, SeamRng, SeamRuntime, Timeout};
 pub use types::{Answer, Consensus, Proposal};
 pub use watch::{OrderedWatch, WatchRef};

@@ -5,6 +5,7 @@
 
 use synod_agents::workflow::Plan;
 use synod_agents::workflow::journal::{Happened, Line};
+pub use synod_cluster::Held;
 
 use crate::scenario::form::Priority;
 
@@ -157,6 +158,50 @@ pub enum What {
     BegunAnew {
         /// The workload.
         work: usize,
+    },
+    /// A log of consensus was asked for something: until it answers, any of these may be found after a restart.
+    RaftAsked {
+        /// The workload.
+        work: usize,
+        /// What it may then hold; the last is what it holds once it answered.
+        possible: Vec<Held>,
+    },
+    /// It answered.
+    RaftAnswered {
+        /// The workload.
+        work: usize,
+    },
+    /// Entries of it were committed.
+    RaftCommitted {
+        /// The workload.
+        work: usize,
+        /// How many, from the first.
+        committed: u64,
+    },
+    /// Entries of it were applied.
+    RaftApplied {
+        /// The workload.
+        work: usize,
+        /// How many, from the first.
+        applied: u64,
+        /// The state that they gave.
+        state: u64,
+    },
+    /// It was opened after a start, and holds this.
+    RaftFound {
+        /// The workload.
+        work: usize,
+        /// What.
+        held: Held,
+        /// How many entries are written down as committed.
+        committed: u64,
+    },
+    /// It could not be restored, or gone on with.
+    RaftRefused {
+        /// The workload.
+        work: usize,
+        /// Why.
+        why: String,
     },
     /// A run of a workflow is asked for, or resumed.
     FlowAsked {

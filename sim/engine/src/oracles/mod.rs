@@ -11,6 +11,7 @@ pub mod containment;
 pub mod liveness;
 pub mod order;
 pub mod purge;
+pub mod raft;
 pub mod receipts;
 pub mod requests;
 pub mod workflow;
@@ -48,13 +49,16 @@ pub struct Oracle {
 }
 
 /// Every oracle there is.
-pub const ALL: [&Oracle; 13] = [
+pub const ALL: [&Oracle; 16] = [
     &receipts::ORACLE,
     &requests::ORACLE,
     &order::ORACLE,
     &breaker::ORACLE,
     &append::ORACLE,
     &purge::ORACLE,
+    &raft::VOTE,
+    &raft::LOG,
+    &raft::STATE,
     &containment::ORACLE,
     &workflow::ACCOUNTED,
     &workflow::ENDS,
@@ -65,12 +69,9 @@ pub const ALL: [&Oracle; 13] = [
 ];
 
 /// Oracles of rooms that are not built: the form knows their names, this engine answers `unsupported`.
-const PLANNED: [&str; 14] = [
+const PLANNED: [&str; 11] = [
     "raft.election_safety",
-    "raft.monotonic_vote",
-    "raft.log_matching",
     "raft.leader_completeness",
-    "raft.state_machine_safety",
     "raft.committed_on_quorum",
     "lock.one_holder",
     "lock.fencing_tokens_increase",

@@ -203,6 +203,8 @@ pub enum WorkloadKind {
     Append,
     /// Append records to a log of a store on the node's disk, and read them again after each restart.
     Store,
+    /// Vote in a log of consensus, append to it, cut it, commit, and have snapshots take its place; restore it after each restart.
+    Consensus,
     /// Run plans of steps, done by workers on the nodes of `to`, vetoed now and then, resumed after the node's death.
     Workflow,
     /// Take and release locks.

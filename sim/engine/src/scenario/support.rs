@@ -15,8 +15,8 @@ pub fn unsupported(s: &Scenario) -> Vec<String> {
         list.push("cluster.engines: this file is not for the simulator".to_owned());
     }
     for (index, work) in s.workload.iter().enumerate() {
-        use WorkloadKind::{Append, Publish, Request, Store, Workflow};
-        if !matches!(work.kind, Publish | Request | Append | Store | Workflow) {
+        use WorkloadKind::{Append, Consensus, Publish, Request, Store, Workflow};
+        if !matches!(work.kind, Publish | Request | Append | Store | Consensus | Workflow) {
             list.push(format!("workload[{index}].kind: {:?}", work.kind).to_lowercase());
         }
     }

@@ -3,6 +3,7 @@
 //! Everything here runs in virtual time on one thread. Nodes run the product's own crates; the engine stands outside of them,
 //! injects faults, and keeps the history, which no crash takes away.
 
+mod consensus;
 mod faults;
 mod fleet;
 mod flow;

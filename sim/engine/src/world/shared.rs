@@ -47,6 +47,8 @@ pub struct Switches {
     pub flows: BTreeMap<(usize, NodeNumber, u32), super::flow::Order>,
     /// How many stores were given up as damaged, by what the oracles call their workload and by node.
     pub stores: BTreeMap<(usize, NodeNumber), u32>,
+    /// How many entries of a log of consensus are committed, by the same.
+    pub committed: BTreeMap<(usize, NodeNumber), u64>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

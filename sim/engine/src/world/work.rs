@@ -18,7 +18,7 @@ use synod_probe::event;
 
 use super::fleet::{WARM_UP, until};
 use super::shared::Shared;
-use super::{flow, nanoseconds, payload, store};
+use super::{consensus, flow, nanoseconds, payload, store};
 use crate::history::{Id, NodeNumber, Outcome, What};
 use crate::scenario::Scenario;
 use crate::scenario::form::{Priority, Workload, WorkloadKind};
@@ -48,6 +48,8 @@ pub enum Role {
     Append(usize, u32),
     /// Appends to a log of a store.
     Store(usize, u32),
+    /// Drives a log of consensus.
+    Consensus(usize, u32),
     /// Does steps of workflows.
     Work(usize),
     /// Has workflows run.
@@ -63,6 +65,7 @@ impl Role {
             | Role::Ask(_, client)
             | Role::Append(_, client)
             | Role::Store(_, client)
+            | Role::Consensus(_, client)
             | Role::Conduct(_, client) => (client as usize + 1) % contexts,
         }
     }
@@ -89,6 +92,7 @@ pub fn roles(scenario: &Scenario, number: NodeNumber) -> Vec<Role> {
                 WorkloadKind::Request => roles.push(Role::Ask(index, client)),
                 WorkloadKind::Append => roles.push(Role::Append(index, client)),
                 WorkloadKind::Store => roles.push(Role::Store(index, client)),
+                WorkloadKind::Consensus => roles.push(Role::Consensus(index, client)),
                 WorkloadKind::Workflow => roles.push(Role::Conduct(index, client)),
                 // Named as unsupported before a run begins.
                 WorkloadKind::Lock
@@ -124,6 +128,7 @@ async fn supervise(shared: Arc<Shared>, context: Context, role: Role) {
         | Role::Ask(work, _)
         | Role::Append(work, _)
         | Role::Store(work, _)
+        | Role::Consensus(work, _)
         | Role::Work(work)
         | Role::Conduct(work, _)) = role;
         match ended {
@@ -153,6 +158,7 @@ async fn live(shared: Arc<Shared>, context: Context, role: Role) {
         Role::Ask(index, client) => ask(&shared, &context, index, client, &work(index)).await,
         Role::Append(index, client) => append(&shared, index, client, &work(index)).await,
         Role::Store(index, client) => store::run(&shared, index, client, &work(index)).await,
+        Role::Consensus(index, client) => consensus::run(&shared, index, client, &work(index)).await,
         Role::Work(index) => flow::work(&shared, &context, index, &work(index)).await,
         Role::Conduct(index, client) => flow::conduct(&shared, &context, index, client, &work(index)).await,
     }
