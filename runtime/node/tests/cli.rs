@@ -399,6 +399,13 @@ fn a_damaged_store_is_shown_and_repaired_from_the_command_line_after_a_dry_run_a
     assert_eq!(sound.status.code(), Some(0), "{}", stderr(&sound));
     assert!(stdout(&sound).ends_with("log `orders`: 1 to 4\nsound\n"), "{}", stdout(&sound));
 
+    let replica = folder.path().join("replica");
+    fs::create_dir(&replica).expect("a folder for a replica");
+    for file in fs::read_dir(&directory).expect("the store") {
+        let file = file.expect("a file of the store");
+        fs::copy(file.path(), replica.join(file.file_name())).expect("a copy");
+    }
+
     let segment = directory.join("00000001.segment");
     let mut bytes = fs::read(&segment).expect("the first segment");
     bytes[3 * 4096 + 100] ^= 1;
@@ -407,6 +414,16 @@ fn a_damaged_store_is_shown_and_repaired_from_the_command_line_after_a_dry_run_a
     assert_eq!(damaged.status.code(), Some(1));
     let place = "00000001.segment:12288";
     assert!(stdout(&damaged).contains(&format!("damaged at {place}, where record ")), "{}", stdout(&damaged));
+
+    let from = ["store", "repair", &path, "--from-store", &replica.to_string_lossy(), "--dry-run"];
+    let mended = synod(&from);
+    assert_eq!(stdout(&mended), "log `orders`: 2 to 2 would be put back\n", "{}", stderr(&mended));
+    let (saved, mended) = (folder.path().join("saved"), folder.path().join("mended"));
+    fs::create_dir(&mended).expect("a folder for another");
+    fs::copy(&segment, mended.join("00000001.segment")).expect("a copy of the damage");
+    let (saved, mended) = (saved.to_string_lossy(), mended.to_string_lossy());
+    let repaired = synod(&["store", "repair", &mended, from[3], from[4], "--backup", &saved]);
+    assert!(stdout(&repaired).ends_with("log `orders`: 1 to 4\nsound\n"), "{}", stderr(&repaired));
 
     let repair = ["store", "repair", &path, "--truncate-at", place];
     assert_eq!(synod(&repair).status.code(), Some(2), "a repair needs a copy, or to be tried only");

@@ -158,7 +158,7 @@ pub(crate) async fn look(
     Ok((found, Some(state)))
 }
 
-async fn copy(from: &File, to: &Path) -> Result<(), DiskError> {
+pub(crate) async fn copy(from: &File, to: &Path) -> Result<(), DiskError> {
     let to = File::open(to, OpenOptions::CREATE_NEW).await?;
     let (mut at, mut chunk) = (0, Buffer::zeroed(1 << 20));
     loop {

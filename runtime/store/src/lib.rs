@@ -12,6 +12,7 @@
 pub mod check;
 pub mod cipher;
 pub mod format;
+pub mod mend;
 pub mod scan;
 pub mod streams;
 

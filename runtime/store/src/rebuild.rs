@@ -99,6 +99,35 @@ impl Rebuild {
         true
     }
 
+    /// Which entries must be there and are not, by log and index: at most one more than `most`.
+    pub(crate) fn missing(&self, most: u64) -> Vec<(u32, u64)> {
+        let mut missing = Vec::new();
+        for (log, pieces) in &self.logs {
+            let bounds = pieces.bounds.as_ref().map(|(stamp, (last, ..))| (*stamp, *last));
+            let (stamp, last) = bounds.unwrap_or((0, 0));
+            let mut next = pieces.purged() + 1;
+            let held = pieces.entries.iter().flat_map(|(run, held)| (run * RUN..).zip(held.iter()));
+            let counts = |index: u64, written: u64| written > 0 && !(written < stamp && index > last);
+            let there = held.filter(|(index, (written, _))| counts(*index, *written)).map(|(index, _)| index);
+            for index in there.chain([last + 1]) {
+                let room = (most as usize + 1).saturating_sub(missing.len());
+                missing.extend((next..index).take(room).map(|index| (*log, index)));
+                next = next.max(index + 1);
+            }
+        }
+        missing
+    }
+
+    /// Where an entry lies.
+    pub(crate) fn place(&self, log: u32, index: u64) -> Option<Place> {
+        let (written, place) = self.logs.get(&log)?.entries.get(&(index / RUN))?[(index % RUN) as usize];
+        (written > 0).then_some(place)
+    }
+
+    pub(crate) fn name(&self, log: u32) -> Option<&str> {
+        self.logs.get(&log)?.name.as_ref().map(|(_, (name, _))| &**name)
+    }
+
     /// The state that all of them leave; `number` is the next record's.
     pub(crate) fn finish(self, number: u64) -> Result<State, OpenError> {
         let mut state = State { number, ..State::default() };

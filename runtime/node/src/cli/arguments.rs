@@ -460,6 +460,7 @@ Examples:
   synod store streams /var/lib/synod/store            who wrote how much, and how far its consumers are
   synod store read /var/lib/synod/store orders --from 17 --max 5
   synod store read /var/lib/synod/store orders --since 10m --json | jq -r .payload.text
+  synod store repair /var/lib/synod/store --from-store /mnt/replica/store --dry-run
   synod store repair /var/lib/synod/store --truncate-at 00000003.segment:81920 --dry-run
   synod store repair /var/lib/synod/store --truncate-at 00000003.segment:81920 --backup /var/tmp/store";
 
@@ -468,7 +469,7 @@ Examples:
 pub enum StoreCommand {
     /// Read all of it and tell what it holds and what is wrong with it (exit code 1)
     Check(StoreCheck),
-    /// Drop everything from a place on, in the order in which it was written
+    /// Put back what damaged regions had from another store with the same logs, or drop everything from a place on
     Repair(StoreRepair),
     /// List the streams: messages, bytes, consumers and how many messages each has not done
     Streams(StoreStreams),
@@ -519,9 +520,13 @@ pub struct StoreCheck {
 pub struct StoreRepair {
     /// The store's directory
     pub directory: PathBuf,
-    /// The first place that is dropped, as `store check` names it
-    #[arg(long, value_name = "SEGMENT:BYTE")]
-    pub truncate_at: String,
+    /// Drop everything from this place on, in the order in which it was written; the place is named as `store check` does
+    #[arg(long, value_name = "SEGMENT:BYTE", required_unless_present = "from_store")]
+    pub truncate_at: Option<String>,
+    /// Take entries that were lost from the store in this directory (a replica, a copy) that no node has open either. Only if all that was
+    /// lost are entries, and those around are equal in both. From a running node it cannot be done yet
+    #[arg(long, value_name = "DIR", conflicts_with = "truncate_at")]
+    pub from_store: Option<PathBuf>,
     /// Where all segments are copied to first
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     pub backup: Option<PathBuf>,

@@ -9,7 +9,8 @@ use synod_agents::report::figures;
 use synod_agents::report::safe::visible;
 use synod_platform::time::Wall;
 use synod_platform::{files, task, time};
-use synod_store::check::{Cut, Found, check_with, cut, try_cut};
+use synod_store::check::{Cut, Found, check, check_with, cut, try_cut};
+use synod_store::mend::{Mended, mend};
 use synod_store::streams::{Offline, Start, StreamError};
 use synod_store::{Look, OpenError, Progress};
 
@@ -26,7 +27,7 @@ pub fn main(command: &StoreCommand) -> Result<Exit, Problem> {
                 bar.finish_and_clear();
                 found.map_err(problem).map(Some)
             }
-            StoreCommand::Repair(options) => repair(options).await.map(Some),
+            StoreCommand::Repair(options) => repair(options).await,
             StoreCommand::Streams(options) => streams(options).await.map(|()| None),
             StoreCommand::Read(options) => read(options).await.map(|()| None),
         }
@@ -151,13 +152,29 @@ async fn exists(directory: &Path) -> Result<(), Problem> {
     Err(Problem::usage(format!("{} is not there", directory.display()), "name the directory of a store"))
 }
 
-async fn repair(options: &StoreRepair) -> Result<Found, Problem> {
-    let place = options.truncate_at.rsplit_once(':');
+async fn repair(options: &StoreRepair) -> Result<Option<Found>, Problem> {
+    exists(&options.directory).await?;
+    if let Some(from) = &options.from_store {
+        exists(from).await?;
+        let backup = options.backup.as_deref().filter(|_| !options.dry_run);
+        let mended = mend(&options.directory, from, backup).await;
+        let mended = mended.map_err(|error| Problem::failed(error.to_string()))?;
+        let verb = if backup.is_some() { "were" } else { "would be" };
+        for Mended { log, first, last } in mended {
+            text::print(&format!("log `{}`: {first} to {last} {verb} put back\n", visible(&log)))?;
+        }
+        return match backup {
+            Some(_) => check(&options.directory).await.map_err(problem).map(Some),
+            None => Ok(None),
+        };
+    }
+    let truncate_at = options.truncate_at.as_deref().unwrap_or_default();
+    let place = truncate_at.rsplit_once(':');
     let place = place
         .and_then(|(segment, offset)| Some(Cut { segment: segment.into(), offset: offset.parse().ok()? }));
     let place = place.ok_or_else(|| {
         Problem::usage(
-            format!("`{}` names no place in a store", options.truncate_at),
+            format!("`{truncate_at}` names no place in a store"),
             "write it as `synod store check` does: 00000003.segment:81920",
         )
     })?;
@@ -166,6 +183,7 @@ async fn repair(options: &StoreRepair) -> Result<Found, Problem> {
         _ => try_cut(&options.directory, &place).await,
     }
     .map_err(problem)
+    .map(Some)
 }
 
 fn problem(error: OpenError) -> Problem {

@@ -9,6 +9,7 @@ mod golden;
 mod good_disk;
 #[cfg(madsim)]
 mod ledger;
+mod mended;
 #[cfg(madsim)]
 mod power;
 mod removal;
