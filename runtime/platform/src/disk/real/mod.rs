@@ -108,7 +108,7 @@ impl Port {
     }
 
     /// Starts an operation. What goes to the ring is handed to the kernel when the executor comes round, together with
-    /// whatever else was submitted until then.
+    /// whatever else was submitted until then; a durable write at once, for somebody waits for it.
     pub(super) fn submit(&self, operation: Operation, id: OperationId) {
         match operation {
             Operation::Open { path, options } => self.pool(id, Job::Open { path, options }),
@@ -178,7 +178,13 @@ impl Port {
     fn transfer(&self, id: OperationId, job: Job) {
         match &self.ring {
             Some(ring) => {
-                ring.borrow_mut().push(job, id);
+                let urgent = matches!(job, Job::Write { durable: true, .. });
+                let mut ring = ring.borrow_mut();
+                ring.push(job, id);
+                if urgent {
+                    ring.hand_over();
+                }
+                drop(ring);
                 self.kick();
             }
             None => self.pool(id, job),
@@ -233,7 +239,7 @@ impl Port {
         }
         match descriptor.poll_read_ready(cx) {
             Poll::Ready(Ok(mut guard)) => {
-                self.mailbox.silence();
+                // Each ring of the bell is an edge of its own: it need not be read.
                 guard.clear_ready();
                 Poll::Ready(())
             }

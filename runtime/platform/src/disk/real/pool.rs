@@ -77,13 +77,6 @@ impl Mailbox {
         std::mem::take(&mut *lock(&self.answers))
     }
 
-    /// Makes the doorbell quiet until it is rung again.
-    pub(super) fn silence(&self) {
-        let mut count = [0; 8];
-        // Fails only when it was quiet already.
-        let _ = io::read(&*self.doorbell, &mut count);
-    }
-
     fn put(&self, answer: Answer) {
         lock(&self.answers).push(answer);
         // Fails only when 2^64 - 2 rings were not heard: it is ringing then.

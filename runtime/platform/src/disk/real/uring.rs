@@ -134,21 +134,34 @@ impl Uring {
         self.waiting.push(entry.user_data(id.0));
     }
 
+    /// Hands over what waits, and looks for nothing. What the kernel does not take now is for the next turn.
+    pub(super) fn hand_over(&mut self) {
+        self.fill();
+        drop(self.ring.submit());
+    }
+
     /// Hands over what waits, takes what is complete. False if the kernel is short of something and wants to be asked again.
     pub(super) fn turn(&mut self, into: &mut Vec<Completion>) -> bool {
         loop {
             self.fill();
+            let (idle, deferred) = self.pending();
             // Also runs the work that the kernel deferred to this thread.
-            let submitted = self.ring.submit();
+            let submitted = if idle && !deferred { Ok(0) } else { self.ring.submit() };
             self.reap(into);
             match submitted {
-                Ok(_) if self.waiting.is_empty() && !self.ring.submission().taskrun() => return true,
+                Ok(_) if self.waiting.is_empty() && !self.pending().1 => return true,
                 Ok(_) => {}
                 Err(error) if retry_later(&error) => return false,
                 Err(error) if interrupted(&error) => {}
                 Err(error) => panic!("the kernel refused the disk's io_uring: {error}"),
             }
         }
+    }
+
+    /// Whether nothing is to be handed over, and whether the kernel has work for this thread.
+    fn pending(&mut self) -> (bool, bool) {
+        let queue = self.ring.submission();
+        (queue.is_empty(), queue.taskrun() || queue.cq_overflow())
     }
 
     /// Moves what waits into the submission queue, as much as fits.
