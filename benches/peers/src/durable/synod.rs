@@ -19,8 +19,8 @@ pub struct Ours {
     held: u64,
 }
 
-/// Entries that are kept behind the last purge, bytes.
-const KEPT: u64 = 64 << 20;
+/// After so many bytes what is durable is purged.
+const PURGED: u64 = 32 << 20;
 
 impl Appends for Ours {
     fn open(folder: &Path, shape: Shape) -> Self {
@@ -93,9 +93,8 @@ async fn write(log: Log, payload: Bytes, until: Instant) -> Vec<u32> {
         samples.push(nanos(then - now));
         now = then;
         // One of the writers in so many entries; its own append is not kept waiting for that.
-        let each = (KEPT / 2 / payload.len() as u64).max(1);
-        if range.start % each == 0 {
-            drop(log.purge(range.start.saturating_sub(2 * each)).await.expect("an open store"));
+        if range.start % (PURGED / payload.len() as u64) == 0 {
+            drop(log.purge(range.start - 1).await.expect("an open store"));
         }
     }
     samples
