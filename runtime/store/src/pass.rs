@@ -69,7 +69,7 @@ pub(crate) struct Part {
     pub(crate) segment: Rc<Segment>,
     pub(crate) found: Scan,
     pub(crate) records: u64,
-    /// The last whole batch of the last segment.
+    /// The whole batches of the last segment that nothing proves durable.
     pub(crate) batch: Vec<u8>,
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn pass(
                 spare.borrow_mut().push(buffer);
                 left -= 1;
             }
-            let from = scanner.found.end;
+            let Scan { proven: kept, end: from, .. } = scanner.found;
             let through = scanner.take(&held, left == 0, |offset, record| {
                 records += 1;
                 match hand_on(rebuild, &wanted.segment, offset, &record) {
@@ -114,8 +114,8 @@ pub(crate) async fn pass(
             });
             let Scan { proven, end, .. } = scanner.found;
             if wanted.last && from < end {
-                batch.clear();
-                batch.extend_from_slice(&held[(proven - from) as usize..(end - from) as usize]);
+                batch.extend_from_slice(&held[..(end - from) as usize]);
+                batch.drain(..(proven - kept) as usize);
             }
             held.drain(..through);
             told.elapsed = time::now() - begun;

@@ -12,7 +12,7 @@ pub struct Scan {
     pub end: u32,
     /// Whether a seal, or the end of the file, says that the segment ends there.
     pub sealed: bool,
-    /// Where the last whole batch begins: what is below was durable when that was written. Equal to `end` if there is none.
+    /// Below this all was known to be durable when the last whole batch was written. Equal to `end` if there is none.
     pub proven: u32,
     /// The running number of the next record.
     pub number: u64,
@@ -142,7 +142,7 @@ impl Scanner {
         for (place, record) in whole {
             visit(place, record);
         }
-        found.proven = at as u32;
+        found.proven = batch.durable.clamp(found.proven, at as u32);
         self.at = aligned(end);
         found.end = self.at as u32;
         found.number += u64::from(batch.records);

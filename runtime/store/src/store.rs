@@ -25,7 +25,7 @@ use crate::pass::Progress;
 use crate::reader::{self, Request};
 use crate::snapshot::{Errand, Snapshot};
 use crate::state::{Ack, Found, LogState, State};
-use crate::writer::Writer;
+use crate::writer::{Way, Writer};
 
 /// How many reads may wait for the reader.
 const READS: usize = 64;
@@ -197,6 +197,7 @@ impl Store {
             epoch: opened.epoch,
             active: opened.active,
             pace: Pace::new(options.batch_max),
+            way: Way::default(),
         };
         task::spawn(writer.run()).detach();
         Ok((Self { handle: Arc::new(Handle { shared, reads }) }, opened.recovered))

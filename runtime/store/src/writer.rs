@@ -1,13 +1,19 @@
-//! Who writes: turns what waits into one aligned write and one sync, again and again.
+//! Who writes: turns what waits into one aligned write that is durable when it is done, again and again.
 //!
-//! While one batch is on its way the next gathers; nobody waits on purpose. After an error everything that waits is refused, and the
-//! next thing to be written first ends the broken segment where it was known to be durable and begins another. So a full disk is over
-//! when there is room, without a restart.
+//! While one batch is on its way the next gathers; nobody waits on purpose. Where much waits, two are on their way, so that the device
+//! has one while the processor has the other; they are acknowledged in their order, and a batch's mark says what was durable before
+//! it was written. After an error everything that waits is refused, and the next thing to be written first ends the broken segment where it
+//! was known to be durable and begins another. So a full disk is over when there is room, without a restart.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use synod_platform::disk::{Buffer, DiskError, Failure, File, SyncKind};
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
+
+use synod_platform::disk::{Buffer, DiskError, Failure, File, OpenOptions, SyncKind};
+use synod_platform::time::Duration;
 use synod_platform::{random, task, time};
 use synod_probe::{event, loss, plant, reach};
 
@@ -19,6 +25,12 @@ use crate::segments::{Segment, Segments};
 use crate::state::{Item, Place};
 use crate::store::{Health, Shared};
 
+/// Batches on their way at a time. More of them were no faster, and each one's rot could pass for a torn tail.
+const UNDER_WAY: usize = 2;
+
+/// What waits is written in two halves when it is longer than this, bytes: below, a write costs the same however short it is.
+const SPLIT: usize = 64 << 10;
+
 /// The one who writes.
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
@@ -28,6 +40,31 @@ pub(crate) struct Writer {
     pub(crate) epoch: u64,
     pub(crate) active: Active,
     pub(crate) pace: Pace,
+    pub(crate) way: Way,
+}
+
+/// What is on its way.
+#[derive(Default)]
+pub(crate) struct Way {
+    batches: FuturesOrdered<Pin<Box<dyn Future<Output = Written>>>>,
+    /// The file of the segment that is written to, past the cache, where the file system has that.
+    direct: Option<Rc<File>>,
+    /// All before this offset of the segment is durable.
+    durable: u32,
+    /// To encode the next ones in.
+    spare: Vec<Buffer>,
+}
+
+/// A batch, and what became of its write.
+struct Written {
+    items: Vec<Item>,
+    places: Vec<Place>,
+    segment: Rc<Segment>,
+    at: u32,
+    len: usize,
+    took: Duration,
+    outcome: Result<(), DiskError>,
+    buffer: Buffer,
 }
 
 /// Where the next batch goes.
@@ -57,21 +94,35 @@ impl Writer {
         loop {
             let asked = self.segments.leave.take();
             if let Some(left) = asked {
-                drop(left.send(self.leave_unclean().await));
+                let settled = self.settle_all().await;
+                drop(left.send(match settled {
+                    Ok(()) => self.leave_unclean().await,
+                    error => error,
+                }));
             }
-            let items =
-                self.shared.state().take(self.pace.limit() - BATCH_HEADER, self.segments.keys.are_there());
-            if !items.is_empty() {
-                self.commit(items).await;
-                // Whoever was woken by that may have the next batch's records ready.
-                task::yield_now().await;
-            } else if self.shared.is_closed()
+            let under_way = self.way.batches.len();
+            if under_way < UNDER_WAY && !self.shared.state().queue.is_empty() {
+                self.start().await;
+                // Hands it to the disk before the next one is looked for.
+                if let Some(Some(written)) = self.way.batches.next().now_or_never() {
+                    drop(self.settle(written).await);
+                }
+            } else if under_way == 0
+                && self.shared.is_closed()
                 && self.segments.keeper_ended.get()
                 && Rc::strong_count(&self.lock) == 1
             {
                 break;
             } else {
-                self.shared.work.notified().await;
+                tokio::select! {
+                    biased;
+                    Some(written) = self.way.batches.next() => {
+                        drop(self.settle(written).await);
+                        // Whoever was woken by that may have the next batch's records ready.
+                        task::yield_now().await;
+                    }
+                    () = self.shared.work.notified() => {}
+                }
             }
         }
         // Nothing unsynced is left: an error changes nothing.
@@ -81,67 +132,111 @@ impl Writer {
         self.shared.ended.close();
     }
 
-    async fn commit(&mut self, items: Vec<Item>) {
-        let first = items[0].number;
-        let written = self.write(&items).await;
-        let mut settled = Vec::new();
-        let outcome = match written {
-            Ok(places) => {
-                if items.iter().any(|item| item.kind != Kind::Entry) {
-                    self.shared.keep.notify_one();
-                }
-                let mut state = self.shared.state();
-                for (item, place) in items.into_iter().zip(places) {
-                    state.durable(&item, place);
-                    settled.push(item);
-                }
-                drop(state);
-                event!("store.durable", number = first, records = settled.len());
-                self.shared.set_health(Health::Good);
-                Ok(())
-            }
-            Err(error) if error.failure == Failure::NoSpace && plant!("wal.enospc-batch-ack") => {
-                settled.extend(items);
-                Ok(())
-            }
-            Err(error) => {
-                reach!("store.write_failed");
-                event!("store.refused", number = first);
-                self.shared.set_health(Health::Degraded(error.clone()));
-                settled.extend(items);
-                let mut state = self.shared.state();
-                state.unclean.extend(self.active.segment().map(|segment| segment.id));
-                settled.extend(state.refuse());
-                drop(state);
-                loss!("store.append", "write or sync failed", settled.len() as u64);
-                Err(WriteError::Disk(error))
-            }
+    /// Sends what waits on its way, or a half of it if nothing else is.
+    async fn start(&mut self) {
+        let mut limit = self.pace.limit() - BATCH_HEADER;
+        let waiting = self.shared.options.waiting_max - self.shared.room.available_permits();
+        if self.way.batches.is_empty() && waiting > SPLIT {
+            limit = limit.min(waiting / 2);
+        }
+        let encrypted = self.segments.keys.are_there();
+        let items = self.shared.state().take(limit, encrypted);
+        let len = BATCH_HEADER + items.iter().map(|item| item.size(encrypted)).sum::<usize>();
+        if !self.fits(aligned(len))
+            && let Err(error) = self.settle_all().await
+        {
+            return self.refuse(items, error);
+        }
+        let (segment, at) = match self.make_room(aligned(len), items[0].number).await {
+            Ok(room) => room,
+            Err(error) => return self.refuse(items, error),
         };
-        for item in settled {
-            self.shared.room.add_permits(item.room);
-            if let Some(ack) = item.ack {
-                ack(outcome.clone());
+        let buffer = self.way.spare.pop().unwrap_or_else(|| Buffer::zeroed(0));
+        let (buffer, places) = encode(&items, &segment, at, self.way.durable, len, buffer);
+        self.active = Active::At(segment.clone(), at + aligned(len) as u32);
+        // Past the cache one block is never written in part.
+        let direct = self.way.direct.clone().filter(|_| !plant!("wal.short-write-after-fsync"));
+        self.way.batches.push_back(Box::pin(async move {
+            let begun = time::now();
+            let file = direct.as_deref().unwrap_or(&segment.file);
+            let (outcome, buffer) = persist(file, at.into(), buffer, aligned(len)).await;
+            Written { items, places, segment, at, len, took: time::now() - begun, outcome, buffer }
+        }));
+    }
+
+    /// Waits for everything that is on its way.
+    async fn settle_all(&mut self) -> Result<(), DiskError> {
+        while let Some(written) = self.way.batches.next().await {
+            self.settle(written).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait for a batch what became of it. If it failed, nothing is on its way any more.
+    async fn settle(&mut self, written: Written) -> Result<(), DiskError> {
+        let Written { items, places, segment, at, len, took, outcome, buffer } = written;
+        if let Err(error) = outcome {
+            // Nothing is written to a segment that is ended while something is on its way there.
+            let mut all = items;
+            while let Some(later) = self.way.batches.next().await {
+                all.extend(later.items);
             }
+            self.active = Active::Broken(segment, at);
+            self.refuse(all, error.clone());
+            return Err(error);
+        }
+        if buffer.len() <= 2 * self.shared.options.batch_max && self.way.spare.len() < UNDER_WAY {
+            self.way.spare.push(buffer);
+        }
+        self.pace.took(len, took);
+        self.way.durable = at + aligned(len) as u32;
+        if items.iter().any(|item| item.kind != Kind::Entry) {
+            self.shared.keep.notify_one();
+        }
+        let mut state = self.shared.state();
+        for (item, place) in items.iter().zip(places) {
+            state.durable(item, place);
+        }
+        drop(state);
+        event!("store.durable", number = items[0].number, records = items.len());
+        self.shared.set_health(Health::Good);
+        self.answer(items, &Ok(()));
+        Ok(())
+    }
+
+    /// Refuses these and all that waits.
+    fn refuse(&mut self, mut items: Vec<Item>, error: DiskError) {
+        if error.failure == Failure::NoSpace && plant!("wal.enospc-batch-ack") {
+            return self.answer(items, &Ok(()));
+        }
+        reach!("store.write_failed");
+        event!("store.refused", number = items[0].number);
+        self.shared.set_health(Health::Degraded(error.clone()));
+        let mut state = self.shared.state();
+        state.unclean.extend(self.active.segment().map(|segment| segment.id));
+        items.extend(state.refuse());
+        drop(state);
+        loss!("store.append", "write or sync failed", items.len() as u64);
+        self.answer(items, &Err(WriteError::Disk(error)));
+    }
+
+    fn answer(&self, items: Vec<Item>, outcome: &Result<(), WriteError>) {
+        self.shared.room.add_permits(items.iter().map(|item| item.room).sum());
+        for ack in items.into_iter().filter_map(|item| item.ack) {
+            ack(outcome.clone());
         }
     }
 
-    async fn write(&mut self, items: &[Item]) -> Result<Vec<Place>, DiskError> {
-        let encrypted = self.segments.keys.are_there();
-        let len = BATCH_HEADER + items.iter().map(|item| item.size(encrypted)).sum::<usize>();
-        let (segment, at) = self.make_room(aligned(len), items[0].number).await?;
-        let (buffer, places) = encode(items, &segment, at, len);
-        self.active = Active::Broken(segment.clone(), at);
-        let begun = time::now();
-        persist(&segment.file, at.into(), buffer).await?;
-        self.pace.took(len, time::now() - begun);
-        self.active = Active::At(segment, at + aligned(len) as u32);
-        Ok(places)
+    /// Whether a batch of this length has room where the last one ended.
+    fn fits(&self, len: usize) -> bool {
+        let Active::At(segment, at) = &self.active else { return false };
+        u64::from(*at) + len as u64 <= segment.header.get().len
     }
 
     /// The segment and offset for a batch of this length; ends one segment and begins another where it must.
     async fn make_room(&mut self, len: usize, number: u64) -> Result<(Rc<Segment>, u32), DiskError> {
         if let Active::At(segment, at) = &self.active
-            && u64::from(*at) + len as u64 <= segment.header.get().len
+            && self.fits(len)
         {
             return Ok((segment.clone(), *at));
         }
@@ -167,9 +262,14 @@ impl Writer {
         let header = Header { epoch: self.epoch, salt: random::u64(), number, key, ..segment.header.get() };
         self.active = Active::Beginning(segment.clone());
         segment.begin(header, &self.segments.keys).await?;
+        self.way.durable = BLOCK as u32;
+        // Past the cache was faster for every length and number of writers; where that cannot be, through it.
+        let direct = File::open(segment.file.path(), OpenOptions::DIRECT).await;
+        self.way.direct = direct.ok().map(Rc::new);
         self.segments.active.set(Some(segment.id));
         self.shared.keep.notify_one();
-        event!("store.segment_begun", segment = segment.id, epoch = self.epoch);
+        let direct = self.way.direct.is_some();
+        event!("store.segment_begun", segment = segment.id, epoch = self.epoch, direct = direct);
         self.active = Active::At(segment, BLOCK as u32);
         Ok(())
     }
@@ -181,6 +281,7 @@ impl Writer {
             self.active = Active::Broken(segment.clone(), at);
             segment.seal(at, number).await?;
             self.active = Active::None;
+            self.way.direct = None;
             self.segments.active.set(None);
         }
         Ok(())
@@ -203,30 +304,50 @@ impl Writer {
     }
 }
 
-/// Writes all of it, then syncs. An error of either is final: after a failed sync the next may succeed without the data.
-async fn persist(file: &File, at: u64, buffer: Buffer) -> Result<(), DiskError> {
-    if plant!("wal.short-write-after-fsync") {
-        let (written, buffer) = file.write_at(at, buffer).await;
-        let written = written?;
-        file.sync(SyncKind::Data).await?;
-        return file.write_all_at(at + written as u64, Buffer::copy_of(&buffer[written..])).await.0;
+/// Writes the buffer's first `len` bytes durably. An error is final: after it a sync may succeed without the data.
+async fn persist(file: &File, at: u64, buffer: Buffer, len: usize) -> (Result<(), DiskError>, Buffer) {
+    if plant!("wal.short-write-after-fsync") || plant!("wal.ack-before-fsync") {
+        return unsynced(file, at, Buffer::copy_of(&buffer[..len])).await;
     }
-    file.write_all_at(at, buffer).await.0?;
-    if plant!("wal.ack-before-fsync") {
-        return Ok(());
+    let (written, buffer) = file.write_durably_at(at, buffer, len).await;
+    if plant!("wal.fsync-retry-ok") && written.is_err() {
+        return (file.sync(SyncKind::Data).await, buffer);
     }
-    if plant!("wal.fsync-retry-ok") && file.sync(SyncKind::Data).await.is_err() {
-        return file.sync(SyncKind::Data).await;
-    }
-    file.sync(SyncKind::Data).await
+    (written, buffer)
 }
 
-/// A batch of these records for this place, and where each record will lie.
-fn encode(items: &[Item], segment: &Segment, at: u32, len: usize) -> (Buffer, Vec<Place>) {
+/// As the planted bugs would have it: the sync comes before the rest of a short write, or not at all.
+async fn unsynced(file: &File, at: u64, buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
+    if plant!("wal.ack-before-fsync") {
+        return file.write_all_at(at, buffer).await;
+    }
+    let (written, buffer) = file.write_at(at, buffer).await;
+    let rest = match written {
+        Ok(written) => Buffer::copy_of(&buffer[written..]),
+        Err(error) => return (Err(error), buffer),
+    };
+    if let Err(error) = file.sync(SyncKind::Data).await {
+        return (Err(error), buffer);
+    }
+    file.write_all_at(at + (buffer.len() - rest.len()) as u64, rest).await
+}
+
+/// A batch of these records for this place, before which all up to `durable` is so, and where each record will lie. In `buffer`, if
+/// that is long enough.
+fn encode(
+    items: &[Item],
+    segment: &Segment,
+    at: u32,
+    durable: u32,
+    len: usize,
+    mut buffer: Buffer,
+) -> (Buffer, Vec<Place>) {
     let (seed, cipher) = (segment.header.get().seed(), segment.cipher.borrow().clone());
     let mut payload = Vec::new();
-    let mut buffer = Buffer::zeroed(aligned(len));
-    let batch = Batch { len: len as u32, records: items.len() as u32, durable: at, number: items[0].number };
+    if buffer.len() < len {
+        buffer = Buffer::zeroed(aligned(len).next_power_of_two());
+    }
+    let batch = Batch { len: len as u32, records: items.len() as u32, durable, number: items[0].number };
     batch.encode(seed, at, &mut buffer);
     let mut from = BATCH_HEADER;
     let mut places = Vec::with_capacity(items.len());
@@ -240,5 +361,6 @@ fn encode(items: &[Item], segment: &Segment, at: u32, len: usize) -> (Buffer, Ve
         places.push(Place { segment: segment.id, offset, len: record.payload.len() as u32 });
         from += record.size();
     }
+    buffer[len..aligned(len)].fill(0);
     (buffer, places)
 }

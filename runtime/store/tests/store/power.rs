@@ -40,8 +40,8 @@ fn full(faults: &mut DiskFaults) {
 #[test]
 fn acknowledged_is_durable_wherever_power_is_lost() {
     let worlds = cut_everywhere(0..5, SCRIPT);
-    // About sixty-five operations a life: fewer would mean that the enumeration misses some.
-    assert!(worlds > 5 * 60, "only {worlds} worlds");
+    // About sixty operations a life: fewer would mean that the enumeration misses some.
+    assert!(worlds > 5 * 50, "only {worlds} worlds");
     let whole = DiskFaults { power_loss: PowerLoss::LosesUnsynced, ..DiskFaults::default() };
     power_loss_everywhere(0, &whole, 1, |ledger| live(ledger, SCRIPT));
 }
