@@ -12,9 +12,8 @@ use synod_platform::disk::{Buffer, DiskError, Failure};
 use synod_probe::{event, reach};
 
 use crate::cipher::decrypted;
-use crate::format::{BATCH_HEADER, BLOCK, Batch, Record, aligned};
+use crate::format::{BLOCK, RECORD_HEADER, Record};
 use crate::segments::{Segment, Segments};
-use crate::state::Place;
 use crate::store::{Durable, Shared};
 
 /// Keeps a store's house.
@@ -73,51 +72,32 @@ impl Keeper {
         candidates.min_by_key(|segment| share(segment)).cloned()
     }
 
-    /// Copies what is needed of a segment; whether all of it could be read. Many small batches become few large ones, or a segment of
-    /// small batches would be mostly padding again, and be copied for ever.
+    /// Copies what is needed of a segment, and reads nothing else of it; whether all of that could be read. Many small batches become
+    /// few large ones, or a segment of small batches would be mostly padding again, and be copied for ever.
     pub(crate) async fn copy_forward(&self, segment: Rc<Segment>) -> Result<bool, DiskError> {
         reach!("store.copied_forward");
-        let header = segment.header.get();
-        let (seed, cipher) = (header.seed(), segment.cipher.borrow().clone());
+        let (seed, cipher) = (segment.header.get().seed(), segment.cipher.borrow().clone());
         let mut window = Window { segment: &segment, from: 0, bytes: Buffer::zeroed(0) };
-        let mut at = BLOCK as u32;
         let (mut copied, mut last) = (0, None);
-        while u64::from(at) + BLOCK as u64 <= header.len {
-            let Some(batch) =
-                Batch::decode(seed, at, window.get(at, BLOCK).await?).filter(|batch| !batch.is_seal())
-            else {
-                break;
-            };
-            let bytes = window.get(at, batch.len as usize).await?;
-            let mut offset = BATCH_HEADER;
-            for _ in 0..batch.records {
-                let Some(record) = Record::decode(seed, at + offset as u32, &bytes[offset..]) else {
-                    return Ok(false);
-                };
-                let len = record.size();
-                let Ok(payload) = decrypted(cipher.as_deref(), &record, at + offset as u32) else {
-                    return Ok(false);
-                };
-                let place = Place {
-                    segment: segment.id,
-                    offset: at + offset as u32,
-                    len: record.payload.len() as u32,
-                };
-                let record = Record { payload: &payload, ..record };
-                let mut state = self.shared.state();
-                if state.place_of(&record) == Some(place) {
-                    let (done, durable) = Durable::new();
-                    state.copy(&record, place, done);
-                    copied += len;
-                    last = Some(durable);
-                }
-                offset += len;
+        let places = self.shared.state().places_in(segment.id);
+        for place in places {
+            let bytes = window.get(place.offset, RECORD_HEADER + place.len as usize).await?;
+            let Some(record) = Record::decode(seed, place.offset, bytes) else { return Ok(false) };
+            let Ok(payload) = decrypted(cipher.as_deref(), &record, place.offset) else { return Ok(false) };
+            let len = record.size();
+            let record = Record { payload: &payload, ..record };
+            let mut state = self.shared.state();
+            if state.place_of(&record) == Some(place) {
+                let (done, durable) = Durable::new();
+                state.copy(&record, place, done);
+                copied += len;
+                last = Some(durable);
             }
+            drop(state);
             if copied >= self.shared.options.batch_max {
                 copied = 0;
                 self.wait_for(last.take(), &segment).await?;
             }
-            at += aligned(batch.len as usize) as u32;
         }
         self.wait_for(last, &segment).await?;
         Ok(self.shared.state().live.get(&segment.id).is_none_or(|live| *live == 0))

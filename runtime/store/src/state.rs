@@ -331,6 +331,14 @@ impl State {
         self.logs.get(&record.log)?.place_of(record)
     }
 
+    /// Where the durable records of a segment lie that are still needed, in its order.
+    pub(crate) fn places_in(&self, segment: u32) -> Vec<Place> {
+        let all = self.logs.values().flat_map(LogState::places);
+        let mut places: Vec<_> = all.filter(|place| place.segment == segment).collect();
+        places.sort_unstable();
+        places
+    }
+
     /// Queues a copy of a durable record that is still needed.
     pub(crate) fn copy(&mut self, record: &Record<'_>, from: Place, ack: Ack) {
         let number = self.number;
