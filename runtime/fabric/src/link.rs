@@ -78,6 +78,8 @@ pub struct LinkConfig {
     /// The most messages of one priority on their way to a peer that it has not yet taken; also the places that each
     /// sending context has in the queue before them. The same on all nodes.
     pub window: u32,
+    /// What waits for the bytes of links. It holds for all of the process that link from now on.
+    pub sockets: net::Choice,
 }
 
 impl LinkConfig {
@@ -90,6 +92,7 @@ impl LinkConfig {
             ping: Duration::from_millis(500),
             silence: Duration::from_secs(2),
             window: 256,
+            sockets: net::Choice::Automatic,
         }
     }
 }
@@ -164,6 +167,7 @@ impl Links {
         if config.credentials.name() != node {
             return Err(LinkError::Name { credentials: config.credentials.name().to_owned(), node });
         }
+        net::choose(config.sockets)?;
         let mut peers = BTreeMap::new();
         for peer in &config.peers {
             let owner: Arc<str> = format!("node:{}", peer.name).into();

@@ -13,7 +13,7 @@ use synod_agents::Role;
 use synod_agents::external::Program;
 use synod_control::{ConfigError, strict, units};
 use synod_fabric::link::{LinkConfig, Peer};
-use synod_platform::net::{Address, Credentials};
+use synod_platform::net::{Address, Choice, Credentials};
 
 use crate::attach::{AttachConfig, AttachTable};
 use crate::http::{HttpConfig, HttpTable};
@@ -158,7 +158,18 @@ struct AgentTable {
 #[serde(deny_unknown_fields, default)]
 struct LinksTable {
     listen: Option<String>,
+    sockets: Sockets,
     identity: Option<Identity>,
+}
+
+/// What waits for the bytes of links, as it is written.
+#[derive(Clone, Copy, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum Sockets {
+    #[default]
+    Auto,
+    Epoll,
+    IoUring,
 }
 
 #[derive(Deserialize)]
@@ -366,6 +377,11 @@ pub fn parse(text: &str, file: &str) -> Result<Settings, ConfigError> {
     if let Some(listen) = &read.links.listen {
         links.listen = Some(address("links.listen", listen)?);
     }
+    links.sockets = match read.links.sockets {
+        Sockets::Auto => Choice::Automatic,
+        Sockets::Epoll => Choice::Epoll,
+        Sockets::IoUring => Choice::IoUring,
+    };
     for (n, peer) in read.peer.iter().enumerate() {
         if peer.name == read.node.name {
             return Err(refuse(&format!("peer[{n}].name"), "is this node's own name"));
@@ -490,6 +506,7 @@ mod tests {
                 "not on board",
             ),
             ("[links]\nlisten = \"nowhere\"\n", "node.toml:2:", "links.listen"),
+            ("[links]\nsockets = \"iouring\"\n", "node.toml:2:", "io-uring"),
             ("[http]\nlisten = \"of\"\n", "node.toml:2:", "did you mean \"off\""),
             ("[http]\nlisten = \"0.0.0.0:7677\"\n", "node.toml:2:", "http.token"),
             ("[http]\nlissen = \"off\"\n", "node.toml:2:", "did you mean `listen`"),

@@ -194,8 +194,11 @@ fn the_doctor_names_the_kernel_in_use_and_obeys_the_switch() {
 
 #[test]
 fn the_doctor_tells_of_each_transport_whether_it_is_used_and_why() {
-    let folder = tree(&[("closed.toml", "[attach]\non = false\n")]);
-    let file = folder.path().join("closed.toml").to_string_lossy().into_owned();
+    let folder = tree(&[
+        ("closed.toml", "[attach]\non = false\n"),
+        ("ring.toml", "[links]\nlisten = \"127.0.0.1:0\"\nsockets = \"io-uring\"\n"),
+    ]);
+    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let states = |more: &[&str]| {
         let output = synod(&[&["doctor", "--transports", "--json"], more].concat());
         let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
@@ -229,7 +232,13 @@ fn the_doctor_tells_of_each_transport_whether_it_is_used_and_why() {
     assert!(state == "ready" && why.contains("attach.payload_memory") || why.starts_with("needs "), "{why}");
     let (state, why) = of("DMA: registered with CUDA");
     assert!(state == "ready" || why.starts_with("needs "), "{why}");
-    let closed = states(&["--config", &file]);
+    let (by_itself, why) = of("io_uring: sockets");
+    let asked_for = states(&["--config", &file("ring.toml")])("io_uring: sockets").0;
+    if by_itself != "unavailable" {
+        assert!(why.contains("epoll measured faster"), "{why}");
+        assert_eq!((by_itself.as_str(), asked_for.as_str()), ("ready", "in-use"));
+    }
+    let closed = states(&["--config", &file("closed.toml")]);
     assert_eq!(closed("shared-memory rings").0, "ready", "who admits nobody shares no memory");
     assert_eq!(closed("memory-mapped queues").0, "ready", "nor files");
     assert_eq!(closed("DMA: sealed memory").0, "ready", "nor long payloads");

@@ -44,4 +44,6 @@ pub mod task;
 pub mod testing;
 pub mod time;
 pub mod topology;
+#[cfg(not(madsim))]
+mod uring;
 pub mod watch;

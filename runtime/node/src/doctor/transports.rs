@@ -9,6 +9,7 @@ use serde::Serialize;
 use synod_fabric::attach::PayloadMemory;
 use synod_platform::local::{self, Access, Listener};
 use synod_platform::memory::{self, Bell, Waiter, dma};
+use synod_platform::net::Choice;
 use synod_platform::queue::{Reader, Writer};
 use synod_platform::topology::Topology;
 use synod_platform::{disk, files, machine, time};
@@ -22,6 +23,10 @@ const WITHIN: Duration = Duration::from_secs(5);
 const REGION: usize = 64 << 10;
 /// Bytes of memory for devices; within what may be locked nearly everywhere.
 const DMA: usize = 2 << 20;
+
+/// Why links go by epoll where nothing else is asked for.
+const AUTO: &str = "not used: epoll measured faster (`cargo peers --only links`), for an executor that sleeps in epoll hears of a ring's answers \
+     by epoll, too; links.sockets = \"io-uring\" asks for it";
 
 /// One way for bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,12 +99,13 @@ pub async fn examine(config: &NodeConfig) -> Vec<Transport> {
             Ok(()) => transport(
                 "doorbells: futex",
                 State::Ready,
-                "not used: an executor sleeps on descriptors and timers at once, on a futex on that alone",
+                "not used: it wakes a blocked thread sooner, but an executor sleeps on descriptors and timers at once; as an io_uring's wait, \
+                 which it could watch, it measured no faster than the socket pair (`cargo peers --only processes-blocked`)",
             ),
             Err(why) => transport("doorbells: futex", State::Unavailable, why),
         },
     ];
-    all.extend(io_uring());
+    all.extend(io_uring(config));
     all.push(tried(
         "Unix sockets",
         sockets,
@@ -131,7 +137,7 @@ pub async fn examine(config: &NodeConfig) -> Vec<Transport> {
     all
 }
 
-fn io_uring() -> Vec<Transport> {
+fn io_uring(config: &NodeConfig) -> Vec<Transport> {
     let files = match disk::backend() {
         disk::Backend::ThreadPool { reason } => transport("io_uring: files", State::Unavailable, reason),
         backend => transport(
@@ -140,23 +146,29 @@ fn io_uring() -> Vec<Transport> {
             format!("{backend}: what a context has to read and write goes to the kernel in one call"),
         ),
     };
-    let sockets = match machine::io_uring() {
-        Err(why) => transport("io_uring: sockets", State::Unavailable, why),
-        Ok(operations) => {
-            let of = |there| {
-                let names =
-                    operations.iter().filter(|operation| operation.1 == there).map(|operation| operation.0);
-                names.collect::<Vec<_>>().join(", ")
-            };
-            let lacks = if of(false).is_empty() { "nothing".to_owned() } else { of(false) };
-            let why = format!(
-                "not used: links go by the executor's epoll; the kernel has {}, and lacks {lacks}",
-                of(true)
-            );
-            transport("io_uring: sockets", State::Ready, why)
-        }
+    vec![files, sockets(config)]
+}
+
+fn sockets(config: &NodeConfig) -> Transport {
+    const NAME: &str = "io_uring: sockets";
+    let operations = match machine::io_uring() {
+        Err(why) => return transport(NAME, State::Unavailable, why),
+        Ok(operations) => operations,
     };
-    vec![files, sockets]
+    let of = |there| {
+        let names = operations.iter().filter(|operation| operation.1 == there).map(|operation| operation.0);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let lacks = if of(false).is_empty() { "nothing".to_owned() } else { of(false) };
+    let (state, chosen) = match config.links.as_ref().map(|links| links.sockets) {
+        Some(Choice::IoUring) => (
+            State::InUse,
+            "messages between nodes, as links.sockets asks: one entry receives again and again, one sends a whole batch",
+        ),
+        Some(Choice::Epoll) => (State::Ready, "not used: links.sockets asks for epoll"),
+        None | Some(Choice::Automatic) => (State::Ready, AUTO),
+    };
+    transport(NAME, state, format!("{chosen}; the kernel has {}, and lacks {lacks}", of(true)))
 }
 
 fn links(config: &NodeConfig) -> Transport {

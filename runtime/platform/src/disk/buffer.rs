@@ -43,7 +43,7 @@ impl Buffer {
 
     /// Where it starts, for an operation that outlives the borrow: valid until the buffer is dropped.
     #[cfg(not(madsim))]
-    pub(super) fn start(&mut self) -> *mut u8 {
+    pub(crate) fn start(&mut self) -> *mut u8 {
         self.start.as_ptr()
     }
 

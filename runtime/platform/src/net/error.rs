@@ -71,6 +71,12 @@ pub enum NetError {
         /// Where it should have gone.
         address: Address,
     },
+    /// Connections were to go by io_uring alone.
+    #[error("connections cannot go by io_uring: {reason}; ask for `auto` or `epoll`")]
+    NoIoUring {
+        /// Why there is none.
+        reason: String,
+    },
     /// The operating system failed in a way that has no name here.
     #[error("{doing} failed: {reason}")]
     Io {

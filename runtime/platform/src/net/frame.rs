@@ -48,18 +48,27 @@ impl Encoder {
 
     /// The next bytes to write; empty when nothing waits.
     pub fn chunk(&mut self) -> Bytes {
-        if self.chunks.is_empty() && !self.tail.is_empty() {
-            self.chunks.push_back(self.tail.split().freeze());
-        }
-        self.chunks.front().cloned().unwrap_or_default()
+        self.chunks(1).pop().unwrap_or_default()
     }
 
-    /// The stream took `n` bytes of [`chunk`](Self::chunk).
-    pub fn advance(&mut self, n: usize) {
-        let Some(front) = self.chunks.front_mut() else { return };
-        front.advance(n);
+    /// The next bytes to write, in at most so many pieces.
+    pub fn chunks(&mut self, most: usize) -> Vec<Bytes> {
+        if self.chunks.len() < most && !self.tail.is_empty() {
+            self.chunks.push_back(self.tail.split().freeze());
+        }
+        self.chunks.iter().take(most).cloned().collect()
+    }
+
+    /// The stream took the first `n` bytes of what waits.
+    pub fn advance(&mut self, mut n: usize) {
         self.queued -= n;
-        if front.is_empty() {
+        while let Some(front) = self.chunks.front_mut() {
+            let of_this = n.min(front.len());
+            front.advance(of_this);
+            n -= of_this;
+            if !front.is_empty() {
+                return;
+            }
             self.chunks.pop_front();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use synod_probe::{event, reach};
 
@@ -18,7 +18,7 @@ pub const HANDSHAKES_MAX: usize = 64;
 pub struct Listener {
     socket: arm::Socket,
     credentials: Credentials,
-    handshakes: FuturesUnordered<BoxFuture<'static, Result<Connection, NetError>>>,
+    handshakes: FuturesUnordered<LocalBoxFuture<'static, Result<Connection, NetError>>>,
     refused: u64,
 }
 
@@ -52,7 +52,7 @@ impl Listener {
                 },
                 taken = self.socket.take(), if room => {
                     if let Some(incoming) = taken? {
-                        self.handshakes.push(welcome(incoming, self.credentials.clone()).boxed());
+                        self.handshakes.push(welcome(incoming, self.credentials.clone()).boxed_local());
                     }
                 }
             }

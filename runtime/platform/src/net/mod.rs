@@ -28,6 +28,8 @@ mod real;
 mod sim;
 #[cfg(not(madsim))]
 mod tls;
+#[cfg(not(madsim))]
+mod uring;
 
 #[cfg(not(madsim))]
 use real as arm;
@@ -58,6 +60,49 @@ use crate::time::Mono;
 
 /// The largest datagram, in bytes: it fits one Ethernet frame over IPv6.
 pub const DATAGRAM_MAX: usize = 1232;
+
+/// What waits for the bytes of connections, as a process wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// What measured better.
+    #[default]
+    Automatic,
+    /// The executor's epoll.
+    Epoll,
+    /// An io_uring in each context.
+    IoUring,
+}
+
+/// What waits for the bytes of connections here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// The executor's epoll.
+    Epoll {
+        /// Why not io_uring.
+        reason: &'static str,
+    },
+    /// An io_uring in each context.
+    IoUring {
+        /// What the kernel granted beyond the least.
+        features: &'static str,
+    },
+    /// The simulator.
+    Simulated,
+}
+
+/// Why connections go by epoll where nothing else was asked for.
+#[cfg(not(madsim))]
+const SLOWER: &str = "it measured faster";
+
+/// Chooses for the connections that this process makes from now on. Fails where io_uring is asked for and the kernel refuses it.
+pub fn choose(choice: Choice) -> Result<(), NetError> {
+    arm::choose(choice)
+}
+
+/// How the bytes of a connection made now will go, and why.
+pub fn backend() -> Backend {
+    arm::backend()
+}
 
 /// Connects to whoever listens at `address`, and proves both sides' identities, before `deadline`.
 ///

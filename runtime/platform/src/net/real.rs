@@ -1,10 +1,13 @@
-//! The real arm: tokio's TCP, Unix and UDP sockets, with TLS from `tls.rs` where credentials have keys.
+//! The real arm: tokio's TCP, Unix and UDP sockets, with TLS from `tls.rs` where credentials have keys. A connection's bytes go by the
+//! executor's epoll or, from `uring.rs`, by an io_uring; who listens and who dials waits by epoll.
 //! A Unix socket appears at its path only when its mode is right; its listener takes it away again.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,41 +19,112 @@ use super::connection::Connection;
 use super::frame::Encoder;
 use super::hello::Hello;
 pub(super) use super::tls::Keys;
-use super::{Address, Credentials, DATAGRAM_MAX, NetError, PeerIdentity, Proof};
+use super::{
+    Address, Backend, Choice, Credentials, DATAGRAM_MAX, NetError, PeerIdentity, Proof, SLOWER, uring,
+};
 use crate::local::SocketFile;
 
+/// What the configuration asks for; see [`choose`].
+static CHOICE: AtomicU8 = AtomicU8::new(Choice::Automatic as u8);
+
+pub(super) fn choose(choice: Choice) -> Result<(), NetError> {
+    if choice == Choice::IoUring {
+        uring::probe().map_err(|reason| NetError::NoIoUring { reason })?;
+    }
+    CHOICE.store(choice as u8, Ordering::Relaxed);
+    Ok(())
+}
+
+pub(super) fn backend() -> Backend {
+    let chosen = CHOICE.load(Ordering::Relaxed);
+    if chosen == Choice::Automatic as u8 {
+        return Backend::Epoll { reason: SLOWER };
+    }
+    match uring::probe() {
+        Ok(features) if chosen == Choice::IoUring as u8 => Backend::IoUring { features },
+        _ => Backend::Epoll { reason: "chosen by the configuration" },
+    }
+}
+
 /// The writing end of a byte stream.
-pub(super) struct WriteHalf(Box<dyn AsyncWrite + Send + Unpin>);
+pub(super) enum WriteHalf {
+    Stream(Box<dyn AsyncWrite + Unpin>),
+    Ring(uring::Writer),
+}
 
 impl WriteHalf {
     /// Writes all that the encoder holds; what was written when the future is dropped is not written again.
     pub async fn write_all(&mut self, frames: &mut Encoder) -> Result<(), NetError> {
+        let stream = match self {
+            Self::Stream(stream) => stream,
+            Self::Ring(writer) => return writer.write_all(frames).await.map_err(written),
+        };
         loop {
             let chunk = frames.chunk();
             if chunk.is_empty() {
-                return self.0.flush().await.map_err(|error| stream_error("writing to a connection", &error));
+                return stream.flush().await.map_err(written);
             }
-            match self.0.write(&chunk).await {
-                Ok(0) => return Err(NetError::Reset),
-                Ok(n) => frames.advance(n),
-                Err(error) => return Err(stream_error("writing to a connection", &error)),
+            match stream.write(&chunk).await.map_err(written)? {
+                0 => return Err(NetError::Reset),
+                n => frames.advance(n),
             }
         }
     }
 
     pub async fn shutdown(&mut self) -> Result<(), NetError> {
-        self.0.shutdown().await.map_err(|error| stream_error("closing a connection", &error))
+        let ended = match self {
+            Self::Stream(stream) => stream.shutdown().await,
+            Self::Ring(writer) => writer.shutdown(),
+        };
+        ended.map_err(|error| stream_error("closing a connection", &error))
     }
 }
 
+fn written(error: io::Error) -> NetError {
+    stream_error("writing to a connection", &error)
+}
+
 /// The reading end of a byte stream.
-pub(super) struct ReadHalf(Box<dyn AsyncRead + Send + Unpin>);
+pub(super) enum ReadHalf {
+    Stream(Box<dyn AsyncRead + Unpin>),
+    Ring(uring::Reader),
+}
 
 impl ReadHalf {
     /// Reads some bytes behind those in `buffer`; 0 is the stream's end.
     pub async fn read(&mut self, buffer: &mut BytesMut) -> Result<usize, NetError> {
-        self.0.read_buf(buffer).await.map_err(|error| stream_error("reading from a connection", &error))
+        let read = match self {
+            Self::Stream(stream) => stream.read_buf(buffer).await,
+            Self::Ring(reader) => reader.read(buffer).await,
+        };
+        read.map_err(|error| stream_error("reading from a connection", &error))
     }
+}
+
+/// A connected socket, its bytes by epoll or by this thread's io_uring, as it was chosen.
+enum Carried<S> {
+    Epoll(S),
+    Ring((uring::Reader, uring::Writer)),
+}
+
+/// Takes a socket from the executor, if its bytes are to go by a ring.
+fn carry<S, O: Into<OwnedFd>>(
+    stream: S,
+    into_std: impl FnOnce(S) -> io::Result<O>,
+) -> Result<Carried<S>, NetError> {
+    match backend() {
+        Backend::IoUring { .. } => into_std(stream)
+            .and_then(|socket| uring::split(socket.into()))
+            .map(Carried::Ring)
+            .map_err(|error| stream_error("handing a connection to io_uring", &error)),
+        _ => Ok(Carried::Epoll(stream)),
+    }
+}
+
+fn boxed(
+    (read, write): (impl AsyncRead + Unpin + 'static, impl AsyncWrite + Unpin + 'static),
+) -> (WriteHalf, ReadHalf) {
+    (WriteHalf::Stream(Box::new(write)), ReadHalf::Stream(Box::new(read)))
 }
 
 /// A socket that listens.
@@ -126,14 +200,7 @@ pub(crate) fn passes(error: &io::Error) -> bool {
 /// Learns who an incoming stream's other end is.
 pub(super) async fn welcome(incoming: Incoming, credentials: &Credentials) -> Result<Connection, NetError> {
     match incoming {
-        Incoming::Tcp(stream) => match &credentials.keys {
-            Some(keys) => {
-                prepare(&stream)?;
-                let (stream, name) = keys.accept(stream).await?;
-                Ok(over_tls(stream, name))
-            }
-            None => greet_tcp(stream, credentials).await,
-        },
+        Incoming::Tcp(stream) => over_tcp(stream, credentials, None).await,
         Incoming::Unix(stream) => greet_unix(stream, credentials).await,
     }
 }
@@ -142,14 +209,7 @@ pub(super) async fn connect(address: &Address, credentials: &Credentials) -> Res
     match address {
         Address::Tcp(at) => {
             let stream = TcpStream::connect(at).await.map_err(|error| connect_error(address, &error))?;
-            match &credentials.keys {
-                Some(keys) => {
-                    prepare(&stream)?;
-                    let (stream, name) = keys.connect(stream).await?;
-                    Ok(over_tls(stream, name))
-                }
-                None => greet_tcp(stream, credentials).await,
-            }
+            over_tcp(stream, credentials, Some(at.ip())).await
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path).await.map_err(|error| connect_error(address, &error))?;
@@ -158,36 +218,55 @@ pub(super) async fn connect(address: &Address, credentials: &Credentials) -> Res
     }
 }
 
-/// Small frames must not wait for more to come: batching is the sender's, by `queue` and `flush`.
-fn prepare(stream: &TcpStream) -> Result<(), NetError> {
-    stream.set_nodelay(true).map_err(|error| stream_error("preparing a connection", &error))
+/// A connection over TCP, of which this side is the client if it says whom it has reached.
+async fn over_tcp(
+    stream: TcpStream,
+    credentials: &Credentials,
+    reached: Option<IpAddr>,
+) -> Result<Connection, NetError> {
+    // Small frames must not wait for more to come: batching is the sender's, by `queue` and `flush`.
+    stream.set_nodelay(true).map_err(|error| stream_error("preparing a connection", &error))?;
+    let carried = carry(stream, TcpStream::into_std)?;
+    if let Some(keys) = &credentials.keys {
+        return match carried {
+            Carried::Epoll(stream) => over_tls(keys, stream, reached).await,
+            Carried::Ring(halves) => over_tls(keys, uring::Stream::new(halves), reached).await,
+        };
+    }
+    let (write, read) = match carried {
+        Carried::Epoll(stream) => boxed(stream.into_split()),
+        Carried::Ring((reader, writer)) => (WriteHalf::Ring(writer), ReadHalf::Ring(reader)),
+    };
+    let prove = |hello: Hello| Ok(PeerIdentity::new(hello.name, Proof::Claimed));
+    Connection::greet(write, read, &our_hello(credentials), prove).await
 }
 
-fn over_tls(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, name: String) -> Connection {
-    let (read, write) = tokio::io::split(stream);
-    let peer = PeerIdentity::new(name, Proof::Certificate);
-    Connection::proven(WriteHalf(Box::new(write)), ReadHalf(Box::new(read)), peer)
+async fn over_tls<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    keys: &Keys,
+    stream: S,
+    reached: Option<IpAddr>,
+) -> Result<Connection, NetError> {
+    let (stream, name) = match reached {
+        Some(at) => keys.connect(at, stream).await?,
+        None => keys.accept(stream).await?,
+    };
+    let (write, read) = boxed(tokio::io::split(stream));
+    Ok(Connection::proven(write, read, PeerIdentity::new(name, Proof::Certificate)))
 }
 
 fn our_hello(credentials: &Credentials) -> Hello {
     Hello { name: credentials.name().to_owned(), authority: String::new() }
 }
 
-async fn greet_tcp(stream: TcpStream, credentials: &Credentials) -> Result<Connection, NetError> {
-    prepare(&stream)?;
-    let (read, write) = stream.into_split();
-    let prove = |hello: Hello| Ok(PeerIdentity::new(hello.name, Proof::Claimed));
-    let (write, read) = (WriteHalf(Box::new(write)), ReadHalf(Box::new(read)));
-    Connection::greet(write, read, &our_hello(credentials), prove).await
-}
-
 async fn greet_unix(stream: UnixStream, credentials: &Credentials) -> Result<Connection, NetError> {
     let process =
         stream.peer_cred().map_err(|error| stream_error("asking who is at a Unix socket", &error))?;
     let proof = Proof::Process { pid: process.pid(), uid: process.uid(), gid: process.gid() };
-    let (read, write) = stream.into_split();
+    let (write, read) = match carry(stream, UnixStream::into_std)? {
+        Carried::Epoll(stream) => boxed(stream.into_split()),
+        Carried::Ring((reader, writer)) => (WriteHalf::Ring(writer), ReadHalf::Ring(reader)),
+    };
     let prove = |hello: Hello| Ok(PeerIdentity::new(hello.name, proof));
-    let (write, read) = (WriteHalf(Box::new(write)), ReadHalf(Box::new(read)));
     Connection::greet(write, read, &our_hello(credentials), prove).await
 }
 

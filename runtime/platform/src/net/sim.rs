@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::frame::Encoder;
 use super::hello::Hello;
 use super::network::{Shared, Spot, Step, lock, network, now_ns, until};
-use super::{Address, Credentials, CredentialsError, NetError, PeerIdentity, Proof};
+use super::{Address, Backend, Choice, Credentials, CredentialsError, NetError, PeerIdentity, Proof};
 use crate::simulation::{self, Incarnation, Node, NodeId};
 
 /// How long a connection attempt that nobody answered waits before it tries again; doubled each time, up to the longest.
@@ -174,6 +174,14 @@ fn with_chosen_port(at: SocketAddr, spot: &Spot) -> SocketAddr {
         Spot::Outer(port) | Spot::Loop(port) | Spot::Any(port) => SocketAddr::new(at.ip(), *port),
         Spot::Path(_) => at,
     }
+}
+
+pub(super) fn choose(_choice: Choice) -> Result<(), NetError> {
+    Ok(())
+}
+
+pub(super) fn backend() -> Backend {
+    Backend::Simulated
 }
 
 /// A socket that listens.

@@ -2,6 +2,7 @@
 //! A peer is believed when its chain ends at our authority; its name is its certificate's first DNS name. Which name was wanted
 //! is not asked here: addresses are IP addresses, and the caller decides by the name that was proven. No revocation lists.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,7 +14,7 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme, version,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::identity::check_name;
@@ -69,18 +70,21 @@ impl Keys {
         Ok((name, keys))
     }
 
-    pub async fn accept(&self, stream: TcpStream) -> Result<(TlsStream<TcpStream>, String), NetError> {
+    pub async fn accept<S: Bytes>(&self, stream: S) -> Result<(TlsStream<S>, String), NetError> {
         let stream = self.acceptor.accept(stream).await.map_err(|error| untrusted(&error))?;
         with_name(stream.into())
     }
 
-    pub async fn connect(&self, stream: TcpStream) -> Result<(TlsStream<TcpStream>, String), NetError> {
-        let at = stream.peer_addr().map_err(|error| real::stream_error("connecting", &error))?;
-        let at = ServerName::IpAddress(at.ip().into());
+    pub async fn connect<S: Bytes>(&self, at: IpAddr, stream: S) -> Result<(TlsStream<S>, String), NetError> {
+        let at = ServerName::IpAddress(at.into());
         let stream = self.connector.connect(at, stream).await.map_err(|error| untrusted(&error))?;
         with_name(stream.into())
     }
 }
+
+/// A stream of bytes that TLS can stand on.
+pub(super) trait Bytes: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Bytes for S {}
 
 fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
@@ -104,7 +108,7 @@ fn name_of(certificate: &CertificateDer<'_>) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-fn with_name(stream: TlsStream<TcpStream>) -> Result<(TlsStream<TcpStream>, String), NetError> {
+fn with_name<S>(stream: TlsStream<S>) -> Result<(TlsStream<S>, String), NetError> {
     let (_, session) = stream.get_ref();
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     let name = match certificate {

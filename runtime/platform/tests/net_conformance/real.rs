@@ -1,5 +1,4 @@
 //! What only real sockets can show: TLS on both sides, modes and stale files of Unix sockets, and peers that break the protocol.
-#![cfg(not(madsim))]
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -10,10 +9,11 @@ use synod_platform::net::{
     Address, Connection, Credentials, CredentialsError, FRAME_MAX, HANDSHAKE_LIMIT, HANDSHAKES_MAX, Listener,
     NetError, Proof, connect,
 };
-use synod_platform::testing::run;
 use synod_platform::{task, time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
+
+use crate::run;
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -283,5 +283,52 @@ fn strangers_that_say_something_else_are_counted_and_hold_up_nobody() {
         assert!(time::now().since(before) < HANDSHAKE_LIMIT);
         assert_eq!(listener.refused(), HANDSHAKES_MAX as u64 / 2);
         assert!(client.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_peer_that_resets_is_told_apart_from_one_that_is_done() {
+    run(11, || async {
+        let (stream, mut connection) = raw_peer().await;
+        // What it does not send any more it takes back: the kernel resets.
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        assert_eq!(connection.recv().await, Err(NetError::Reset));
+        assert_eq!(connection.recv().await, Err(NetError::Reset), "and again");
+    });
+}
+
+#[test]
+fn long_frames_cross_a_sealed_connection_both_ways_at_once() {
+    run(12, || async {
+        let authority = Authority::new();
+        let (mut listener, at) = listen(&authority.credentials("server")).await;
+        let credentials = authority.credentials("client");
+        let client = task::spawn(async move { connect(&at, &credentials, soon()).await });
+        let server = listener.accept().await.unwrap();
+        let client = client.await.unwrap().unwrap();
+        let ends: Vec<_> = [client, server]
+            .into_iter()
+            .map(|end| {
+                let (mut sender, mut receiver) = end.split();
+                let sending = task::spawn(async move {
+                    for size in [1, 70_000, FRAME_MAX, 0] {
+                        sender.send(Bytes::from(vec![size as u8; size])).await.unwrap();
+                    }
+                    sender.close().await.unwrap();
+                });
+                task::spawn(async move {
+                    for size in [1, 70_000, FRAME_MAX, 0] {
+                        let frame = receiver.recv().await.unwrap().unwrap();
+                        assert!(frame.len() == size && frame.iter().all(|byte| *byte == size as u8));
+                    }
+                    assert_eq!(receiver.recv().await, Ok(None));
+                    sending.await.unwrap();
+                })
+            })
+            .collect();
+        for end in ends {
+            end.await.unwrap();
+        }
     });
 }
