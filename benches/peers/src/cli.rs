@@ -19,7 +19,8 @@ use std::time::Duration;
 )]
 pub struct Arguments {
     /// Only these groups (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
-    /// processes-blocked, processes-fan, processes-large, processes-among, durable, idle), or these subjects beside those they are compared to
+    /// processes-blocked, processes-fan, processes-large, links, processes-among, durable, idle), or these subjects beside those they are
+    /// compared to
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Seconds for which agents are idle in the group idle

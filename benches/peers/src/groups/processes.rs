@@ -4,14 +4,17 @@
 use super::{Compare, Group, Subject};
 use crate::measure::{Plan, Reading, throughput};
 use crate::processes::Job;
+use crate::processes::awaited::Awaited;
 use crate::processes::bare::{CacheLine, Eventfd, Futex};
 use crate::processes::copies::Copies;
 use crate::processes::link::Over;
 use crate::processes::nats::Nats;
 use crate::processes::publish::{Among, Publish};
 use crate::processes::ring::{Apart, Belled, IntoMailbox, Whole};
+use crate::processes::sockets::Sockets;
 use crate::processes::unix::UnixSocket;
 use crate::subjects::synod;
+use synod_platform::net::Choice;
 
 /// Who else there is, for a job.
 const OTHERS: usize = 8;
@@ -36,6 +39,7 @@ pub fn groups(smoke: bool) -> Vec<Group> {
         let sizes = if smoke { &[4][..] } else { &[4, 64, 1024, 16 * 1024] };
         groups.extend(sizes.iter().map(|kib| large(kib << 10, touch)));
     }
+    groups.extend(links());
     let crowds: Vec<_> = Among::ALL.into_iter().filter(|(idlers, _)| (*idlers == 8) == smoke).collect();
     groups.extend([Job::RoundTrip { size: 64 }, Job::Asleep { size: 64 }].map(|job| among(job, &crowds)));
     groups
@@ -201,8 +205,9 @@ fn sleepers(size: usize) -> Group {
         aeron(job),
     ];
     let mut group = group("processes-blocked", about, size, "asleep", "ns");
-    group.baselines.extend(["futex", "eventfd", "Unix socket"]);
-    with(group, job, more.into_iter().chain(brokered(job)))
+    group.baselines.extend(["futex", "eventfd", "Unix socket", "socket pair, awaited"]);
+    let awaited = Awaited::ALL.into_iter().filter(|_| size == 64).map(|means| Subject::between(means, job));
+    with(group, job, more.into_iter().chain(awaited).chain(brokered(job)))
 }
 
 fn fan(job: Job) -> Group {
@@ -224,6 +229,29 @@ fn large(size: usize, touch: bool) -> Group {
     let mut group = group("processes-large", about, size, mode, "ns");
     group.baselines.push("two copies");
     with(group, job, [Subject::between(Copies, job), iceoryx2(job)])
+}
+
+/// Connections between nodes, by either way to wait for their bytes.
+fn links() -> Vec<Group> {
+    let streams = [(64, 16), (1 << 10, 16), (64 << 10, 1)];
+    let streams = streams.map(|(size, batch)| Job::Throughput { size, batch });
+    std::iter::once(Job::Asleep { size: 64 })
+        .chain(streams)
+        .map(|job| {
+            let (mode, about) = match job {
+                Job::Throughput { batch: 1, .. } => {
+                    ("batch 1", "one node sends, another receives, each message")
+                }
+                Job::Throughput { .. } => ("batch 16", "one node sends, another receives, each message"),
+                _ => ("asleep", "there and back over loopback TCP"),
+            };
+            let mut group = group("links", about, job.size(), mode, "ns");
+            group.subjects =
+                [Choice::Epoll, Choice::IoUring].map(|choice| Subject::between(Sockets(choice), job)).into();
+            group.baselines = vec![group.subjects[0].name];
+            group
+        })
+        .collect()
 }
 
 fn among(job: Job, crowds: &[(usize, &'static str)]) -> Group {

@@ -6,6 +6,7 @@
 #[cfg(feature = "aeron")]
 pub mod aeron;
 pub mod asleep;
+pub mod awaited;
 pub mod bare;
 mod child;
 pub mod copies;
@@ -16,6 +17,7 @@ pub mod nats;
 mod page;
 pub mod publish;
 pub mod ring;
+pub mod sockets;
 pub mod unix;
 #[cfg(feature = "zenoh")]
 pub mod zenoh;
@@ -28,6 +30,7 @@ pub use page::{Page, Tally, now};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use synod_platform::net::Choice;
 
 /// What is measured between processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +147,10 @@ fn pairs() -> Vec<Box<dyn Pair>> {
         Box::new(link::Over(ring::IntoMailbox)),
         Box::new(ring::Belled),
         Box::new(publish::Publish),
+        Box::new(sockets::Sockets(Choice::Epoll)),
+        Box::new(sockets::Sockets(Choice::IoUring)),
     ];
+    pairs.extend(awaited::Awaited::ALL.map(|means| Box::new(means) as Box<dyn Pair>));
     pairs.extend(publish::Among::ALL.map(|crowd| Box::new(publish::Among::new(crowd)) as Box<dyn Pair>));
     #[cfg(feature = "aeron")]
     pairs.push(Box::new(aeron::AeronIpc));
