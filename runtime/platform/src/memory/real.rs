@@ -127,10 +127,17 @@ impl Bell {
             // The executor ends: nobody will ring here any more.
             let Ok(mut guard) = ready!(self.0.poll_read_ready(cx)) else { return Poll::Pending };
             // More than an honest peer ever has under way; what a flood leaves is another ring.
-            match recv(self.0.get_ref(), &mut [0; 64], RecvFlags::DONTWAIT) {
+            let mut rings = [0; 64];
+            match recv(self.0.get_ref(), &mut rings, RecvFlags::DONTWAIT) {
                 // Shut down by who rings, or nobody can ring any more: it would be ready forever.
                 Ok((0, _)) => return Poll::Pending,
-                Ok(_) => return Poll::Ready(()),
+                Ok((heard, _)) => {
+                    // It is silent now: the next wait need not ask.
+                    if heard < rings.len() {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(());
+                }
                 Err(Errno::AGAIN) => guard.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(_) => return Poll::Pending,
