@@ -43,24 +43,30 @@ struct Messages<'a> {
     agent: &'a Agent,
     publisher: Publisher,
     short: Vec<u8>,
+    /// A long one that found no room.
+    filled: Option<Payload>,
     size: usize,
 }
 
 impl<'a> Messages<'a> {
     fn of(size: usize, agent: &'a Agent, publisher: Publisher) -> Self {
         let short = vec![0; if size < BY_NAME { size } else { 0 }];
-        Self { agent, publisher, short, size }
+        Self { agent, publisher, short, filled: None, size }
     }
 
-    /// Sends to one receiver, if there is room.
+    /// Sends to one receiver, if there is room. What found none waits for the next call, which is for the same.
     #[inline(always)]
     fn sent(&mut self, number: u64) -> bool {
         if self.size < BY_NAME {
             fill(&mut self.short, number);
             return taken(self.publisher.publish(Priority::Normal, &self.short[..])).is_some();
         }
-        let Some(payload) = self.long(number) else { return false };
-        taken(self.publisher.publish_by(Priority::Normal, &payload, None)).is_some()
+        let Some(payload) = self.filled.take().or_else(|| self.long(number)) else { return false };
+        let sent = taken(self.publisher.publish_by(Priority::Normal, &payload, None)).is_some();
+        if !sent {
+            self.filled = Some(payload);
+        }
+        sent
     }
 
     /// A payload to go by name, if there is room for one.
