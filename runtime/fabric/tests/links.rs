@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use synod_fabric::link::{LinkConfig, Links, Peer};
 use synod_fabric::{Context, Fabric, FabricConfig, Priority, RequestError};
-use synod_platform::net::Credentials;
+use synod_platform::net::{self, Choice, Credentials};
 use synod_platform::{task, testing};
 
 const NORMAL: Priority = Priority::Normal;
@@ -28,12 +28,17 @@ fn config(name: &str) -> LinkConfig {
 
 /// Two nodes on loopback, linked: `alpha` dials `beta`.
 async fn pair(window: u32) -> ((Context, Links), (Context, Links)) {
+    pair_by(window, Choice::Automatic).await
+}
+
+async fn pair_by(window: u32, sockets: Choice) -> ((Context, Links), (Context, Links)) {
     let beta = Fabric::new(FabricConfig::named("beta")).enter("main").unwrap();
-    let mut listening = LinkConfig { listen: Some("127.0.0.1:0".parse().unwrap()), window, ..config("beta") };
+    let mut listening =
+        LinkConfig { listen: Some("127.0.0.1:0".parse().unwrap()), window, sockets, ..config("beta") };
     listening.peers.push(Peer { name: "alpha".into(), address: "127.0.0.1:1".parse().unwrap() });
     let beta_links = Links::start(&beta, listening).await.unwrap();
     let alpha = Fabric::new(FabricConfig::named("alpha")).enter("main").unwrap();
-    let mut dialling = LinkConfig { window, ..config("alpha") };
+    let mut dialling = LinkConfig { window, sockets, ..config("alpha") };
     dialling.peers.push(Peer { name: "beta".into(), address: beta_links.address().unwrap().clone() });
     let alpha_links = Links::start(&alpha, dialling).await.unwrap();
     alpha_links.wait_for("beta").await;
@@ -69,6 +74,28 @@ fn what_is_published_on_one_node_reaches_subscribers_on_the_other_once() {
         }
         task::yield_now().await;
         assert!(exact.is_empty() && wild.is_empty());
+    });
+}
+
+#[test]
+fn a_link_by_io_uring_carries_short_and_long_events_both_ways() {
+    run(|| async {
+        if net::choose(Choice::IoUring).is_err() {
+            return;
+        }
+        let ((alpha, _a), (beta, _b)) = pair_by(16, Choice::IoUring).await;
+        for (here, there) in [(&alpha, &beta), (&beta, &alpha)] {
+            let mut news = there.agent("reader").unwrap().subscribe("news", 64).await.unwrap();
+            let sender = here.agent("sender").unwrap();
+            publish_once_known(&sender, "news", "first").await;
+            assert_eq!(&**news.recv().await.unwrap().payload(), b"first");
+            let long = vec![7; 1 << 20];
+            for _ in 0..16 {
+                let receipt = sender.publish_wait("news", NORMAL, long.clone(), second(20)).await.unwrap();
+                assert_eq!(receipt.accepted_count(), 1);
+                assert!(**news.recv().await.unwrap().payload() == long[..]);
+            }
+        }
     });
 }
 
