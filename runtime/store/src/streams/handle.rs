@@ -1,5 +1,6 @@
 //! The streams of a store, as their users hold them: what was answered is durable, and so is every message that is read.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use synod_platform::time::{Wall, wall};
@@ -10,7 +11,7 @@ use super::fact::{Fact, Message, StreamId};
 use super::limits::Limits;
 use super::log::{Index, StateLog, decode, size};
 use super::machine::{Append, Consumer, Machine, Place, Start, StreamState, Verdict};
-use crate::error::{ReadError, WriteError};
+use crate::error::ReadError;
 use crate::format::RECORD_HEADER;
 use crate::store::Store;
 
@@ -69,7 +70,8 @@ pub struct Shortened {
 
 /// The streams of a store. Cloning gives another handle; open them once a store.
 ///
-/// They take about 200 bytes of memory a message, an id or a cursor; payloads stay in the log.
+/// In memory they take about 110 bytes a message, 180 more if its subject is its own, 170 an id that is remembered, 500 a stream; what
+/// messages say stays in the log.
 #[derive(Clone)]
 pub struct Streams(Arc<Inner>);
 
@@ -169,14 +171,17 @@ impl Streams {
 
     /// Waits until there is a message with this sequence or a later one, durably.
     pub async fn arrived(&self, stream: StreamId, sequence: u64) -> Result<(), StreamError> {
-        let mut settled = self.0.log.settled.subscribe();
         loop {
-            let durable = settled.borrow_and_update().durable;
+            let arrivals = self.0.log.arrivals(stream);
+            let mut news = pin!(arrivals.notified());
+            // From here on nothing is missed.
+            news.as_mut().enable();
+            let durable = self.0.log.settled.borrow().durable;
             let first = self.0.log.look(|index| Ok(index.machine.places(stream, sequence)?.next())).await?;
             if first.is_some_and(|place| place.position <= durable) {
                 return Ok(());
             }
-            settled.changed().await.map_err(|_| WriteError::Closed)?;
+            news.await;
         }
     }
 

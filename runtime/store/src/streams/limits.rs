@@ -6,7 +6,8 @@ use std::time::Duration;
 /// The limits of a stream. What lies beyond one is deleted, oldest first; without limits nothing is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The age at which a message goes.
+    /// The age at which a message goes, by the wall clock of who appends and maintains; the streams' own time is the latest that it ever
+    /// showed, so a clock set back makes messages stay longer, one set ahead makes them go sooner.
     pub age: Option<Duration>,
     /// The most that all messages have together, bytes of subject and payload.
     pub bytes: Option<NonZeroU64>,

@@ -4,15 +4,16 @@
 //! When the store refuses what waited, the state has obeyed facts that never were: it is read from the log again before anything
 //! else is done.
 
-use std::sync::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use synod_platform::watch;
 use synod_probe::{event, reach};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::error::StreamError;
-use super::fact::Fact;
+use super::fact::{Fact, StreamId};
 use super::machine::Machine;
 use crate::error::WriteError;
 use crate::format::RECORD_HEADER;
@@ -30,6 +31,38 @@ pub(super) struct StateLog {
     /// Held by who reads the log again.
     reading: tokio::sync::Mutex<()>,
     pub(super) settled: watch::Sender<Settled>,
+    arrivals: Arrivals,
+}
+
+/// Who waits for messages, by stream, so that nobody is woken for another's.
+#[derive(Clone, Default)]
+struct Arrivals(Arc<Mutex<BTreeMap<StreamId, Arc<Notify>>>>);
+
+impl Arrivals {
+    /// What is told when a stream has something new.
+    fn of(&self, stream: StreamId) -> Arc<Notify> {
+        self.waiting().entry(stream).or_default().clone()
+    }
+
+    /// Wakes who waits for one of these, and forgets those for which nobody does.
+    fn wake(&self, streams: &BTreeSet<StreamId>) {
+        let mut waiting = self.waiting();
+        for stream in streams {
+            let Some(notify) = waiting.get(stream) else { continue };
+            notify.notify_waiters();
+            if Arc::strong_count(notify) == 1 {
+                waiting.remove(stream);
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        self.waiting().values().for_each(|notify| notify.notify_waiters());
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
 /// All that was appended to the log, durable or not.
@@ -65,7 +98,8 @@ impl StateLog {
     pub(super) async fn open(entries: Log) -> Result<Self, StreamError> {
         // One refusal that the empty index does not know of.
         let settled = watch::Sender::new(Settled { durable: 0, refusals: 1 });
-        let log = Self { entries, index: Mutex::default(), reading: tokio::sync::Mutex::default(), settled };
+        let (index, reading, arrivals) = Default::default();
+        let log = Self { entries, index, reading, settled, arrivals };
         log.refresh().await?;
         Ok(log)
     }
@@ -105,7 +139,7 @@ impl StateLog {
                     } else if needed > size {
                         Try::Needs(needed)
                     } else {
-                        let (told, outcome) = self.told(index.next + facts.len() as u64 - 1);
+                        let (told, outcome) = self.told(&facts, index.next + facts.len() as u64 - 1);
                         match room.append_at_then(index.next, payloads, told) {
                             Ok(range) => {
                                 index.next = range.end;
@@ -136,9 +170,14 @@ impl StateLog {
         }
     }
 
-    /// What the store calls when all up to an entry is durable or refused, and who is told.
-    fn told(&self, last: u64) -> (impl FnOnce(Result<(), WriteError>) + Send + 'static, Outcome) {
-        let settled = self.settled.clone();
+    /// What the store calls when these facts, up to an entry, are durable or refused, and who is told.
+    fn told(
+        &self,
+        facts: &[Fact],
+        last: u64,
+    ) -> (impl FnOnce(Result<(), WriteError>) + Send + 'static, Outcome) {
+        let (settled, arrivals) = (self.settled.clone(), self.arrivals.clone());
+        let streams: BTreeSet<_> = facts.iter().filter_map(awaited).collect();
         let (done, outcome) = oneshot::channel();
         let told = move |result: Result<(), WriteError>| {
             settled.send_if_modified(|settled| {
@@ -148,6 +187,10 @@ impl StateLog {
                 }
                 true
             });
+            match result {
+                Ok(()) => arrivals.wake(&streams),
+                Err(_) => arrivals.wake_all(),
+            }
             // Whoever waited may have gone.
             drop(done.send(result));
         };
@@ -215,11 +258,26 @@ impl StateLog {
             settled.durable = settled.durable.max(durable);
             true
         });
+        self.arrivals.wake_all();
         Ok(())
+    }
+
+    /// What is told when a message of this stream may have become durable, or the stream is gone.
+    pub(super) fn arrivals(&self, stream: StreamId) -> Arc<Notify> {
+        self.arrivals.of(stream)
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The stream whose readers a fact is news for.
+fn awaited(fact: &Fact) -> Option<StreamId> {
+    match fact {
+        Fact::Message(message) => Some(message.stream),
+        Fact::Dropped { stream } => Some(*stream),
+        _ => None,
     }
 }
 

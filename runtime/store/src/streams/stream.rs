@@ -84,7 +84,9 @@ impl Stream {
         if let Some(id) = message.id {
             self.window.insert(id, Seen { sequence, at, position });
         }
-        let subject = message.subject;
+        // One copy of each: most messages share theirs with others.
+        let known = self.subjects.get_key_value(&message.subject).map(|(known, _)| known.clone());
+        let subject = known.unwrap_or(message.subject);
         if let Some(slot) = self.messages.get_mut(&sequence) {
             slot.position = position;
             return removed;
