@@ -70,7 +70,7 @@ pub struct Shortened {
 
 /// The streams of a store. Cloning gives another handle; open them once a store.
 ///
-/// In memory they take about 110 bytes a message, 180 more if its subject is its own, 170 an id that is remembered, 500 a stream; what
+/// In memory they take about 110 bytes a message, 180 more if its subject is its own, 170 an id that is remembered, 700 a stream; what
 /// messages say stays in the log.
 #[derive(Clone)]
 pub struct Streams(Arc<Inner>);
