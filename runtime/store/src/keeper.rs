@@ -14,6 +14,7 @@ use synod_probe::{event, reach};
 use crate::cipher::decrypted;
 use crate::format::{BLOCK, RECORD_HEADER, Record};
 use crate::segments::{Segment, Segments};
+use crate::state::Place;
 use crate::store::{Durable, Shared};
 
 /// Keeps a store's house.
@@ -86,14 +87,10 @@ impl Keeper {
             let Ok(payload) = decrypted(cipher.as_deref(), &record, place.offset) else { return Ok(false) };
             let len = record.size();
             let record = Record { payload: &payload, ..record };
-            let mut state = self.shared.state();
-            if state.place_of(&record) == Some(place) {
-                let (done, durable) = Durable::new();
-                state.copy(&record, place, done);
+            if let Some(durable) = self.copy(&record, place) {
                 copied += len;
                 last = Some(durable);
             }
-            drop(state);
             if copied >= self.shared.options.batch_max {
                 copied = 0;
                 self.wait_for(last.take(), &segment).await?;
@@ -101,6 +98,16 @@ impl Keeper {
         }
         self.wait_for(last, &segment).await?;
         Ok(self.shared.state().live.get(&segment.id).is_none_or(|live| *live == 0))
+    }
+
+    /// Has a record copied, if it is still needed.
+    fn copy(&self, record: &Record<'_>, from: Place) -> Option<Durable> {
+        let mut state = self.shared.state();
+        (state.place_of(record) == Some(from)).then(|| {
+            let (done, durable) = Durable::new();
+            state.copy(record, from, done);
+            durable
+        })
     }
 
     /// Waits until copies are durable: what waits is written in order, so the last one speaks for all.
