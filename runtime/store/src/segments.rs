@@ -115,8 +115,8 @@ impl Segments {
         (there / 2).next_multiple_of(BLOCK as u64).clamp(SEGMENT_MIN.min(max), max)
     }
 
-    /// Removes free segments, the longest first, until few are left. Each is erased before: so what was scrubbed stays gone, and a file
-    /// whose removal is lost with the power holds nothing.
+    /// Removes free segments, the shortest first, until few are left: who writes much soon has long ones, and makes and removes
+    /// none. Each is erased before: so what was scrubbed stays gone, and a file whose removal is lost with the power holds nothing.
     pub(crate) async fn give_back(&self, shared: &Shared) -> Result<(), DiskError> {
         // While the name is being removed nobody makes another file of that name.
         let _making = self.making.lock().await;
@@ -135,7 +135,7 @@ impl Segments {
         Ok(())
     }
 
-    /// The longest free segment, if there are more than [`SPARES`] and a quarter of those in use. Nothing is taken while no segment is
+    /// The shortest free segment, if there are more than [`SPARES`] and a quarter of those in use. Nothing is taken while no segment is
     /// written to: the highest epoch and number must stay to be found.
     fn surplus(&self, shared: &Shared) -> Option<Rc<Segment>> {
         let state = shared.state();
@@ -146,8 +146,8 @@ impl Segments {
             .filter(|segment| segment.header.get().epoch < active && is_free(&state, segment))
             .collect();
         let used = all.len() - free.len();
-        let longest = free.iter().max_by_key(|segment| segment.header.get().len);
-        longest.filter(|_| free.len() > SPARES + used / 4).map(|segment| Rc::clone(segment))
+        let shortest = free.iter().min_by_key(|segment| segment.header.get().len);
+        shortest.filter(|_| free.len() > SPARES + used / 4).map(|segment| Rc::clone(segment))
     }
 }
 
