@@ -86,11 +86,13 @@ pub(crate) async fn pass(
     let spare = RefCell::new(Vec::new());
     let reads = wanted.iter().flat_map(|wanted| wanted.reads().map(move |at| (wanted, at)));
     let mut chunks = stream::iter(reads).map(|(wanted, at)| read(wanted, at, &spare)).buffered(AHEAD);
+    // One for all, that it does not leave its places in memory to what stays.
+    let mut held: Vec<u8> = Vec::new();
     for wanted in wanted {
+        held.clear();
         let header = wanted.segment.header.get();
         let mut scanner = Scanner::new(&header);
         let (mut records, mut strange, mut unopened) = (0, None, None);
-        let mut held: Vec<u8> = Vec::new();
         let mut batch = Vec::new();
         let mut left = wanted.reads().count();
         loop {
@@ -165,7 +167,7 @@ fn hand_on(
 /// Reads one piece of a segment, as much as there is of it.
 async fn read(wanted: &Wanted, at: u64, spare: &RefCell<Vec<Buffer>>) -> Result<(usize, Buffer), DiskError> {
     let len = (wanted.len - at).min(CHUNK as u64) as usize;
-    let held = spare.borrow_mut().pop().filter(|buffer: &Buffer| buffer.len() == len);
-    let (read, buffer) = wanted.segment.file.fill_at(at, held.unwrap_or_else(|| Buffer::zeroed(len))).await;
-    Ok((read?, buffer))
+    let buffer = spare.borrow_mut().pop().unwrap_or_else(|| Buffer::zeroed(CHUNK));
+    let (read, buffer) = wanted.segment.file.fill_at(at, buffer).await;
+    Ok((read?.min(len), buffer))
 }

@@ -153,7 +153,8 @@ fn memory_is_bounded_while_much_is_written_to_slow_readers_and_read_again() {
         opening / MIB,
         opening / entries.max(1),
     );
-    let bound = 16 * MIB + 36 * recovered.records;
+    // 36 bytes a record, and as much again for what the allocator leaves between.
+    let bound = 16 * MIB + 72 * recovered.records;
     assert!(opening < bound, "{opening} bytes of memory, {bound} allowed");
     assert!(told.windows(2).all(|two| two[0].read <= two[1].read));
     assert_eq!(told.last().map(|last| last.read), told.last().map(|last| last.total));
