@@ -78,6 +78,7 @@ fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
 }
 
 /// How many losses of power [`as_many_losses_of_power_as_are_asked_for_take_nothing_that_was_acknowledged`] goes on to, and its first seed.
+#[expect(clippy::disallowed_methods, reason = "a simulated process has variables of its own")]
 fn asked() -> (u64, u64) {
     let number = |name| std::env::var(name).ok().map(|text: String| text.parse().expect(name));
     (number("SYNOD_POWER_LOSSES").unwrap_or(100), number("SYNOD_SEED").unwrap_or(1000))
