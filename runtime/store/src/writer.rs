@@ -306,8 +306,11 @@ impl Writer {
 
 /// Writes the buffer's first `len` bytes durably. An error is final: after it a sync may succeed without the data.
 async fn persist(file: &File, at: u64, buffer: Buffer, len: usize) -> (Result<(), DiskError>, Buffer) {
-    if plant!("wal.short-write-after-fsync") || plant!("wal.ack-before-fsync") {
-        return unsynced(file, at, Buffer::copy_of(&buffer[..len])).await;
+    if plant!("wal.ack-before-fsync") {
+        return file.write_all_at(at, Buffer::copy_of(&buffer[..len])).await;
+    }
+    if plant!("wal.short-write-after-fsync") {
+        return synced_too_soon(file, at, Buffer::copy_of(&buffer[..len])).await;
     }
     let (written, buffer) = file.write_durably_at(at, buffer, len).await;
     if plant!("wal.fsync-retry-ok") && written.is_err() {
@@ -316,11 +319,8 @@ async fn persist(file: &File, at: u64, buffer: Buffer, len: usize) -> (Result<()
     (written, buffer)
 }
 
-/// As the planted bugs would have it: the sync comes before the rest of a short write, or not at all.
-async fn unsynced(file: &File, at: u64, buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
-    if plant!("wal.ack-before-fsync") {
-        return file.write_all_at(at, buffer).await;
-    }
+/// As a planted bug would have it: the sync comes before the rest of a short write.
+async fn synced_too_soon(file: &File, at: u64, buffer: Buffer) -> (Result<(), DiskError>, Buffer) {
     let (written, buffer) = file.write_at(at, buffer).await;
     let rest = match written {
         Ok(written) => Buffer::copy_of(&buffer[written..]),
