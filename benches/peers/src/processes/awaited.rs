@@ -9,7 +9,6 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, dup, read, write};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::thread::futex;
-use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use synod_platform::task;
@@ -35,7 +34,7 @@ impl Awaited {
 /// The sleeping side of a way.
 enum Sleeper {
     Watched(AsyncFd<OwnedFd>, Awaited),
-    Uring(RefCell<IoUring>, AsyncFd<OwnedFd>),
+    Uring(Box<IoUring>, AsyncFd<OwnedFd>),
 }
 
 fn watched(descriptor: OwnedFd) -> AsyncFd<OwnedFd> {
@@ -58,11 +57,11 @@ impl Sleeper {
             IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().build(4);
         let (ring, bell) = (best.expect("asked before it is measured"), quiet_eventfd());
         ring.submitter().register_eventfd(bell.as_raw_fd()).expect("a ring that rings");
-        Self::Uring(RefCell::new(ring), watched(bell))
+        Self::Uring(Box::new(ring), watched(bell))
     }
 
     /// Sleeps until that message is there.
-    async fn arrived(&self, meeting: &Meeting, way: Tally, number: u64) {
+    async fn arrived(&mut self, meeting: &Meeting, way: Tally, number: u64) {
         let word = meeting.page.half(way);
         while word.load(Ordering::Acquire) != number as u32 {
             match self {
@@ -72,7 +71,6 @@ impl Sleeper {
                     const SHARED_U32: u32 = 2;
                     let mask = u64::from(u32::MAX);
                     let wait = opcode::FutexWait::new(word.as_ptr(), before.into(), mask, SHARED_U32).build();
-                    let mut ring = ring.borrow_mut();
                     // SAFETY: the word is in a page that is mapped until the meeting is over, and this waits for the answer.
                     unsafe { ring.submission().push(&wait) }.expect("an empty queue");
                     ring.submit().expect("a ring");
@@ -162,7 +160,7 @@ impl Pair for Awaited {
 
     fn measure(&self, meeting: &Meeting, _job: Job, plan: &Plan) -> Reading {
         task::block_on(async {
-            let sleeper = Sleeper::of(*self, meeting, 1);
+            let mut sleeper = Sleeper::of(*self, meeting, 1);
             let post = |number| ring(*self, meeting, 0, Tally::There, number);
             lead(meeting, plan, post, async |number| sleeper.arrived(meeting, Tally::Back, number).await)
                 .await
@@ -171,7 +169,7 @@ impl Pair for Awaited {
 
     fn serve(&self, meeting: &Meeting, _job: Job) {
         task::block_on(async {
-            let sleeper = Sleeper::of(*self, meeting, 0);
+            let mut sleeper = Sleeper::of(*self, meeting, 0);
             let arrive = async |number| sleeper.arrived(meeting, Tally::There, number).await;
             follow(meeting, arrive, |number| ring(*self, meeting, 1, Tally::Back, number)).await;
         });
