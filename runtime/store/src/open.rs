@@ -74,9 +74,8 @@ pub(crate) async fn open(
         number = number.max(part.found.number);
         recovered.records += part.records;
         recovered.cut = part.found.torn;
-        if !part.found.sealed {
-            tail = Some(part);
-        }
+        // The last one's end is made sure of even where it is sealed: a seal whose sync failed may be in the cache alone.
+        tail = Some(part);
     })
     .await?;
     drop(wanted);
@@ -85,7 +84,7 @@ pub(crate) async fn open(
     state.unclean = files.segments.all.borrow().keys().copied().collect();
     let mut active = Active::None;
     if let Some(tail) = tail {
-        if plant!("wal.torn-tail-append") {
+        if !tail.found.sealed && plant!("wal.torn-tail-append") {
             active = Active::At(tail.segment, tail.found.end + tail.found.torn as u32);
         } else {
             end_tail(&tail).await?;
