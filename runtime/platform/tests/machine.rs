@@ -117,6 +117,23 @@ mod real {
     }
 
     #[test]
+    fn a_pinned_context_is_next_to_the_memory_that_hwloc_says() {
+        testing::run(6, || async {
+            let machine = Topology::detect().unwrap();
+            for node in &machine.numa_nodes {
+                let look = || async { Topology::own_numa_node() };
+                let seat = node.processors.first().copied();
+                let told = Context::start("near", seat, look).unwrap().join().await.unwrap();
+                // A kernel built for machines of one node has no numbers to tell.
+                assert!(
+                    told == Some(node.number) || told.is_none() && machine.numa_nodes.len() == 1,
+                    "{told:?}"
+                );
+            }
+        });
+    }
+
+    #[test]
     fn what_a_pinned_context_starts_is_not_pinned_with_it() {
         testing::run(5, || async {
             let everywhere = Topology::allowed().unwrap();

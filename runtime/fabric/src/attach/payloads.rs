@@ -140,7 +140,7 @@ impl Store {
     fn region(&self, bytes: usize, slot_len: usize) -> Result<Region, NoSlot> {
         let height = self.shared.config.payload_memory.height();
         let climbs = height > dma::Height::Plain;
-        let near = climbs.then(|| *self.near.get_or_init(numa_node)).flatten();
+        let near = climbs.then(|| *self.near.get_or_init(Topology::own_numa_node)).flatten();
         let mut memory = dma::region(bytes, height, near)?;
         if climbs {
             self.shared.stand_on(memory.rungs().iter().map(Rung::from).collect());
@@ -216,13 +216,6 @@ impl Store {
         let Region { pool, handle, bytes } = region.ok_or(MemoryError::Closed)?;
         Ok(Offered { handle: handle.try_clone()?, bytes: *bytes, slot_len: pool.slot_len() })
     }
-}
-
-/// The NUMA node to which this thread's processors all belong; nothing if it may run on several.
-fn numa_node() -> Option<usize> {
-    let machine = Topology::detect().ok()?;
-    let node = machine.numa_node_of(&Topology::allowed().ok()?)?;
-    Some(node.number)
 }
 
 /// The size of slot that takes `len` bytes.

@@ -75,6 +75,15 @@ impl Topology {
         Ok((0..4).collect())
     }
 
+    /// The NUMA node next to all logical processors that the calling thread may use, by the operating system's number; nothing if they
+    /// are next to several, or the kernel does not tell. Asks the kernel alone: who only wants memory nearby is spared hwloc.
+    pub fn own_numa_node() -> Option<usize> {
+        #[cfg(not(madsim))]
+        return real::own_numa_node();
+        #[cfg(madsim)]
+        Some(0)
+    }
+
     /// The machine of a hwloc description, as in `NUMANode:2 Core:8 PU:1`.
     #[cfg(not(madsim))]
     pub fn synthetic(description: &str) -> Result<Self, TopologyError> {
@@ -96,11 +105,6 @@ impl Topology {
                 .collect(),
             caches: Vec::new(),
         }
-    }
-
-    /// The NUMA node next to all of these logical processors.
-    pub fn numa_node_of(&self, processors: &[usize]) -> Option<&NumaNode> {
-        self.numa_nodes.iter().find(|node| processors.iter().all(|one| node.processors.contains(one)))
     }
 
     /// How many logical processors there are.

@@ -1,5 +1,7 @@
 //! The real machine's shape, by hwloc.
 
+use std::path::Path;
+
 use hwlocality::Topology as Found;
 use hwlocality::object::TopologyObject;
 use hwlocality::object::attributes::ObjectAttributes;
@@ -27,6 +29,15 @@ pub(super) fn detect() -> Result<Topology, TopologyError> {
 pub(super) fn allowed() -> Result<Vec<usize>, TopologyError> {
     let set = sched_getaffinity(None).map_err(told)?;
     Ok((0..CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect())
+}
+
+pub(super) fn own_numa_node() -> Option<usize> {
+    let nodes = Path::new("/sys/devices/system/node");
+    let processors = allowed().ok()?;
+    let is_next = |node: usize, one| nodes.join(format!("node{node}/cpu{one}")).exists();
+    let found = nodes.read_dir().ok()?.flatten().map(|entry| entry.file_name());
+    let mut numbers = found.filter_map(|name| name.to_str()?.strip_prefix("node")?.parse().ok());
+    numbers.find(|&node| processors.iter().all(|one| is_next(node, one)))
 }
 
 /// Kernels that know cores of one speed alone may not tell.
