@@ -85,7 +85,7 @@ async fn slice_of(log: &Log, shape: Shape, slice: Duration) -> Tally {
 async fn write(log: Log, payload: Bytes, until: Instant) -> Vec<u32> {
     let mut samples = Vec::new();
     let mut now = Instant::now();
-    while now < until {
+    while now < until || samples.is_empty() {
         let appended = log.append(vec![payload.clone()]).await;
         let (range, durable) = appended.expect("an open store");
         durable.await.expect("a good disk");
