@@ -45,8 +45,8 @@ pub(crate) struct Segments {
 /// The shortest segment that is made where the options allow longer ones, bytes.
 const SEGMENT_MIN: u64 = 4 << 20;
 
-/// How many free segments are kept in any case.
-const SPARES: usize = 2;
+/// How many free segments of full length are kept in any case, or their length in shorter ones.
+const SPARES: u64 = 2;
 
 /// How much is zeroed at a time, bytes.
 const ZEROS: usize = 1 << 20;
@@ -78,11 +78,13 @@ impl Segments {
         self.all.borrow().get(&id).cloned()
     }
 
-    /// One of which nothing is needed and that nobody reads, with room for a batch of this length.
+    /// The longest of which nothing is needed and that nobody reads, with room for a batch of this length.
     pub(crate) fn free(&self, shared: &Shared, len: usize) -> Option<Rc<Segment>> {
         let state = shared.state();
         let fits = |segment: &&Rc<Segment>| segment.header.get().len >= (BLOCK + len) as u64;
-        self.all.borrow().values().filter(|segment| is_free(&state, segment)).find(fits).cloned()
+        let all = self.all.borrow();
+        let free = all.values().filter(|segment| is_free(&state, segment)).filter(fits);
+        free.max_by_key(|segment| segment.header.get().len).cloned()
     }
 
     /// A free one that somebody else made just now, or one more: zeroed, because writing into space that was never written costs a
@@ -109,10 +111,10 @@ impl Segments {
         Ok(segment)
     }
 
-    /// How long the next segment is to be: half of what there is, so that a small store takes little.
+    /// How long the next segment is to be: as much as there is, so that a small store takes little and a busy one soon has long ones.
     fn next_len(&self, max: u64) -> u64 {
         let there: u64 = self.all.borrow().values().map(|segment| segment.header.get().len).sum();
-        (there / 2).next_multiple_of(BLOCK as u64).clamp(SEGMENT_MIN.min(max), max)
+        there.next_multiple_of(BLOCK as u64).clamp(SEGMENT_MIN.min(max), max)
     }
 
     /// Removes free segments, the shortest first, until few are left: who writes much soon has long ones, and makes and removes
@@ -135,8 +137,9 @@ impl Segments {
         Ok(())
     }
 
-    /// The shortest free segment, if there are more than [`SPARES`] and a quarter of those in use. Nothing is taken while no segment is
-    /// written to: the highest epoch and number must stay to be found.
+    /// The shortest free segment, if [`SPARES`] and a quarter of what is in use are free without it: what is purged and written again
+    /// in turns makes and removes none. Nothing is taken while no segment is written to: the highest epoch and number must stay to
+    /// be found.
     fn surplus(&self, shared: &Shared) -> Option<Rc<Segment>> {
         let state = shared.state();
         let all = self.all.borrow();
@@ -145,9 +148,11 @@ impl Segments {
             .values()
             .filter(|segment| segment.header.get().epoch < active && is_free(&state, segment))
             .collect();
-        let used = all.len() - free.len();
-        let shortest = free.iter().min_by_key(|segment| segment.header.get().len);
-        shortest.filter(|_| free.len() > SPARES + used / 4).map(|segment| Rc::clone(segment))
+        let len = |segment: &Rc<Segment>| segment.header.get().len;
+        let (there, left) = (all.values().map(len).sum::<u64>(), free.iter().copied().map(len).sum::<u64>());
+        let kept = SPARES * shared.options.segment_len + (there - left) / 4;
+        let shortest = free.into_iter().min_by_key(|segment| len(segment))?;
+        (left - len(shortest) >= kept).then(|| Rc::clone(shortest))
     }
 }
 

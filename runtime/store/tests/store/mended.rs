@@ -137,6 +137,7 @@ fn a_lost_value_is_not_made_good_by_entries_of_others() {
         store.close().await;
         damage(&ours, "00000001.segment", 5 * 4096, 2).await;
         let refused = mend(&ours, &theirs, None).await.unwrap_err();
-        assert_eq!(refused, MendError::Unknown { lost: 2, missing: 1 });
+        // Of the two the entry may have been copied forward; the value is what cannot be told.
+        assert!(matches!(refused, MendError::Unknown { lost: 2, missing: 0 | 1 }), "{refused:?}");
     });
 }
