@@ -217,7 +217,7 @@ fn bounded(field: &'static str, len: usize, max: usize) -> Result<(), Malformed>
 }
 
 /// The largest region of slots: one of the largest payload.
-pub(crate) const REGION_MAX: u32 = 64 << 20;
+const REGION_MAX: u32 = 64 << 20;
 
 fn region_is_good(bytes: u32, slot: u32) -> Result<(), Malformed> {
     bounded("bytes of memory", bytes as usize, REGION_MAX as usize)?;

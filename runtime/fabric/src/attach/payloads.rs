@@ -17,21 +17,16 @@ use synod_ring::wish::Wished;
 use synod_ring::{Region as _, RegionError, Waiter};
 use synod_wire::simd::copy::append_shared;
 
-use super::control::REGION_MAX;
 use super::holds::Parted;
-use super::standing::{PayloadMemory, Rung};
+use super::standing::Rung;
 use crate::registry::{ContextId, Shared};
 
 /// Bytes of the smallest slot; each size is four times the one before.
 const SLOT_MIN: usize = 4 << 10;
 
-/// Bytes that a region should have at least, and the most slots of one.
+/// Bytes that a region should have at least, unless its one slot is larger; and the most slots of a region.
 const REGION_MIN: usize = 1 << 20;
 const SLOTS_MAX: usize = 64;
-
-/// Slots that a region should have at least where untouched ones cost nothing: receivers learn of each region by way of the node, which takes longer
-/// than a long payload.
-const SLOTS_MIN: usize = 8;
 
 /// Why there is no slot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,12 +103,12 @@ impl Store {
         if self.collect() {
             return self.take(len);
         }
-        let max = self.shared.config.payload_bytes;
-        let left = |store: &Self| max.saturating_sub(store.bytes) / slot_len;
-        if left(self) == 0 {
+        let slots = (REGION_MIN / slot_len).clamp(1, SLOTS_MAX);
+        let (bytes, max) = (slots * slot_len, self.shared.config.payload_bytes);
+        if self.bytes + bytes > max {
             self.give_back();
         }
-        if left(self) == 0 || self.regions.len() > usize::from(u16::MAX) {
+        if self.bytes + bytes > max || self.regions.len() > usize::from(u16::MAX) {
             reach!("attach.payloads_full");
             self.parted.iter().for_each(Parted::want_back);
             if self.collect() {
@@ -121,19 +116,11 @@ impl Store {
             }
             return Err(NoSlot::Full { max });
         }
-        let slots = self.slots(slot_len).min(left(self));
-        let region = self.region(slots * slot_len, slot_len)?;
+        let region = self.region(bytes, slot_len)?;
         self.bytes += region.bytes;
         let loan = region.pool.take(len);
         self.regions.push(Some(region));
         loan.ok_or(NoSlot::Full { max })
-    }
-
-    /// How many slots a new region should have.
-    fn slots(&self, slot_len: usize) -> usize {
-        let touched = self.shared.config.payload_memory != PayloadMemory::Plain;
-        let least = if touched { 1 } else { SLOTS_MIN.min(REGION_MAX as usize / slot_len).max(1) };
-        (REGION_MIN / slot_len).clamp(least, SLOTS_MAX)
     }
 
     /// New memory, as it shall be and this machine allows.
@@ -323,22 +310,6 @@ mod tests {
             let again = store.take(3 << 20).unwrap().seal();
             assert_eq!(store.name(&again).unwrap().generation, 1);
             assert_eq!(other.name(&small), None, "another context's");
-        });
-    }
-
-    #[test]
-    fn eight_long_payloads_lie_in_one_region_so_that_a_receiver_is_told_of_few() {
-        synod_platform::testing::run(1, || async {
-            let of = |payload_memory| FabricConfig { payload_memory, ..FabricConfig::named("node") };
-            let regions = |memory, len, count| {
-                let mut store = Store::new(Arc::new(Shared::new(of(memory), NODE)));
-                let loans: Vec<_> = (0..count).map(|_| store.take(len).unwrap()).collect();
-                loans.iter().map(|loan| store.region_of(loan)).max().unwrap_or(0) + 1
-            };
-            assert_eq!(regions(PayloadMemory::Plain, 1 << 20, 16), 2);
-            assert_eq!(regions(PayloadMemory::Plain, 16 << 20, 4), 1);
-            assert_eq!(regions(PayloadMemory::Plain, 64 << 20, 2), 2, "none is larger than a node passes on");
-            assert_eq!(regions(PayloadMemory::Local, 1 << 20, 2), 2, "where all of it is there at once");
         });
     }
 }
