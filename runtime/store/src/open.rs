@@ -170,11 +170,15 @@ async fn header_of(file: &File, path: &Path) -> Result<Header, OpenError> {
     })
 }
 
-/// Makes sure of the batch that nothing proves durable, and ends the segment behind it.
+/// Makes sure of what nothing proves durable, header or batches, and ends the segment behind it.
 async fn end_tail(Part { segment, found, batch, .. }: &Part) -> Result<(), DiskError> {
     if found.torn > 0 {
         reach!("store.tail_cut");
         event!("store.tail_cut", bytes = found.torn);
+    }
+    // A batch is written only behind a header that is durable. Where none is, the header may be in the cache alone.
+    if found.end == BLOCK as u32 {
+        segment.write_header().await?;
     }
     if !batch.is_empty() {
         segment.file.write_all_at(u64::from(found.proven), Buffer::copy_of(batch)).await.0?;

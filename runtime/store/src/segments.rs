@@ -212,7 +212,12 @@ impl Segment {
         assert_eq!(cipher.is_some(), header.key.is_some(), "a keyring has the key that it calls current");
         self.header.set(header);
         self.cipher.replace(cipher);
-        write_header(&self.file, &header).await?;
+        self.write_header().await
+    }
+
+    /// Writes the header that it has, durably.
+    pub(crate) async fn write_header(&self) -> Result<(), DiskError> {
+        write_header(&self.file, &self.header.get()).await?;
         self.file.sync(SyncKind::Data).await
     }
 

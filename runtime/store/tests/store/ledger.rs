@@ -166,6 +166,11 @@ pub async fn live(ledger: Rc<Ledger>, script: Script) {
     let place = directory();
     good_disk();
     let (store, _) = Store::open(place.path(), script.options).await.unwrap();
+    go_on(ledger, script, store).await;
+}
+
+/// The same from where the store was opened.
+pub async fn go_on(ledger: Rc<Ledger>, script: Script, store: Store) {
     ledger.found(content(&store).await);
     control::change(simulation::current_node(), script.faults);
     let refused = ledger.refused.get();

@@ -8,6 +8,8 @@ mod encrypted;
 mod golden;
 mod good_disk;
 #[cfg(madsim)]
+mod interrupted;
+#[cfg(madsim)]
 mod ledger;
 mod mended;
 #[cfg(madsim)]
