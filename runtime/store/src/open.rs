@@ -53,6 +53,8 @@ pub(crate) async fn open(
     if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk::sync_directory(parent).await?;
     }
+    // A segment's name, too, may be in the cache alone: who made it may have died before it was durable.
+    disk::sync_directory(directory).await?;
     let files = Files::of(directory, keys).await?;
     files.have_keys(directory)?;
     for path in files.unfinished {
