@@ -25,7 +25,7 @@ use crate::segments::{Segment, Segments};
 use crate::state::{Item, Place};
 use crate::store::{Health, Shared};
 
-/// Batches on their way at a time. More of them were no faster, and each one's rot could pass for a torn tail.
+/// Batches on their way at a time: one is made while the other is written. Each one's rot could pass for a torn tail.
 const UNDER_WAY: usize = 2;
 
 /// What waits is written in two halves when it is longer than this, bytes: below, a write costs the same however short it is.
@@ -263,7 +263,7 @@ impl Writer {
         self.active = Active::Beginning(segment.clone());
         segment.begin(header, &self.segments.keys).await?;
         self.way.durable = BLOCK as u32;
-        // Past the cache was faster for every length and number of writers; where that cannot be, through it.
+        // Past the cache, where one operation makes it durable without a copy; where that cannot be, through it.
         let direct = File::open(segment.file.path(), OpenOptions::DIRECT).await;
         self.way.direct = direct.ok().map(Rc::new);
         self.segments.active.set(Some(segment.id));
