@@ -84,7 +84,7 @@ impl Appends for JetStream {
         let port = free.expect("a free port").port();
         let file = folder.join("nats.conf");
         std::fs::write(&file, configuration(folder, port)).expect("a folder of our own");
-        let server = Command::new("nats-server")
+        let mut server = Command::new("nats-server")
             .args(["-c".as_ref(), file.as_os_str()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -94,6 +94,9 @@ impl Appends for JetStream {
             match TcpStream::connect(("127.0.0.1", port)) {
                 Ok(socket) => break socket,
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+            if let Some(status) = server.try_wait().expect("our own child") {
+                panic!("nats-server ended before it listened: {status}");
             }
         };
         socket.set_nodelay(true).expect("an option of TCP");
