@@ -15,6 +15,7 @@ use crate::pass::{Progress, Wanted, pass};
 use crate::rebuild::Rebuild;
 use crate::segments::{id_of, path_of};
 use crate::state::{LogState, State};
+use crate::store::WritePath;
 
 /// A segment, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +44,10 @@ pub struct LogFound {
 }
 
 /// What a store holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
+    /// How it would be written to.
+    pub write_path: WritePath,
     /// Its segments up to the first that is damaged, in their order.
     pub segments: Vec<SegmentFound>,
     /// Its logs, by name; none if it is damaged.
@@ -115,7 +118,12 @@ pub(crate) async fn look(
     if cut.is_some() && !cut_at.is_some_and(|(id, _)| files.order.values().any(|segment| segment.id == id)) {
         return Err(OpenError::Options("the store has no such segment with something in it to cut"));
     }
-    let mut found = Found::default();
+    let mut found = Found {
+        write_path: WritePath::of(files.direct),
+        segments: Vec::new(),
+        logs: Vec::new(),
+        problem: None,
+    };
     let (mut rebuild, mut number) = (Rebuild::default(), 1);
     let last = files.order.last_key_value().map_or(0, |(epoch, _)| *epoch);
     let mut wanted = Vec::new();

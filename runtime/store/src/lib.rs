@@ -38,4 +38,4 @@ pub use open::Recovered;
 pub use options::Options;
 pub use pass::Progress;
 pub use snapshot::Snapshot;
-pub use store::{Durable, Entry, Health, Log, Room, Store};
+pub use store::{Durable, Entry, Health, Log, Room, Store, WritePath};

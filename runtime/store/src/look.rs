@@ -32,7 +32,7 @@ impl Look {
         if let Some(problem) = found.problem {
             return Err(problem);
         }
-        let shared = Arc::new(Shared::new(Options::default(), state.unwrap_or_default()));
+        let shared = Arc::new(Shared::new(Options::default(), state.unwrap_or_default(), files.direct));
         Ok(Self { reader: Reader { shared, segments: Rc::new(files.segments) }, _lock: files.lock })
     }
 

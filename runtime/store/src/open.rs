@@ -35,6 +35,7 @@ pub struct Recovered {
 /// What an opening hands on.
 pub(crate) struct Opened {
     pub(crate) lock: File,
+    pub(crate) direct: bool,
     pub(crate) segments: Rc<Segments>,
     pub(crate) state: State,
     /// The highest epoch there ever was.
@@ -57,11 +58,11 @@ pub(crate) async fn open(
     disk::sync_directory(directory).await?;
     let files = Files::of(directory, keys).await?;
     files.have_keys(directory)?;
-    for path in files.unfinished {
+    for path in &files.unfinished {
         reach!("store.unfinished_segment_removed");
         // The attempt at a snapshot has content in it, that at a segment none.
         if path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with(".snapshot")) {
-            snapshot::wipe(&path).await?;
+            snapshot::wipe(path).await?;
         } else {
             disk::remove(path).await?;
         }
@@ -94,12 +95,15 @@ pub(crate) async fn open(
     }
     snapshot::forget_all(directory, state.removed()).await?;
     event!("store.opened", records = recovered.records, cut = recovered.cut);
-    Ok(Opened { lock: files.lock, segments: Rc::new(files.segments), state, epoch, active, recovered })
+    let Files { lock, direct, segments, .. } = files;
+    Ok(Opened { lock, direct, segments: Rc::new(segments), state, epoch, active, recovered })
 }
 
 /// A store's files, locked and opened, none of them read further than its header.
 pub(crate) struct Files {
     pub(crate) lock: File,
+    /// The file system lets a file be written past its cache.
+    pub(crate) direct: bool,
     pub(crate) segments: Segments,
     /// Those that hold something, by epoch.
     pub(crate) order: BTreeMap<u64, Rc<Segment>>,
@@ -122,6 +126,7 @@ impl Files {
         }
         // For whoever finds it locked; nothing depends on it.
         drop(lock.write_all_at(0, Buffer::copy_of(format!("{:<10}\n", process::pid()).as_bytes())).await);
+        let direct = File::open(lock.path(), OpenOptions::DIRECT).await.is_ok();
         let (segments, mut order, mut unfinished) =
             (Segments::new(directory, keys), BTreeMap::new(), Vec::new());
         for entry in disk::list(directory).await? {
@@ -139,7 +144,7 @@ impl Files {
                 return Err(OpenError::NoSegment { file: path });
             }
         }
-        Ok(Self { lock, segments, order, unfinished })
+        Ok(Self { lock, direct, segments, order, unfinished })
     }
 
     /// Refuses what is encrypted with a key that is not there.

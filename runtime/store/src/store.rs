@@ -1,5 +1,6 @@
 //! The store and its logs, as their users hold them: handles that may be sent anywhere, over what one context writes and reads.
 
+use std::fmt;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use synod_platform::disk::DiskError;
+use synod_platform::disk::{self, Backend, DiskError};
 use synod_platform::task;
 use synod_probe::plant;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -39,6 +40,32 @@ pub enum Health {
     Degraded(DiskError),
 }
 
+/// How what is appended reaches the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WritePath {
+    /// Past the file system's cache; through it, with a sync, where it has no other way.
+    pub direct: bool,
+    /// By whom operations are done.
+    pub backend: Backend,
+}
+
+impl WritePath {
+    pub(crate) fn of(direct: bool) -> Self {
+        Self { direct, backend: disk::backend() }
+    }
+}
+
+impl fmt::Display for WritePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = if self.direct {
+            "past the cache"
+        } else {
+            "through the cache (the file system refuses files past it)"
+        };
+        write!(f, "{way}; by {}", self.backend)
+    }
+}
+
 /// Who is told that the store was scrubbed, or why not.
 type Scrubbed = oneshot::Sender<Result<(), WriteError>>;
 
@@ -47,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     state: Mutex<State>,
     health: Mutex<Health>,
+    write_path: Mutex<WritePath>,
     /// Bytes that may still wait.
     pub(crate) room: Semaphore,
     /// Something waits to be written, or the store was closed.
@@ -61,11 +89,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, state: State) -> Self {
+    pub(crate) fn new(options: Options, state: State, direct: bool) -> Self {
         Self {
             options,
             state: Mutex::new(state),
             health: Mutex::new(Health::Good),
+            write_path: Mutex::new(WritePath::of(direct)),
             room: Semaphore::new(options.waiting_max),
             work: Notify::new(),
             keep: Notify::new(),
@@ -85,6 +114,10 @@ impl Shared {
 
     pub(crate) fn set_health(&self, health: Health) {
         *self.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = health;
+    }
+
+    pub(crate) fn write_path(&self) -> MutexGuard<'_, WritePath> {
+        self.write_path.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -183,7 +216,7 @@ impl Store {
     ) -> Result<(Self, Recovered), OpenError> {
         options.check()?;
         let opened = open::open(&directory, keys, progress).await?;
-        let shared = Arc::new(Shared::new(options, opened.state));
+        let shared = Arc::new(Shared::new(options, opened.state, opened.direct));
         let (reads, requests) = mpsc::channel(READS);
         let lock = Rc::new(opened.lock);
         let reading = reader::run(shared.clone(), opened.segments.clone(), Rc::downgrade(&lock), requests);
@@ -242,6 +275,11 @@ impl Store {
         self.handle.shared.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
+    /// How what is appended reaches the disk: as the last segment that was begun is written, before that as the file system allows.
+    pub fn write_path(&self) -> WritePath {
+        self.handle.shared.write_path().clone()
+    }
+
     /// Writes zeros over all bytes of the store's files that no longer counted when it was called: entries that durably were purged or cut off,
     /// values that others replaced, what was refused, superseded snapshots. When this returns, that is durable. It costs a copy of
     /// what is needed in the segments concerned, and those segments once more in zeros; after an opening, all of the store.
@@ -270,8 +308,8 @@ impl Store {
     }
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("logs", &self.logs().len()).field("health", &self.health()).finish()
     }
 }
@@ -569,8 +607,8 @@ impl Log {
     }
 }
 
-impl std::fmt::Debug for Log {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let range = self.first()..=self.last();
         f.debug_struct("Log").field("name", &self.name).field("entries", &range).finish()
     }

@@ -269,6 +269,7 @@ impl Writer {
         self.segments.active.set(Some(segment.id));
         self.shared.keep.notify_one();
         let direct = self.way.direct.is_some();
+        self.shared.write_path().direct = direct;
         event!("store.segment_begun", segment = segment.id, epoch = self.epoch, direct = direct);
         self.active = Active::At(segment, BLOCK as u32);
         Ok(())

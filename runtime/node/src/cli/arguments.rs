@@ -467,7 +467,7 @@ Examples:
 /// What is done with a store.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Read all of it and tell what it holds and what is wrong with it (exit code 1)
+    /// Read all of it and tell how it is written to, what it holds and what is wrong with it (exit code 1)
     Check(StoreCheck),
     /// Put back what damaged regions had from another store with the same logs, or drop everything from a place on
     Repair(StoreRepair),

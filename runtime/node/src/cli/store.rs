@@ -191,7 +191,7 @@ fn problem(error: OpenError) -> Problem {
 }
 
 fn page(found: &Found) -> String {
-    let mut page = String::new();
+    let mut page = format!("written {}\n", found.write_path);
     for segment in &found.segments {
         let name = segment.file.file_name().unwrap_or_default().to_string_lossy();
         let torn =
