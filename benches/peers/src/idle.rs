@@ -8,6 +8,7 @@ use crate::groups::{Row, Rows};
 use crate::machine::{Cores, pin_to_both};
 use crate::processes::publish::{Node, Place};
 use crate::processes::{Folder, Task, other};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +19,9 @@ use synod_platform::{task, time};
 
 /// Most processes.
 const PROCESSES: usize = 20;
+
+/// Who has not run for so long is at rest.
+const REST: Duration = Duration::from_millis(20);
 
 /// How long may pass until all have talked.
 const SOON: Duration = Duration::from_secs(120);
@@ -97,7 +101,7 @@ impl Crowd {
         };
         let children = (0..processes).map(child).collect();
         let mut crowd = Self { node, children, took: Duration::ZERO, folder };
-        while !(0..processes).all(|process| talked(crowd.folder(), process).exists()) {
+        while !(0..processes).all(|process| talked(&crowd.folder.0, process).exists()) {
             crowd.took = begun.elapsed();
             assert!(crowd.took < SOON, "{processes} processes with {agents} agents did not all talk in time");
             std::thread::sleep(Duration::from_millis(10));
@@ -105,9 +109,39 @@ impl Crowd {
         crowd
     }
 
-    /// Where its node's socket lies.
-    pub fn folder(&self) -> &Path {
-        &self.folder.0
+    /// Does something at its node, given that one's folder, while the crowd is there and at rest. Before and after all of it is stopped,
+    /// so that what it cost, were it anything, would be felt by whom it is there for alone.
+    pub fn attend<T>(&self, work: impl FnOnce(&Path) -> T) -> T {
+        self.signal(Signal::CONT);
+        self.settle();
+        let done = work(&self.folder.0);
+        self.signal(Signal::STOP);
+        done
+    }
+
+    fn ids(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.node.id()).chain(self.children.iter().map(Child::id))
+    }
+
+    fn signal(&self, signal: Signal) {
+        for process in self.ids().filter_map(|id| Pid::from_raw(id as i32)) {
+            kill_process(process, signal).expect("a child of ours");
+        }
+    }
+
+    /// Waits until none of it has run for a while.
+    fn settle(&self) {
+        let begun = Instant::now();
+        let mut before = 0.0;
+        loop {
+            let used = self.ids().flat_map(|id| threads(id).into_values()).map(|(used, _)| used).sum();
+            if used == before {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "agents that do nothing do not come to rest");
+            before = used;
+            std::thread::sleep(REST);
+        }
     }
 }
 
@@ -122,11 +156,23 @@ impl Drop for Crowd {
     }
 }
 
+/// Of each thread: nanoseconds on a core, and times it slept and was woken.
+type Threads = BTreeMap<String, (f64, f64)>;
+
+fn threads(process: u32) -> Threads {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let threads = tasks.map(|task| {
+        let of = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let (used, woken) = (first(&of("schedstat")), field(&of("status"), "voluntary_ctxt_switches:"));
+        (task.path().display().to_string(), (used, woken))
+    });
+    threads.collect()
+}
+
 /// What the kernel knows of a process.
 #[derive(Clone, Default)]
 struct Books {
-    /// Of each thread: nanoseconds on a core, and times it slept and was woken.
-    threads: BTreeMap<String, (f64, f64)>,
+    threads: Threads,
     /// KiB that are its own, and its share of what it shares.
     pss: f64,
     /// KiB of shared memory, its share.
@@ -142,15 +188,9 @@ impl Books {
         let read = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
         let count =
             |folder: &str| fs::read_dir(format!("/proc/{process}/{folder}")).map_or(0, Iterator::count);
-        let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-        let threads = tasks.map(|task| {
-            let of = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            let (used, woken) = (first(&of("schedstat")), field(&of("status"), "voluntary_ctxt_switches:"));
-            (task.path().display().to_string(), (used, woken))
-        });
         let memory = read("smaps_rollup");
         Self {
-            threads: threads.collect(),
+            threads: threads(process),
             pss: field(&memory, "Pss:"),
             shared: field(&memory, "Pss_Shmem:"),
             rss: field(&memory, "Rss:"),

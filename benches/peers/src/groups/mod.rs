@@ -12,11 +12,15 @@ mod round_trip;
 mod same_thread;
 mod throughput;
 
+#[cfg(feature = "fabric")]
+use crate::idle::Crowd;
 use crate::measure::{Plan, Reading};
 #[cfg(feature = "fabric")]
-use crate::processes::{Job, Pair, Slice};
+use crate::processes::{Job, Pair, Slice, publish::Publish};
 use crate::statistics::{Summary, summarise};
 use serde::Serialize;
+#[cfg(feature = "fabric")]
+use std::cell::OnceCell;
 
 /// Everything measured so far.
 pub type Rows = Vec<Row>;
@@ -80,8 +84,23 @@ impl Subject {
     #[cfg(feature = "fabric")]
     pub fn between(pair: impl Pair + 'static, job: Job) -> Self {
         let (name, lacks) = (pair.name(), pair.lacks());
-        let slice = move |plan: &Plan| Slice { subject: name.to_owned(), job, plan: *plan }.measure();
+        let slice =
+            move |plan: &Plan| Slice { subject: name.to_owned(), job, plan: *plan, node: None }.measure();
         Self { name, slice: Box::new(slice), lacks }
+    }
+
+    /// Our full publish path at the node of a crowd, which is gathered when the first slice begins and stays for all: by that name so
+    /// many agents that do nothing.
+    #[cfg(feature = "fabric")]
+    pub fn among(name: &'static str, idlers: usize, job: Job) -> Self {
+        let (crowd, subject) = (OnceCell::new(), Publish.name());
+        let slice = move |plan: &Plan| {
+            let crowd: &Crowd = crowd.get_or_init(|| Crowd::gather(idlers, plan.cores));
+            crowd.attend(|node| {
+                Slice { subject: subject.to_owned(), job, plan: *plan, node: Some(node.to_owned()) }.measure()
+            })
+        };
+        Self { name, slice: Box::new(slice), lacks: None }
     }
 
     /// One that this build cannot have.

@@ -9,7 +9,7 @@ use crate::processes::bare::{CacheLine, Eventfd, Futex};
 use crate::processes::copies::Copies;
 use crate::processes::link::Over;
 use crate::processes::nats::Nats;
-use crate::processes::publish::{Among, Publish};
+use crate::processes::publish::Publish;
 use crate::processes::ring::{Apart, Belled, IntoMailbox, Whole};
 use crate::processes::sockets::Sockets;
 use crate::processes::unix::UnixSocket;
@@ -40,8 +40,8 @@ pub fn groups(smoke: bool) -> Vec<Group> {
         groups.extend(sizes.iter().map(|kib| large(kib << 10, touch)));
     }
     groups.extend(links());
-    let crowds: Vec<_> = Among::ALL.into_iter().filter(|(idlers, _)| (*idlers == 8) == smoke).collect();
-    groups.extend([Job::RoundTrip { size: 64 }, Job::Asleep { size: 64 }].map(|job| among(job, &crowds)));
+    let crowds = if smoke { &CROWDS[..2] } else { CROWDS };
+    groups.extend([Job::RoundTrip { size: 64 }, Job::Asleep { size: 64 }].map(|job| among(job, crowds)));
     groups
 }
 
@@ -254,12 +254,20 @@ fn links() -> Vec<Group> {
         .collect()
 }
 
-fn among(job: Job, crowds: &[(usize, &'static str)]) -> Group {
+/// Agents beside those who talk, none first; each crowd at a node of its own.
+const CROWDS: &[(&str, usize)] = &[
+    ("synod publish, none idle", 0),
+    ("synod publish, 1 idle", 1),
+    ("synod publish, 64 idle", 64),
+    ("synod publish, 256 idle", 256),
+    ("synod publish, 1000 idle", 1000),
+];
+
+fn among(job: Job, crowds: &[(&'static str, usize)]) -> Group {
     let mode = if let Job::Asleep { .. } = job { "asleep" } else { "busy" };
     let about = "there and back between two processes, among agents of twenty others who do nothing";
     let mut group = group("processes-among", about, job.size(), mode, "ns");
-    group.baselines = vec!["synod publish"];
-    group.subjects = vec![Subject::between(Publish, job)];
-    group.subjects.extend(crowds.iter().map(|crowd| Subject::between(Among::new(*crowd), job)));
+    group.baselines = vec![crowds[0].0];
+    group.subjects = crowds.iter().map(|(name, idlers)| Subject::among(name, *idlers, job)).collect();
     group
 }

@@ -1,5 +1,6 @@
 //! The other processes: started for one slice with a task on their command lines, and watched while they run.
 
+use super::publish::Node;
 use super::{Job, Meeting, Page, Pair, pairs};
 use crate::groups::Measured;
 use crate::machine::Cores;
@@ -12,6 +13,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -74,12 +76,17 @@ pub struct Slice {
     pub job: Job,
     /// For how long, and where.
     pub plan: Plan,
+    /// The folder of a node that is there already, if it is not to have its own.
+    pub node: Option<PathBuf>,
 }
 
 impl Slice {
     /// Measures it in a process of its own: whatever a peer waits for in vain, the run goes on. An error says what it would need.
     pub fn measure(self) -> Measured {
         let (who, folder, limit) = (self.subject.clone(), Folder::new(), self.plan.slice + PATIENCE);
+        if let Some(node) = &self.node {
+            symlink(Node::socket(node), Node::socket(&folder.0)).expect("a fresh folder");
+        }
         let mut slice = command(&Task::Measure(self, folder.0.clone()));
         let mut child =
             slice.process_group(0).stdout(Stdio::piped()).spawn().expect("this program starts again");
@@ -104,7 +111,7 @@ impl Slice {
 
     /// In that process: with as many children as the job has.
     fn run(self, folder: PathBuf) -> Result<(), String> {
-        let Self { subject, job, plan } = self;
+        let Self { subject, job, plan, .. } = self;
         let pair = named(&subject)?;
         let brought = pair.bring(job);
         let meeting = Meeting { page: Page::new(), folder, brought, number: 0 };

@@ -151,7 +151,6 @@ fn pairs() -> Vec<Box<dyn Pair>> {
         Box::new(sockets::Sockets(Choice::IoUring)),
     ];
     pairs.extend(awaited::Awaited::ALL.map(|means| Box::new(means) as Box<dyn Pair>));
-    pairs.extend(publish::Among::ALL.map(|crowd| Box::new(publish::Among::new(crowd)) as Box<dyn Pair>));
     #[cfg(feature = "aeron")]
     pairs.push(Box::new(aeron::AeronIpc));
     #[cfg(feature = "iceoryx2")]

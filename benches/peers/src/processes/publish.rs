@@ -5,13 +5,11 @@
 //! sides watch, the receiver looks again and again, and lets its executor run now and then; where several share its core, it gives that away.
 
 use super::{Job, Meeting, Pair, Tally, Task, UNDER_WAY, asleep, now, other};
-use crate::idle::Crowd;
-use crate::machine::{Cores, pin, pin_to_both};
+use crate::machine::{Cores, pin_to_both};
 use crate::measure::{Plan, Reading, each, quantiles, rate};
 use crate::subjects::{CAPACITY_BYTES, check, fill, touch};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use synod_fabric::attach::{AttachOptions, Attachment, DetachReason, Host, HostConfig, NoSlot, attach};
@@ -35,7 +33,7 @@ const LOOKS: usize = 64;
 /// How long anything may take that is no measurement.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The subject of this file, with nobody else attached.
+/// The subject of this file: with nobody else attached, or at the node of a crowd.
 pub struct Publish;
 
 /// Messages for a subject, written and sent.
@@ -262,48 +260,9 @@ impl Pair for Publish {
     }
 
     fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
-        let _node = Node::start(&meeting.folder, plan.cores);
-        measured(meeting, job, plan)
-    }
-
-    fn serve(&self, meeting: &Meeting, job: Job) {
-        served(meeting, job);
-    }
-}
-
-/// Among agents of other processes that do nothing, attached to the same node for as long as this lives.
-pub struct Among {
-    name: &'static str,
-    idlers: usize,
-    crowd: OnceLock<Crowd>,
-}
-
-impl Among {
-    /// How many there can be.
-    pub const ALL: [(usize, &'static str); 5] = [
-        (1, "synod publish, 1 idle"),
-        (8, "synod publish, 8 idle"),
-        (64, "synod publish, 64 idle"),
-        (256, "synod publish, 256 idle"),
-        (1000, "synod publish, 1000 idle"),
-    ];
-
-    /// So many of them, by that name; they come when they are needed.
-    pub fn new((idlers, name): (usize, &'static str)) -> Self {
-        Self { name, idlers, crowd: OnceLock::new() }
-    }
-}
-
-impl Pair for Among {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn measure(&self, meeting: &Meeting, job: Job, plan: &Plan) -> Reading {
-        let crowd = self.crowd.get_or_init(|| Crowd::gather(self.idlers, plan.cores));
-        pin(plan.cores.sender);
-        let socket = Node::socket(&meeting.folder);
-        std::os::unix::fs::symlink(Node::socket(crowd.folder()), socket).expect("a fresh folder");
+        // Among a crowd its node is there.
+        let own = !Node::socket(&meeting.folder).is_symlink();
+        let _node = own.then(|| Node::start(&meeting.folder, plan.cores));
         measured(meeting, job, plan)
     }
 
