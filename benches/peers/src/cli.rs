@@ -15,11 +15,11 @@ use std::time::Duration;
     version,
     after_help = "Peers that take long to build are built by `ci/peers`, which takes the same arguments and builds all that this machine can: \
         iceoryx2 (needs libclang), zenoh, ZeroMQ (a C++ compiler), Aeron (CMake 3.30 and libclang), redb, fjall and SQLite (a C compiler). NATS is measured where \
-        nats-server is in the search path. TMPDIR chooses the device of the group durable. What is missing answers `unavailable: needs …`."
+        nats-server is in the search path. TMPDIR chooses the device of the groups durable, recovery and read-back. What is missing answers `unavailable: needs …`."
 )]
 pub struct Arguments {
     /// Only these groups (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
-    /// processes-blocked, processes-fan, processes-large, links, processes-among, durable, idle), or these subjects beside those they are
+    /// processes-blocked, processes-fan, processes-large, links, processes-among, durable, recovery, read-back, idle), or these subjects beside those they are
     /// compared to
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -27,6 +27,10 @@ pub struct Arguments {
     #[cfg(feature = "fabric")]
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
     idle_s: u16,
+    /// Also opens a log of so many GiB in the group recovery, which takes that much of the device, and tells how far it has come
+    #[cfg(feature = "store")]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=1024))]
+    log_gib: Option<u16>,
     /// Rounds; each runs every subject once
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -58,7 +62,11 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
             cores: Cores::choose(),
         }
     };
-    let mut chosen = groups::all(arguments.smoke);
+    #[cfg(feature = "store")]
+    let log_gib = arguments.log_gib;
+    #[cfg(not(feature = "store"))]
+    let log_gib = None;
+    let mut chosen = groups::all(arguments.smoke, log_gib);
     if !arguments.only.is_empty() {
         groups::narrow(&mut chosen, &arguments.only, OBSERVED)?;
     }

@@ -10,6 +10,8 @@ mod durable;
 mod groups;
 #[cfg(feature = "fabric")]
 mod idle;
+#[cfg(feature = "store")]
+mod kept;
 mod machine;
 mod measure;
 #[cfg(feature = "fabric")]

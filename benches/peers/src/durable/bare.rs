@@ -115,7 +115,7 @@ impl Appends for Bare {
             self.write.way = *way;
             transactions(&mut self.write, &mut next, self.shape, slice / ways.len() as u32)
         });
-        let rate = |tally: &Tally| tally.appends as f64 / tally.took.as_secs_f64();
+        let rate = |tally: &Tally| tally.appends as f64 / tally.spent.took.as_secs_f64();
         let best = tallies.max_by(|left, right| rate(left).total_cmp(&rate(right))).expect("several ways");
         self.made += best.appends;
         best

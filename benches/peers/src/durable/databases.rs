@@ -4,7 +4,7 @@
 use super::{Appends, Shape, Tally, Transacts, transactions};
 use crate::subjects::pattern;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use redb::{ReadableDatabase, ReadableTableMetadata, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
@@ -28,12 +28,14 @@ pub type Sqlite = Base<Connection>;
 
 /// One database.
 pub trait Engine {
-    /// Opens it in an empty folder.
+    /// Opens it in a folder, which is empty the first time.
     fn open(folder: &Path) -> Self;
     /// Makes these records durable, all at once.
     fn commit(&mut self, numbers: std::ops::Range<u64>, payload: &[u8]);
     /// How many records it holds.
     fn count(&mut self) -> u64;
+    /// Hands over every record, in order.
+    fn each(&mut self, take: impl FnMut(&[u8]));
 }
 
 impl<D: Engine> Transacts for Base<D> {
@@ -81,6 +83,14 @@ impl Engine for redb::Database {
         let transaction = self.begin_read().expect("a database");
         transaction.open_table(TABLE).and_then(|table| Ok(table.len()?)).expect("a table")
     }
+
+    fn each(&mut self, mut take: impl FnMut(&[u8])) {
+        let transaction = self.begin_read().expect("a database");
+        let table = transaction.open_table(TABLE).expect("a table");
+        for entry in table.iter().expect("a good disk") {
+            take(entry.expect("a good disk").1.value());
+        }
+    }
 }
 
 impl Engine for (Database, Keyspace) {
@@ -103,6 +113,12 @@ impl Engine for (Database, Keyspace) {
         let last = self.1.last_key_value().map(|guard| guard.key().expect("a good disk"));
         last.map_or(0, |key| u64::from_be_bytes(key[..].try_into().expect("a key of eight bytes")) + 1)
     }
+
+    fn each(&mut self, mut take: impl FnMut(&[u8])) {
+        for guard in self.1.iter() {
+            take(&guard.value().expect("a good disk"));
+        }
+    }
 }
 
 impl Engine for Connection {
@@ -110,9 +126,9 @@ impl Engine for Connection {
         let connection = Self::open(folder.join("sqlite")).expect("an empty folder");
         connection
             .execute_batch(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE log (id INTEGER PRIMARY KEY, payload BLOB);",
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, payload BLOB);",
             )
-            .expect("a new database");
+            .expect("a database");
         connection
     }
 
@@ -131,5 +147,13 @@ impl Engine for Connection {
     fn count(&mut self) -> u64 {
         let last = "SELECT coalesce(max(id) + 1, 0) FROM log";
         self.query_row(last, (), |row| row.get::<_, i64>(0)).expect("a table") as u64
+    }
+
+    fn each(&mut self, mut take: impl FnMut(&[u8])) {
+        let mut select = self.prepare("SELECT payload FROM log ORDER BY id").expect("a table");
+        let mut rows = select.query(()).expect("a table");
+        while let Some(row) = rows.next().expect("a good disk") {
+            take(row.get_ref(0).and_then(|value| Ok(value.as_blob()?)).expect("a payload"));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! JetStream: a `nats-server` that syncs each message before it acknowledges it (`sync_interval: always`, from 2.10 on), over loopback. As many
 //! publishes are on their way as there are writers; each acknowledgement lets the next one go.
 
-use super::{Appends, Shape, Tally, nanos, written};
+use super::{Appends, Shape, Tally, Watch, nanos};
 use crate::subjects::pattern;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -118,8 +118,7 @@ impl Appends for JetStream {
     }
 
     fn append_for(&mut self, slice: Duration) -> Tally {
-        let server = self.server.id();
-        let (begun, before) = (Instant::now(), written(server));
+        let watch = Watch::over(self.server.id());
         let mut sent: VecDeque<Instant> = (0..self.shape.writers).map(|_| self.publish()).collect();
         let mut tally = Tally::default();
         while let Some(then) = sent.pop_front() {
@@ -127,13 +126,12 @@ impl Appends for JetStream {
             assert!(answer.contains("\"seq\""), "nats-server: {answer}");
             let now = Instant::now();
             tally.samples.push(nanos(now - then));
-            tally.took = now - begun;
-            if tally.took < slice {
+            if now - watch.begun < slice {
                 sent.push_back(self.publish());
             }
         }
         tally.appends = tally.samples.len() as u64;
-        tally.written = written(server) - before;
+        tally.spent = watch.stop();
         tally
     }
 

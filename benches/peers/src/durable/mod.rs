@@ -5,6 +5,7 @@
 //! slice's end each subject is asked how many appends it holds, which must be how many it was told to make.
 
 mod bare;
+mod books;
 #[cfg(feature = "databases")]
 mod databases;
 mod jetstream;
@@ -14,8 +15,9 @@ use crate::machine::pin_to_both;
 use crate::measure::{Plan, Reading, quantiles};
 use crate::processes::Folder;
 pub use bare::Bare;
+pub use books::{Spent, Watch};
 #[cfg(feature = "databases")]
-pub use databases::{Fjall, Redb, Sqlite};
+pub use databases::{Base, Engine, Fjall, Redb, Sqlite};
 pub use jetstream::JetStream;
 use std::cell::RefCell;
 use std::path::Path;
@@ -39,9 +41,7 @@ pub struct Tally {
     /// How many appends there were.
     pub appends: u64,
     /// From the first to the last of them.
-    pub took: Duration,
-    /// Bytes that went to the device meanwhile.
-    pub written: u64,
+    pub spent: Spent,
 }
 
 /// One who appends.
@@ -78,37 +78,31 @@ pub fn slices<A: Appends + 'static>(shape: Shape) -> impl Fn(&Plan) -> Reading +
         *made += tally.appends;
         assert_eq!(subject.held(), *made, "what was told durable is not what is there");
         let each = tally.appends as f64;
-        let mut reading = vec![("appends", each * 1e-3 / tally.took.as_secs_f64())];
+        let mut reading = vec![("appends", each * 1e-3 / tally.spent.took.as_secs_f64())];
         let quantiles = quantiles(tally.samples);
         reading.extend(quantiles[..2].iter().map(|(name, nanos)| (*name, nanos / 1e3)));
-        reading.push(("written", tally.written as f64 / each));
+        reading.push(("processor", tally.spent.processor.as_secs_f64() * 1e6 / each));
+        reading.push(("written", tally.spent.written as f64 / each));
         reading
     }
 }
 
 /// Transactions for so long, in this process.
 fn transactions(subject: &mut impl Transacts, next: &mut u64, shape: Shape, slice: Duration) -> Tally {
-    let (begun, before) = (Instant::now(), written(std::process::id()));
-    let (mut tally, mut last) = (Tally::default(), begun);
-    while tally.took < slice {
+    let (mut tally, watch) = (Tally::default(), Watch::here());
+    let mut last = watch.begun;
+    while last - watch.begun < slice {
         subject.transact(*next);
         *next += shape.writers as u64;
         tally.appends += shape.writers as u64;
         let now = Instant::now();
         tally.samples.push(nanos(now - last));
-        (last, tally.took) = (now, now - begun);
+        last = now;
     }
-    tally.written = written(std::process::id()) - before;
+    tally.spent = watch.stop();
     tally
 }
 
 fn nanos(time: Duration) -> u32 {
     time.as_nanos().min(u128::from(u32::MAX)) as u32
-}
-
-/// Bytes that a process has sent to the device so far, by the kernel's books.
-fn written(process: u32) -> u64 {
-    let books = std::fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
-    let line = books.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }

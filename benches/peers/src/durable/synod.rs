@@ -1,7 +1,7 @@
 //! Ours: a store on a thread of its own, with the writers as tasks beside it; each appends one record, waits until it is durable, and appends the next.
 //! What is durable is purged as it goes, as behind a snapshot, so that segments are used again.
 
-use super::{Appends, Shape, Tally, nanos, written};
+use super::{Appends, Shape, Tally, Watch, nanos};
 use crate::subjects::pattern;
 use bytes::Bytes;
 use std::path::Path;
@@ -83,16 +83,16 @@ async fn slice_of(log: &Log, shape: Shape, slice: Duration) -> Tally {
     let mut payload = vec![0; shape.size];
     pattern(&mut payload);
     let payload = Bytes::from(payload);
-    let (begun, before) = (Instant::now(), written(std::process::id()));
+    let watch = Watch::here();
+    let until = watch.begun + slice;
     let writers: Vec<_> =
-        (0..shape.writers).map(|_| task::spawn(write(log.clone(), payload.clone(), begun + slice))).collect();
+        (0..shape.writers).map(|_| task::spawn(write(log.clone(), payload.clone(), until))).collect();
     let mut tally = Tally::default();
     for writer in writers {
         tally.samples.extend(writer.await.expect("nobody ends a writer"));
     }
     tally.appends = tally.samples.len() as u64;
-    tally.took = begun.elapsed();
-    tally.written = written(std::process::id()) - before;
+    tally.spent = watch.stop();
     tally
 }
 

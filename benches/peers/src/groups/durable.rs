@@ -1,5 +1,5 @@
 //! Appends that are durable when they are acknowledged, by so many writers at once: ours, databases and JetStream at the same durability, and the bare
-//! device in the same rounds. `TMPDIR` says which device.
+//! device in the same rounds. `TMPDIR` says which device. Processor time is the whole process's, with the writers; of JetStream the server's alone.
 
 use super::{Compare, Group, Subject};
 use crate::durable::{Bare, JetStream, Ours, Shape, slices};
@@ -58,6 +58,12 @@ fn databases(shape: Shape) -> [Subject; 3] {
 
 #[cfg(not(feature = "databases"))]
 fn databases(_: Shape) -> [Subject; 3] {
+    absent()
+}
+
+/// The databases where they were not built.
+#[cfg(not(feature = "databases"))]
+pub fn absent() -> [Subject; 3] {
     ["redb", "fjall", "SQLite"]
         .map(|name| Subject::lacking(name, "`--features databases`, and a C compiler for SQLite"))
 }

@@ -6,6 +6,8 @@ mod durable;
 #[cfg(feature = "fabric")]
 mod fabric;
 mod floor;
+#[cfg(feature = "store")]
+mod kept;
 #[cfg(feature = "fabric")]
 mod processes;
 mod round_trip;
@@ -151,7 +153,7 @@ pub struct Group {
 }
 
 /// All groups in the order of the report.
-pub fn all(smoke: bool) -> Vec<Group> {
+pub fn all(smoke: bool, log_gib: Option<u16>) -> Vec<Group> {
     let mut groups = floor::groups();
     groups.extend(same_thread::groups());
     #[cfg(feature = "fabric")]
@@ -163,8 +165,12 @@ pub fn all(smoke: bool) -> Vec<Group> {
     groups.extend(processes::groups(smoke));
     #[cfg(feature = "store")]
     groups.extend(durable::groups(smoke));
+    #[cfg(feature = "store")]
+    groups.extend(kept::groups(smoke, log_gib));
     #[cfg(not(feature = "fabric"))]
     let _ = smoke;
+    #[cfg(not(feature = "store"))]
+    let _ = log_gib;
     groups
 }
 
@@ -258,11 +264,14 @@ impl Group {
         rows
     }
 
-    /// In durable groups what is not a time has a unit of its own.
+    /// Beside what a group is about, some figures have a unit of their own.
     fn unit_of(&self, metric: &str) -> &'static str {
         match metric {
             "appends" => "k/s",
             "written" => "B each",
+            "records" => "M/s",
+            "payload" => "MB/s",
+            "read" => "MB",
             _ => self.unit,
         }
     }
