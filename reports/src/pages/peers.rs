@@ -101,7 +101,7 @@ fn family(metric: &str) -> &str {
 }
 
 fn more_is_better(metric: &str) -> bool {
-    ["messages", "bytes"].iter().any(|more| metric.starts_with(more))
+    ["messages", "bytes", "appends", "records", "payload"].iter().any(|more| metric.starts_with(more))
 }
 
 /// Times against the size of a message, one line for each subject.
