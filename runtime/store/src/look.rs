@@ -56,7 +56,7 @@ impl Look {
 
     fn find<T>(&self, name: &str, look: impl FnOnce(u32, &LogState) -> T) -> Option<T> {
         let state = self.reader.shared.state();
-        state.logs.iter().find(|(_, log)| log.name == name).map(|(id, log)| look(*id, log))
+        state.find(name).map(|id| look(id, &state.logs[&id]))
     }
 }
 

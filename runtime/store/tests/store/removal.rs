@@ -2,7 +2,7 @@
 //! power is lost.
 
 use synod_platform::testing;
-use synod_store::{Store, WriteError};
+use synod_store::{Look, Store, WriteError};
 
 use crate::common::{directory, entries, payloads, small};
 
@@ -29,6 +29,12 @@ fn a_removed_log_is_gone_with_all_that_was_its_own_and_its_name_begins_anew() {
         assert_eq!((again.last(), again.get("vote"), again.snapshot().await), (0, None, Ok(None)));
         assert_eq!(again.append(payloads(30..32)).await.unwrap().0, 1..3);
         store.close().await;
+        let look = Look::open(place.path(), |_| {}).await.unwrap();
+        assert_eq!(
+            (look.range("log"), look.read("log", 1..3, 1 << 20).await.unwrap().len()),
+            (Some(1..3), 2)
+        );
+        drop(look);
         let (store, _) = Store::open(place.path(), small()).await.unwrap();
         let (kept, again) = (store.log("kept").unwrap(), store.log("log").unwrap());
         assert_eq!((entries(&kept).await, entries(&again).await), (vec![0, 1, 2], vec![30, 31]));
