@@ -28,7 +28,7 @@ const PLACES: usize = 1024;
 /// How long who waits sleeps before it looks whether that was all.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What a subscriber of many hears first, so that the publisher knows it.
+/// What a subscriber hears first, so that the publisher knows it.
 const WARM: &[u8] = b"warm";
 
 /// Opens a session; the parent listens.
@@ -81,10 +81,23 @@ impl Sending {
     fn open_to_all(session: &Session, way: &'static str, job: Job, meeting: &Meeting) -> Self {
         let sending = Self::open(session, way, job);
         while meeting.page.word(Tally::There).load(Ordering::Acquire) < job.others() as u64 {
-            sending.publisher.put(WARM).wait().expect("zenoh sends");
+            sending.warm();
             std::thread::sleep(LOOK);
         }
         sending
+    }
+
+    /// Says the word that warms up, by the memory that is to be shared if there is any: a receiver takes tens of milliseconds to map it.
+    fn warm(&self) {
+        let sent = match &self.memory {
+            Some(memory) => {
+                let mut loan = memory.alloc(WARM.len()).wait().expect("nothing lies there yet");
+                loan.copy_from_slice(WARM);
+                self.publisher.put(loan).wait()
+            }
+            None => self.publisher.put(WARM).wait(),
+        };
+        sent.expect("zenoh sends");
     }
 
     fn publish(&mut self, number: u64) {
@@ -123,7 +136,7 @@ impl Receiving {
         Self { subscriber: subscriber.wait().expect("a subscriber of zenoh"), senders: InOrder::of(senders) }
     }
 
-    /// As one of many, once it is heard.
+    /// The only one or one of many, once the publisher is heard.
     fn open_as_one(session: &Session, way: &'static str, meeting: &Meeting) -> Self {
         let receiving = Self::open(session, way, 1);
         while receiving.next(true).is_none() {}
@@ -189,7 +202,8 @@ impl Pair for Zenoh {
         let session = session(meeting, true);
         match job {
             Job::Throughput { batch, .. } => {
-                link::send_all(&mut Sending::open(&session, "there", job), batch, 1, meeting, plan)
+                let mut sending = Sending::open_to_all(&session, "there", job, meeting);
+                link::send_all(&mut sending, batch, 1, meeting, plan)
             }
             Job::Asleep { .. } => leads(Both::open(&session, ["there", "back"], job), meeting, plan),
             Job::FanOut { receivers, .. } => {
@@ -207,7 +221,7 @@ impl Pair for Zenoh {
         let session = session(meeting, false);
         match job {
             Job::Throughput { batch, .. } => {
-                let mut receiving = Receiving::open(&session, "there", 1);
+                let mut receiving = Receiving::open_as_one(&session, "there", meeting);
                 link::receive_all(&mut receiving, batch, Idle::default, meeting);
             }
             Job::Asleep { .. } => follows(Both::open(&session, ["back", "there"], job), meeting),
