@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use futures_util::FutureExt;
 use synod_platform::disk::control::{self, DiskFaults};
 use synod_platform::{random, simulation};
 use synod_probe::plant;
@@ -174,23 +175,30 @@ pub async fn go_on(ledger: Rc<Ledger>, script: Script, store: Store) {
     ledger.found(content(&store).await);
     control::change(simulation::current_node(), script.faults);
     let refused = ledger.refused.get();
-    let mut waiting = VecDeque::new();
+    let mut waiting = VecDeque::<Durable>::new();
     for _ in 0..script.operations {
+        // What was answered is known before more is asked: what is asked after a refusal is not refused by it.
+        while let Some(outcome) = waiting.front_mut().and_then(FutureExt::now_or_never) {
+            waiting.pop_front();
+            settle(&ledger, &mut waiting, outcome).await;
+        }
         let operation = draw(&ledger);
         ledger.asked(operation.clone());
         match ask(&store, operation).await {
             Ok(durable) => waiting.push_back(durable),
             Err(error) => panic!("{error}"),
         }
-        while waiting.len() >= script.in_flight {
-            settle(&ledger, &mut waiting).await;
+        while waiting.len() >= script.in_flight
+            && let Some(oldest) = waiting.pop_front()
+        {
+            settle(&ledger, &mut waiting, oldest.await).await;
         }
         if ledger.refused.get() == refused + HEALED_AFTER {
             good_disk();
         }
     }
-    while !waiting.is_empty() {
-        settle(&ledger, &mut waiting).await;
+    while let Some(oldest) = waiting.pop_front() {
+        settle(&ledger, &mut waiting, oldest.await).await;
     }
     assert_eq!(content(&store).await, ledger.shown(), "what is read is what was written");
     if ledger.refused.get() > refused + HEALED_AFTER {
@@ -202,17 +210,17 @@ pub async fn go_on(ledger: Rc<Ledger>, script: Script, store: Store) {
 /// After so many refusals the disk is good again.
 const HEALED_AFTER: u64 = 3;
 
-fn good_disk() {
+/// The file system stays what it is.
+pub fn good_disk() {
     control::change(simulation::current_node(), |faults| {
-        let power_loss = faults.power_loss;
-        *faults = DiskFaults { power_loss, ..DiskFaults::default() };
+        let DiskFaults { power_loss, no_direct, no_allocate, .. } = *faults;
+        *faults = DiskFaults { power_loss, no_direct, no_allocate, ..DiskFaults::default() };
     });
 }
 
-/// Waits for the oldest that waits; when it is refused, so is all that was asked after it.
-async fn settle(ledger: &Ledger, waiting: &mut VecDeque<Durable>) {
-    let Some(oldest) = waiting.pop_front() else { return };
-    match oldest.await {
+/// Takes down what became of the oldest; when it was refused, so is all that was asked after it.
+async fn settle(ledger: &Ledger, waiting: &mut VecDeque<Durable>, oldest: Result<(), WriteError>) {
+    match oldest {
         Ok(()) => ledger.acknowledged(),
         Err(WriteError::Disk(_)) => {
             for refused in waiting.drain(..) {
