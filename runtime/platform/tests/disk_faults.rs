@@ -264,9 +264,11 @@ fn a_write_past_the_cache_that_is_short_ends_at_a_whole_block() {
 }
 
 #[test]
-fn a_file_system_that_cannot_go_past_its_cache_says_so() {
-    with_faults(12, DiskFaults { no_direct: true, ..DiskFaults::default() }, || async {
-        durable("/file", &[0; 4_096]).await;
+fn a_file_system_that_cannot_go_past_its_cache_or_allocate_says_so() {
+    let plain = DiskFaults { no_direct: true, no_allocate: true, ..DiskFaults::default() };
+    with_faults(12, plain, || async {
+        let file = durable("/file", &[0; 4_096]).await;
+        assert_eq!(file.allocate(0, 8_192).await.unwrap_err().failure, Failure::Unsupported);
         let refused = File::open("/file", OpenOptions::DIRECT).await.unwrap_err();
         assert_eq!(refused.failure, Failure::Invalid);
     });

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
+use synod_platform::disk::{self, Buffer, DiskError, Failure, File, OpenOptions, SyncKind};
 use synod_probe::{event, reach};
 use tokio::sync::{Mutex, oneshot};
 
@@ -169,7 +169,11 @@ async fn remove(segment: &Segment) -> Result<(), DiskError> {
 /// Makes a whole file under one name and gives it the other.
 async fn make(unfinished: &Path, path: &Path, len: u64) -> Result<Header, DiskError> {
     let file = File::open(unfinished, OpenOptions { truncate: true, ..OpenOptions::CREATE }).await?;
-    file.allocate(0, len).await?;
+    match file.allocate(0, len).await {
+        // The zeros take the space.
+        Err(error) if error.failure == Failure::Unsupported => {}
+        allocated => allocated?,
+    }
     let header = Header::of_none(len);
     zero(&file, 0..len).await?;
     write_header(&file, &header).await?;

@@ -47,6 +47,9 @@ pub enum Failure {
     /// An argument is refused (`EINVAL`), such as a path with a zero byte.
     #[error("the arguments are not valid for this operation")]
     Invalid,
+    /// The file system has no such operation (`EOPNOTSUPP`).
+    #[error("the file system does not support it: use another one")]
+    Unsupported,
     /// The end of the file came before all bytes were read.
     #[error("the file ends before the bytes that were asked for")]
     EndOfFile,

@@ -49,7 +49,8 @@ impl File {
         self.done("lock", Operation::Lock { file: self.id }).await
     }
 
-    /// Makes sure that `offset..offset + len` has space, extending the file with zeros if it ends before.
+    /// Makes sure that `offset..offset + len` has space, extending the file with zeros if it ends before. Some file systems do not:
+    /// [`Failure::Unsupported`].
     pub async fn allocate(&self, offset: u64, len: u64) -> Result<(), DiskError> {
         self.done("allocate space in", Operation::Allocate { file: self.id, offset, len }).await
     }

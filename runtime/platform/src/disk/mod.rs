@@ -18,7 +18,7 @@
 //! | lost names | `a_file_whose_directory_was_not_synced_may_be_gone` |
 //! | durable writes and older ones | `a_durable_write_outlives_a_loss_of_power_and_takes_nothing_older_along_over_itself` |
 //! | failed durable write past the cache | `a_failed_durable_write_past_the_cache_leaves_each_sector_old_or_new_and_reads_tell_which` |
-//! | no way past the cache | `a_file_system_that_cannot_go_past_its_cache_says_so` |
+//! | no way past the cache, no allocation | `a_file_system_that_cannot_go_past_its_cache_or_allocate_says_so` |
 //! | torn writes | `a_write_is_torn_between_sectors_by_a_loss_of_power` |
 //! | misdirected write | `a_misdirected_write_is_seen_after_the_cache_is_gone` |
 //! | bit rot at rest | `rot_turns_one_bit_of_a_synced_file` |

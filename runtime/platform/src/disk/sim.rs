@@ -119,6 +119,7 @@ fn failure_of(failure: model::Failure) -> Failure {
         model::Failure::NotEmpty => Failure::NotEmpty,
         model::Failure::BadHandle => Failure::NotOpen,
         model::Failure::Invalid => Failure::Invalid,
+        model::Failure::Unsupported => Failure::Unsupported,
     }
 }
 

@@ -2,9 +2,10 @@
 //! and what is there is what the model holds after some first part of what was asked. Each planted bug breaks that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use crate::ledger::{Script, live};
+use crate::ledger::{Ledger, Script, good_disk, live};
 use synod_platform::disk::control::{self, DiskFaults, PowerLoss};
 use synod_platform::simulation::{self, Node, Status};
 use synod_platform::testing::power_loss_everywhere;
@@ -70,6 +71,30 @@ fn power_lost_again_anywhere_in_the_next_life_changes_nothing() {
 fn a_failed_write_or_sync_refuses_what_it_covered_and_the_store_goes_on() {
     let worlds = cut_everywhere(200..205, Script { faults: failing, ..SCRIPT });
     assert!(worlds > 5 * 60, "only {worlds} worlds");
+}
+
+/// One life where no write goes past the cache.
+async fn live_through_the_cache(ledger: Rc<Ledger>, script: Script) {
+    good_disk();
+    let (store, _) = Store::open("/store", script.options).await.unwrap();
+    assert!(!store.write_path().direct);
+    store.close().await;
+    live(ledger, script).await;
+}
+
+#[test]
+fn acknowledged_is_durable_wherever_power_is_lost_on_a_file_system_that_is_written_through_its_cache() {
+    let plain = DiskFaults { no_direct: true, no_allocate: true, ..DiskFaults::default() };
+    let cut = |seed, script| {
+        power_loss_everywhere(seed, &plain, 1, move |ledger| live_through_the_cache(ledger, script))
+    };
+    let scripts =
+        [SCRIPT, Script { operations: 100, ..SCRIPT }, Script { faults: failing, operations: 48, ..SCRIPT }];
+    let worlds: u64 = (400..).zip(scripts).map(|(seed, script)| cut(seed, script)).sum();
+    assert!(worlds > 60 + 150 + 100, "only {worlds} worlds");
+    let bug = Script { plant: Some("wal.ack-before-fsync"), ..SCRIPT };
+    let noticed = (0..5).any(|seed| catch_unwind(AssertUnwindSafe(|| cut(seed, bug))).is_err());
+    assert!(noticed, "a write that is not synced was not noticed");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub enum Failure {
     BadHandle,
     /// `EINVAL`
     Invalid,
+    /// `EOPNOTSUPP`
+    Unsupported,
 }
 
 /// What a loss of power does to what was not synced.
@@ -89,6 +91,8 @@ pub struct DiskFaults {
     pub quota: bool,
     /// No file can be opened to go past the cache: [`Failure::Invalid`], as some file systems answer.
     pub no_direct: bool,
+    /// Space cannot be allocated before it is written: [`Failure::Unsupported`], as some file systems answer.
+    pub no_allocate: bool,
     /// Every change is refused with [`Failure::ReadOnly`].
     pub read_only: bool,
     /// Opening or changing anything at or below these paths is refused with [`Failure::Denied`].
@@ -118,6 +122,7 @@ impl Default for DiskFaults {
             capacity: None,
             quota: false,
             no_direct: false,
+            no_allocate: false,
             read_only: false,
             denied: Vec::new(),
             power_loss: PowerLoss::LosesUnsyncedTorn,

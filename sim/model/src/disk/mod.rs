@@ -310,6 +310,9 @@ impl Disk {
     pub fn allocate(&mut self, handle: Handle, offset: u64, len: u64) -> Result<(), Failure> {
         let file = self.file_to_write(handle)?;
         let end = offset.checked_add(len).filter(|_| len > 0).ok_or(Failure::Invalid)?;
+        if self.faults.no_allocate {
+            return Err(Failure::Unsupported);
+        }
         if self.room_up_to(file.inode, end) < end {
             return Err(self.full());
         }

@@ -66,6 +66,7 @@ pub(super) fn failure_of(error: Errno) -> Failure {
         Errno::NOTEMPTY => Failure::NotEmpty,
         Errno::BADF => Failure::NotOpen,
         Errno::INVAL => Failure::Invalid,
+        Errno::OPNOTSUPP => Failure::Unsupported,
         other => Failure::Os(other.raw_os_error()),
     }
 }
