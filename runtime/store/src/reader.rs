@@ -54,11 +54,15 @@ pub(crate) async fn run(
                     drop(reply.send(reader.read(log, range, bytes_max).await));
                 }
                 Request::Snapshot { name, errand, reply } => {
+                    let removes = matches!(errand, Errand::Remove(_));
                     let answer = match &lock {
                         Some(_) => snapshot::run(&reader.segments, &name, errand).await,
                         None => Err(ReadError::Closed),
                     };
                     drop(lock);
+                    if removes && answer.is_ok() {
+                        reader.shared.state().forget_leftovers(&name);
+                    }
                     reader.shared.work.notify_one();
                     drop(reply.send(answer));
                 }

@@ -108,6 +108,8 @@ pub(crate) struct LogState {
     pub(crate) durable: Durable,
     view: View,
     pub(crate) values: BTreeMap<String, Value>,
+    /// It was removed, and its snapshots may still be there.
+    pub(crate) leftovers: bool,
 }
 
 /// Where an entry is to be had.
@@ -203,9 +205,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The log of that name; also one whose end is not durable yet.
+    /// The log of that name; also one whose end is not durable yet, or that left snapshots, which are not to become another's.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        let is_it = |log: &LogState| log.name == name && log.durable.removed.is_none();
+        let is_it = |log: &LogState| log.name == name && (log.durable.removed.is_none() || log.leftovers);
         self.logs.iter().find(|(_, log)| is_it(log)).map(|(id, _)| *id)
     }
 
@@ -314,6 +316,13 @@ impl State {
         self.queue(log, Kind::Removed, 0, name, room, Some(ack));
     }
 
+    /// Nothing is left of the log of that name that was removed: it may begin anew.
+    pub(crate) fn forget_leftovers(&mut self, name: &str) {
+        for log in self.logs.values_mut().filter(|log| log.name == name) {
+            log.leftovers = false;
+        }
+    }
+
     /// The names of logs that are no more, of which there is no other.
     pub(crate) fn removed(&self) -> impl Iterator<Item = &str> {
         let names = self.logs.values().filter(|log| log.durable.removed.is_some()).map(|log| &*log.name);
@@ -407,6 +416,7 @@ impl State {
                 gone.extend(log.places());
                 log.durable = Durable { removed: Some(place), ..Durable::default() };
                 log.values.clear();
+                log.leftovers = true;
             }
             Kind::Value => {
                 let (key, bytes) = value_of(&item.payload).expect("encoded by this program");

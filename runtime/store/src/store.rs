@@ -253,8 +253,9 @@ impl Store {
     }
 
     /// Removes the log of that name with all that belongs to it, if there is one; when this returns, that is durable. Handles of it answer
-    /// [`WriteError::Removed`] from the call on, or go on if it is refused; the name may be used again when this has returned. What stays is a
-    /// record of some forty bytes and its like in memory, so that the log's number never belongs to another.
+    /// [`WriteError::Removed`] from the call on, or go on if it is refused; the name may be used again when this has succeeded. After an error
+    /// of the disk it is to be called again: snapshots may have been left. What stays is a record of some forty bytes and its like in memory,
+    /// so that the log's number never belongs to another.
     pub async fn remove(&self, name: &str) -> Result<(), WriteError> {
         name_of(name)?;
         let Some(id) = self.handle.shared.state().find(name) else { return Ok(()) };
@@ -262,7 +263,14 @@ impl Store {
         let room = log.reserve(RECORD_HEADER + name.len()).await?;
         let errand = self.handle.reads.reserve().await.map_err(|_| WriteError::Closed)?;
         let (done, end) = Durable::new();
-        room.enqueue(&mut self.handle.shared.state(), |state, id, room| state.remove(id, room, done))?;
+        {
+            let mut state = self.handle.shared.state();
+            if state.logs[&id].durable.removed.is_some() {
+                done(Ok(()));
+            } else {
+                room.enqueue(&mut state, |state, id, room| state.remove(id, room, done))?;
+            }
+        }
         let (reply, answer) = oneshot::channel();
         // From here on it happens, also if nobody waits for it.
         errand.send(Request::Snapshot { name: name.into(), errand: Errand::Remove(end), reply });

@@ -47,11 +47,12 @@ mod amid_power_losses {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    use synod_platform::disk::control::DiskFaults;
-    use synod_platform::testing::power_loss_everywhere;
-    use synod_store::{Options, Store};
+    use synod_platform::disk::control::{self, DiskFaults};
+    use synod_platform::simulation;
+    use synod_platform::testing::{self, power_loss_everywhere};
+    use synod_store::{Options, Store, WriteError};
 
-    use crate::common::{entries, payload};
+    use crate::common::{entries, payload, payloads};
 
     /// Segments of five blocks, so that they are used again soon.
     const TINY: Options =
@@ -119,6 +120,31 @@ mod amid_power_losses {
         let (store, _) = Store::open("/store", TINY).await.unwrap();
         ledger.found(&store).await;
         store.close().await;
+    }
+
+    #[test]
+    fn a_name_waits_for_snapshots_that_could_not_be_removed() {
+        testing::run(2, || async {
+            let (store, _) = Store::open("/store", TINY).await.unwrap();
+            let log = store.log("log").unwrap();
+            drop(log.append(payloads(0..9)).await.unwrap());
+            log.compact(5, "old".into()).await.unwrap();
+            let node = simulation::current().node;
+            let is_snapshot = |path: &String| path.ends_with(".snapshot");
+            let denied = control::files(node).into_iter().filter(is_snapshot).collect();
+            control::change(node, |faults| faults.denied = denied);
+            assert!(matches!(store.remove("log").await, Err(WriteError::Disk(_))));
+            let early = store.log("log").unwrap().append(payloads(0..1)).await.err();
+            assert_eq!(early, Some(WriteError::Removed { log: "log".into() }));
+            control::restore(node);
+            store.remove("log").await.unwrap();
+            assert!(!control::files(node).iter().any(is_snapshot));
+            let again = store.log("log").unwrap();
+            assert_eq!(
+                (again.append(payloads(0..1)).await.unwrap().0, again.snapshot().await),
+                (1..2, Ok(None))
+            );
+        });
     }
 
     #[test]
