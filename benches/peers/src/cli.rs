@@ -1,5 +1,7 @@
 //! What can be asked for, and the run that answers.
 
+#[cfg(feature = "store")]
+use crate::calls;
 use crate::groups::{self, Rows};
 #[cfg(feature = "fabric")]
 use crate::idle;
@@ -15,11 +17,11 @@ use std::time::Duration;
     version,
     after_help = "Peers that take long to build are built by `ci/peers`, which takes the same arguments and builds all that this machine can: \
         iceoryx2 (needs libclang), zenoh, ZeroMQ (a C++ compiler), Aeron (CMake 3.30 and libclang), redb, fjall and SQLite (a C compiler). NATS is measured where \
-        nats-server is in the search path. TMPDIR chooses the device of the groups durable, recovery and read-back. What is missing answers `unavailable: needs …`."
+        nats-server is in the search path. TMPDIR chooses the device of the groups durable, recovery, read-back and calls; calls needs strace. What is missing answers `unavailable: needs …`."
 )]
 pub struct Arguments {
     /// Only these groups (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
-    /// processes-blocked, processes-fan, processes-large, links, processes-among, durable, recovery, read-back, idle), or these subjects beside those they are
+    /// processes-blocked, processes-fan, processes-large, links, processes-among, durable, recovery, read-back, idle, calls), or these subjects beside those they are
     /// compared to
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -48,7 +50,9 @@ pub struct Arguments {
 /// The groups that are no comparison.
 const OBSERVED: &[&str] = &[
     #[cfg(feature = "fabric")]
-    "idle",
+    idle::NAME,
+    #[cfg(feature = "store")]
+    calls::NAME,
 ];
 
 /// Runs what was asked for.
@@ -82,13 +86,27 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         keep(arguments, &results)?;
     }
     #[cfg(feature = "fabric")]
-    if arguments.only.is_empty() || arguments.only.iter().any(|name| OBSERVED.contains(&name.as_str())) {
+    let wanted =
+        |observed: &str| arguments.only.is_empty() || arguments.only.iter().any(|name| name == observed);
+    #[cfg(feature = "fabric")]
+    if wanted(idle::NAME) {
         results.observations = if arguments.smoke {
             idle::run(&[1, 8], Duration::from_millis(200), plan.cores)
         } else {
             idle::run(&[1, 64, 100, 256, 1000], Duration::from_secs(u64::from(arguments.idle_s)), plan.cores)
         };
-        report::idle(&results.observations);
+        report::observed(
+            "idle: attached agents that have talked once and then do nothing",
+            &results.observations,
+            &[],
+        );
+    }
+    #[cfg(feature = "store")]
+    if wanted(calls::NAME) {
+        let (rows, unavailable) = calls::run(arguments.smoke, plan.cores);
+        report::observed("calls, 4096 B: of each durable append, watched by strace", &rows, &unavailable);
+        results.observations.extend(rows);
+        results.unavailable.extend(unavailable);
     }
     report::verdict(&results.rows, arguments.smoke);
     keep(arguments, &results)

@@ -17,6 +17,9 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use synod_platform::{task, time};
 
+/// What `--only` calls it.
+pub const NAME: &str = "idle";
+
 /// Most processes.
 const PROCESSES: usize = 20;
 
@@ -292,7 +295,7 @@ fn row(subject: &'static str, processes: usize, metric: &str, unit: &'static str
     let mode = if processes == PROCESSES { "20 processes" } else { "few processes" };
     let metric = metric.to_owned();
     Row {
-        group: "idle",
+        group: NAME,
         subject,
         size_bytes: 0,
         mode,

@@ -4,6 +4,8 @@
 //! is taken inside its round, and what is judged is the median ratio with its 95 % interval over all rounds. Every
 //! slice asserts that what was received is what was sent. Absolute figures between two cores move with the machine: compare ratios.
 
+#[cfg(feature = "store")]
+mod calls;
 mod cli;
 #[cfg(feature = "store")]
 mod durable;

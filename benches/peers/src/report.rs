@@ -65,12 +65,16 @@ pub fn group(group: &Group, rows: &[Row]) {
     }
 }
 
-/// What idle agents cost.
+/// What was seen once.
 #[cfg(feature = "fabric")]
-pub fn idle(rows: &[Row]) {
-    println!("\nidle: attached agents that have talked once and then do nothing");
+pub fn observed(about: &str, rows: &[Row], unavailable: &[Unavailable]) {
+    println!("\n{about}");
     for row in rows {
-        println!("  {:<30}{:>46} {:>9} {}", row.subject, row.metric, figure(row.median), row.unit);
+        let who = format!("{}, {}", row.subject, row.mode);
+        println!("  {who:<36}{:>46} {:>9} {}", row.metric, figure(row.median), row.unit);
+    }
+    for absent in unavailable {
+        println!("  {:<36}unavailable: needs {}", absent.subject, absent.needs);
     }
 }
 

@@ -14,18 +14,19 @@ mod synod;
 use crate::machine::pin_to_both;
 use crate::measure::{Plan, Reading, quantiles};
 use crate::processes::Folder;
-pub use bare::Bare;
+pub use bare::{Bare, OneCall};
 pub use books::{Spent, Watch};
 #[cfg(feature = "databases")]
 pub use databases::{Base, Engine, Fjall, Redb, Sqlite};
 pub use jetstream::JetStream;
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 pub use synod::Ours;
 
 /// Who appends how much at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Shape {
     /// Writers that each wait for their append to be durable before the next.
     pub writers: usize,

@@ -18,18 +18,22 @@ pub fn groups(smoke: bool) -> Vec<Group> {
     shapes.map(group).collect()
 }
 
-fn group(shape: Shape) -> Group {
-    let mode = match shape.writers {
+/// How many writers, in words.
+pub fn writers(shape: Shape) -> &'static str {
+    match shape.writers {
         1 => "1 writer",
         8 => "8 writers",
         64 => "64 writers",
         _ => "512 writers",
-    };
+    }
+}
+
+fn group(shape: Shape) -> Group {
     Group {
         name: "durable",
         about: "appends that outlive a loss of power, each waited for",
         size: shape.size,
-        mode,
+        mode: writers(shape),
         unit: "us",
         compare: Compare::Ratio,
         baselines: vec!["bare device", "synod store"],

@@ -20,6 +20,8 @@ use crate::measure::{Plan, Reading};
 #[cfg(feature = "fabric")]
 use crate::processes::{Job, Pair, Slice, publish::Publish};
 use crate::statistics::{Summary, summarise};
+#[cfg(feature = "store")]
+pub use durable::writers;
 use serde::Serialize;
 #[cfg(feature = "fabric")]
 use std::cell::OnceCell;

@@ -34,6 +34,9 @@ pub enum Task {
     Node(PathBuf, Cores),
     /// Agents that do nothing, attached to such a node.
     Idle(PathBuf, crate::idle::Idlers),
+    /// Appends that are watched, into an empty folder.
+    #[cfg(feature = "store")]
+    Append(crate::calls::Watched, PathBuf),
 }
 
 impl Task {
@@ -51,6 +54,8 @@ impl Task {
             Self::Serve(errand) => errand.run(),
             Self::Node(folder, cores) => super::publish::node(&folder, cores),
             Self::Idle(folder, idlers) => crate::idle::attached(&folder, &idlers),
+            #[cfg(feature = "store")]
+            Self::Append(watched, folder) => watched.run(&folder),
         }
     }
 }
@@ -143,7 +148,8 @@ impl Slice {
 }
 
 /// This program once more, for a task.
-fn command(task: &Task) -> Command {
+/// How this program is started again for a task.
+pub fn command(task: &Task) -> Command {
     let program = std::env::current_exe().expect("this program has a file");
     let task = serde_json::to_string(task).expect("a task is plain data");
     let mut command = Command::new(program);

@@ -25,6 +25,8 @@ pub mod zenoh;
 pub mod zeromq;
 
 use crate::measure::{Plan, Reading};
+#[cfg(feature = "store")]
+pub use child::command;
 pub use child::{Folder, Slice, Task, other};
 pub use page::{Page, Tally, now};
 use serde::{Deserialize, Serialize};
