@@ -1,11 +1,11 @@
 //! Mending a damaged store from another that holds the same logs: a replica, or an older copy that reaches far enough.
 //!
-//! Running numbers tell how many records a damaged region had. If just as many entries are missing from the logs, and no more, those are what was
-//! lost, and the other store has them; whatever else was lost (a value, a purge, a copy) no other store knows, and nothing is mended. That
-//! both mean the same log is shown by the entries around, which must be equal. A segment is written anew aside and takes the old one's
+//! Running numbers tell which records a damaged region had. If just as many entries are missing from the logs, and each can have had one of those
+//! numbers, those are what was lost, and the other store has them; whatever else was lost (a value, a purge, a copy) no other store knows, and
+//! nothing is mended. That both mean the same log is shown by the entries around, which must be equal. A segment is written anew aside and takes the old one's
 //! name when it is durable, so whatever is interrupted leaves either.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -19,7 +19,8 @@ use crate::error::{OpenError, ReadError};
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, RECORD_HEADER, Record, Seed, aligned};
 use crate::look::Look;
 use crate::open::Files;
-use crate::rebuild::Rebuild;
+use crate::rebuild::{Missing, Rebuild, numbered};
+use crate::scan::{scan, verdict};
 use crate::segments::{Segment, path_of};
 use crate::state::Place;
 
@@ -140,13 +141,13 @@ pub async fn mend(directory: &Path, from: &Path, backup: Option<&Path>) -> Resul
     }
     let lost: u64 = torn.iter().flat_map(|torn| &torn.lost).sum();
     let missing = rebuild.missing(lost);
-    if missing.len() as u64 != lost {
+    let Some(numbered) = numbered(&missing, torn.iter().flat_map(Torn::numbers)) else {
         return Err(MendError::Unknown { lost, missing: missing.len() as u64 });
-    }
+    };
     let other = Look::open(from, |_| {}).await.map_err(MendError::From)?;
-    let (mut mended, mut fetched): (Vec<Mended>, VecDeque<Fetched>) = (Vec::new(), VecDeque::new());
-    for run in missing.chunk_by(|one, next| one.0 == next.0 && one.1 + 1 == next.1) {
-        let ((log, first), (_, last)) = (run[0], run[run.len() - 1]);
+    let (mut mended, mut payloads) = (Vec::new(), BTreeMap::new());
+    for run in missing.chunk_by(|one, next| one.log == next.log && one.index + 1 == next.index) {
+        let (log, first, last) = (run[0].log, run[0].index, run[run.len() - 1].index);
         let name = rebuild.name(log).unwrap_or_default().to_owned();
         compare(&files, &rebuild, &other, (log, &name), first, last).await?;
         let entries = other.read(&name, first..last + 1, usize::MAX).await;
@@ -154,13 +155,13 @@ pub async fn mend(directory: &Path, from: &Path, backup: Option<&Path>) -> Resul
         if let Some(index) = (first..=last).nth(entries.len()) {
             return Err(MendError::Absent { log: name, index });
         }
-        fetched.extend(entries.into_iter().map(|entry| Fetched {
-            log,
-            index: entry.index,
-            payload: entry.payload,
-        }));
+        payloads.extend(entries.into_iter().map(|entry| ((log, entry.index), entry.payload)));
         mended.push(Mended { log: name, first, last });
     }
+    let back = numbered.into_iter().filter_map(|Missing { log, index, .. }| {
+        Some(Fetched { log, index, payload: payloads.remove(&(log, index))? })
+    });
+    let mut fetched: VecDeque<_> = back.collect();
     let mut anew = Vec::new();
     for torn in &torn {
         let bytes = torn.anew(&mut fetched, &mut rebuild);
@@ -189,8 +190,15 @@ pub async fn mend(directory: &Path, from: &Path, backup: Option<&Path>) -> Resul
 async fn examine(segment: &Rc<Segment>, next: Option<u64>, rebuild: &mut Rebuild) -> Result<Torn, MendError> {
     let header = segment.header.get();
     let file = || segment.file.path().to_owned();
-    let bytes = segment.file.read_all(header.len).await?;
+    let mut bytes = segment.file.read_all(header.len).await?;
     let seed = header.seed();
+    if next.is_none() {
+        let found = scan(&bytes, &header, |_, _| {});
+        if verdict(&found, true).is_ok() {
+            // What lies behind was never acknowledged: of two batches on their way the later may be whole.
+            bytes.truncate(found.end as usize);
+        }
+    }
     let mut torn = Torn {
         segment: segment.clone(),
         bytes: Vec::new(),
@@ -290,6 +298,17 @@ fn absent(error: ReadError, log: &str, index: u64) -> MendError {
 }
 
 impl Torn {
+    /// The running numbers of the records that were lost.
+    fn numbers(&self) -> impl Iterator<Item = u64> + use<'_> {
+        let mut number = self.segment.header.get().number;
+        self.lost.iter().enumerate().flat_map(move |(place, lost)| {
+            let from = number;
+            let whole = self.whole.get(place).map_or(0, |(_, batch)| u64::from(batch.records));
+            number += lost + whole;
+            from..from + lost
+        })
+    }
+
     /// Whether the end that it must have is not there.
     fn is_open(&self) -> bool {
         !self.bytes.is_empty()

@@ -3,7 +3,7 @@
 //! Of two records that contradict each other the one with the higher stamp holds: the last word on a log's bounds, on a value, on an
 //! index. Entries older than the bounds lie within them, younger ones above their end. A gap means that a segment is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -45,6 +45,31 @@ impl Pieces {
             self.entries = self.entries.split_off(&run);
         }
     }
+}
+
+/// An entry that must be there and is not. Entries are stamped in their order, so those beside it say between which stamps its own was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) log: u32,
+    pub(crate) index: u64,
+    after: u64,
+    before: u64,
+}
+
+/// Gives each running number that was lost to a missing entry that may have had it; `None` unless all of both find one another.
+pub(crate) fn numbered(missing: &[Missing], lost: impl Iterator<Item = u64>) -> Option<Vec<Missing>> {
+    let mut logs: BTreeMap<u32, VecDeque<Missing>> = BTreeMap::new();
+    for missing in missing {
+        logs.entry(missing.log).or_default().push_back(*missing);
+    }
+    let mut numbered = Vec::new();
+    for number in lost {
+        // Of those that may have it the one that can wait least.
+        let may = logs.values_mut().filter(|log| log.front().is_some_and(|entry| entry.after < number));
+        let entry = may.min_by_key(|log| log.front().map(|entry| entry.before))?.pop_front()?;
+        numbered.push(Some(entry).filter(|entry| number < entry.before)?);
+    }
+    (numbered.len() == missing.len()).then_some(numbered)
 }
 
 /// Collects records.
@@ -100,19 +125,20 @@ impl Rebuild {
     }
 
     /// Which entries must be there and are not, by log and index: at most one more than `most`.
-    pub(crate) fn missing(&self, most: u64) -> Vec<(u32, u64)> {
+    pub(crate) fn missing(&self, most: u64) -> Vec<Missing> {
         let mut missing = Vec::new();
         for (log, pieces) in &self.logs {
             let bounds = pieces.bounds.as_ref().map(|(stamp, (last, ..))| (*stamp, *last));
             let (stamp, last) = bounds.unwrap_or((0, 0));
-            let mut next = pieces.purged() + 1;
+            let (mut next, mut after) = (pieces.purged() + 1, 0);
             let held = pieces.entries.iter().flat_map(|(run, held)| (run * RUN..).zip(held.iter()));
-            let counts = |index: u64, written: u64| written > 0 && !(written < stamp && index > last);
-            let there = held.filter(|(index, (written, _))| counts(*index, *written)).map(|(index, _)| index);
-            for index in there.chain([last + 1]) {
+            let held = held.map(|(index, (written, _))| (index, *written));
+            let there = held.filter(|(index, written)| *written > 0 && !(*written < stamp && *index > last));
+            for (index, before) in there.chain([(last + 1, u64::MAX)]) {
                 let room = (most as usize + 1).saturating_sub(missing.len());
-                missing.extend((next..index).take(room).map(|index| (*log, index)));
-                next = next.max(index + 1);
+                let gap = (next..index).map(|index| Missing { log: *log, index, after, before });
+                missing.extend(gap.take(room));
+                (next, after) = (next.max(index + 1), before);
             }
         }
         missing
@@ -184,6 +210,23 @@ mod tests {
 
     use super::*;
     use crate::state::Item;
+
+    fn lack(log: u32, index: u64, after: u64, before: u64) -> Missing {
+        Missing { log, index, after, before }
+    }
+
+    #[test]
+    fn lost_numbers_go_to_entries_that_may_have_had_them_or_to_none() {
+        // The first log's second entry was lost late, the other log's early.
+        let missing = [lack(1, 5, 9, 12), lack(1, 9, 48, u64::MAX), lack(2, 3, 2, 20), lack(2, 7, 40, 60)];
+        let found = numbered(&missing, [10, 11, 50, 51].into_iter()).unwrap();
+        assert_eq!(found, [missing[0], missing[2], missing[3], missing[1]]);
+        // The entry behind is older than what was lost: that was a copy, or the end of what had been behind.
+        assert_eq!(numbered(&[lack(1, 6, 10, 12)], [30].into_iter()), None);
+        assert_eq!(numbered(&[lack(1, 6, 10, 12)], [9].into_iter()), None);
+        assert_eq!(numbered(&[lack(1, 6, 10, 12)], [11, 11].into_iter()), None);
+        assert_eq!(numbered(&[lack(1, 6, 10, 13), lack(1, 7, 10, 13)], [11].into_iter()), None);
+    }
 
     #[derive(Clone, Debug)]
     enum Step {

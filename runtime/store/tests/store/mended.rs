@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use synod_platform::disk::{self, Buffer, File, OpenOptions};
 use synod_platform::testing;
 use synod_store::check::check;
+use synod_store::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, Record};
 use synod_store::mend::{MendError, Mended, mend};
 use synod_store::{OpenError, Store};
 
@@ -139,5 +140,37 @@ fn a_lost_value_is_not_made_good_by_entries_of_others() {
         let refused = mend(&ours, &theirs, None).await.unwrap_err();
         // Of the two the entry may have been copied forward; the value is what cannot be told.
         assert!(matches!(refused, MendError::Unknown { lost: 2, missing: 0 | 1 }), "{refused:?}");
+    });
+}
+
+#[test]
+fn the_later_of_two_batches_on_their_way_is_no_sign_that_the_earlier_was_durable() {
+    testing::run(6, || async {
+        let two = Two::new();
+        let (ours, theirs) = (two.path("ours"), two.path("theirs"));
+        write(&ours, 36, 10).await;
+        write(&theirs, 40, 10).await;
+        let found = check(&ours).await.unwrap();
+        let last = found.segments.last().unwrap();
+        let file = File::open(&last.file, OpenOptions::READ_WRITE).await.unwrap();
+        let bytes = file.read_all(1 << 20).await.unwrap();
+        let header = Header::decode(&bytes).unwrap();
+        let (number, at) = (header.number + last.records + 1, last.end as u32 + BLOCK as u32);
+        let record = Record { log: 1, kind: Kind::Entry, index: 362, stamp: number, payload: b"torn" };
+        let batch = Batch {
+            len: (BATCH_HEADER + record.size()) as u32,
+            records: 1,
+            durable: last.end as u32,
+            number,
+        };
+        let mut block = Buffer::zeroed(BLOCK);
+        batch.encode(header.seed(), at, &mut block);
+        record.encode(header.seed(), at + BATCH_HEADER as u32, &mut block[BATCH_HEADER..]);
+        file.write_all_at(at.into(), block).await.0.unwrap();
+        file.close().await.unwrap();
+        assert_eq!(check(&ours).await.unwrap().problem, None, "it is a torn tail");
+        damage(&ours, "00000001.segment", 4 * 4096, 1).await;
+        let mended = mend(&ours, &theirs, None).await.unwrap();
+        assert!(matches!(&mended[..], [Mended { first, last, .. }] if *last == first + 9), "{mended:?}");
     });
 }
