@@ -1,4 +1,4 @@
-//! The bytes of version 1, as [FORMAT.md](../../FORMAT.md) has them: what is written today can be read for ever.
+//! The bytes of version 1 with a record of every kind, and the header of version 2, as [FORMAT.md](../../FORMAT.md) has them: what is written today can be read for ever.
 
 use synod_store::cipher::KeyName;
 use synod_store::format::{
@@ -9,12 +9,13 @@ use synod_store::scan::{scan, verdict};
 const HEADER: Header =
     Header { epoch: 3, salt: 0x0102_0304_0506_0708, len: 4 * BLOCK as u64, number: 41, key: None };
 
-fn records() -> [(Kind, u64, u64, Vec<u8>); 4] {
+fn records() -> [(Kind, u64, u64, Vec<u8>); 5] {
     [
         (Kind::Name, 0, 41, b"orders".to_vec()),
         (Kind::Entry, 1, 42, b"first".to_vec()),
         (Kind::Bounds, 1, 43, 1_u64.to_le_bytes().to_vec()),
         (Kind::Value, 0, 12, value_payload("vote", &[9])),
+        (Kind::Removed, 0, 45, b"orders".to_vec()),
     ]
 }
 
@@ -30,9 +31,9 @@ fn segment() -> Vec<u8> {
         at += record.size();
     }
     let first = BLOCK as u32;
-    let batch = Batch { len: (at - BLOCK) as u32, records: 4, durable: first, number: 41 };
+    let batch = Batch { len: (at - BLOCK) as u32, records: 5, durable: first, number: 41 };
     batch.encode(seed, first, &mut bytes[BLOCK..]);
-    let seal = Batch { len: BATCH_HEADER as u32, records: 0, durable: 2 * first, number: 45 };
+    let seal = Batch { len: BATCH_HEADER as u32, records: 0, durable: 2 * first, number: 46 };
     seal.encode(seed, 2 * first, &mut bytes[2 * BLOCK..]);
     bytes
 }
@@ -49,7 +50,7 @@ fn a_segment_of_version_1_has_these_bytes() {
     assert_eq!((&*hex(&bytes[..48]), &*hex(&bytes[2048..2096])), (header, header));
     assert_eq!(
         hex(&bytes[BLOCK..BLOCK + 64]),
-        "0158ed8553594e42d900000004000000001000000010000029000000000000000000000000000000000000000000000000000000000000000000000000000000"
+        "abb0a1f353594e42ff00000005000000001000000010000029000000000000000000000000000000000000000000000000000000000000000000000000000000"
     );
     assert_eq!(
         hex(&bytes[BLOCK + 64..BLOCK + 102]),
@@ -68,8 +69,12 @@ fn a_segment_of_version_1_has_these_bytes() {
         "b651c72c06000000070000000300000000000000000000000c0000000000000004766f746509"
     );
     assert_eq!(
+        hex(&bytes[BLOCK + 217..BLOCK + 255]),
+        "8bf72c6306000000070000000500000000000000000000002d000000000000006f7264657273"
+    );
+    assert_eq!(
         hex(&bytes[2 * BLOCK..2 * BLOCK + 64]),
-        "f5229d4a53594e45400000000000000000200000002000002d000000000000000000000000000000000000000000000000000000000000000000000000000000"
+        "796b312953594e45400000000000000000200000002000002e000000000000000000000000000000000000000000000000000000000000000000000000000000"
     );
 }
 
@@ -85,7 +90,7 @@ fn a_segment_of_version_1_is_read() {
     assert_eq!(read, records());
     assert!(found.sealed);
     assert_eq!(verdict(&found, false), Ok(()));
-    assert_eq!((found.end, found.number), (2 * BLOCK as u32, 45));
+    assert_eq!((found.end, found.number), (2 * BLOCK as u32, 46));
     assert_eq!(value_of(&records()[3].3), Some(("vote", &[9][..])));
 }
 
