@@ -27,12 +27,12 @@ enum End {
     SyncsFail,
 }
 
-/// What the four lives do: the first fills segments and uses them again, the second is interrupted, the third goes on with
-/// so many operations and loses its power, the last looks.
-async fn life(ledger: Rc<Ledger>, operations: usize, ended: Rc<Cell<u32>>) {
+/// What the four lives do: the first, of so many operations, fills segments and uses them again, the second is interrupted, the third
+/// goes on with so many operations and loses its power, the last looks.
+async fn life(ledger: Rc<Ledger>, (first, operations): (usize, usize), ended: Rc<Cell<u32>>) {
     let number = simulation::current().number;
     match number {
-        1 => live(ledger, Script { operations: 100, ..SCRIPT }).await,
+        1 => live(ledger, Script { operations: first, ..SCRIPT }).await,
         // An opening that fails goes no further.
         2 => {
             if let Ok((store, _)) = Store::open("/store", TINY).await {
@@ -47,8 +47,10 @@ async fn life(ledger: Rc<Ledger>, operations: usize, ended: Rc<Cell<u32>>) {
 }
 
 /// One world, whose second life is interrupted after so many of its operations; whether it had so many.
-fn interrupted(seed: u64, end: End, after: u64, operations: usize) -> bool {
-    let told = format!("seed {seed}, {end:?} after {after} operations, then {operations} and no power");
+fn interrupted(seed: u64, end: End, after: u64, operations: (usize, usize)) -> bool {
+    let told = format!(
+        "seed {seed}, {end:?} after {after} operations, {operations:?} before and after it and no power"
+    );
     let world = simulation::run(seed, Duration::from_secs(3600), move || async move {
         let (ledger, ended) = (Rc::new(Ledger::default()), Rc::new(Cell::new(0)));
         let (kept, tell) = (ledger.clone(), ended.clone());
@@ -92,7 +94,7 @@ fn interrupted(seed: u64, end: End, after: u64, operations: usize) -> bool {
 }
 
 /// Interrupts the second life everywhere; answers how many worlds there were.
-fn interrupted_everywhere(end: End, operations: usize) -> u64 {
+fn interrupted_everywhere(end: End, operations: (usize, usize)) -> u64 {
     (0..3)
         .map(|seed| (0..).take_while(|after| interrupted(seed, end, *after, operations)).count() as u64)
         .sum()
@@ -100,20 +102,25 @@ fn interrupted_everywhere(end: End, operations: usize) -> u64 {
 
 #[test]
 fn a_store_whose_syncs_failed_anywhere_survives_an_opening_that_changes_no_more_and_a_loss_of_power() {
-    assert!(interrupted_everywhere(End::SyncsFail, 0) > 3 * 40);
+    assert!(interrupted_everywhere(End::SyncsFail, (100, 0)) > 3 * 40);
 }
 
 #[test]
 fn a_store_whose_syncs_failed_anywhere_keeps_what_is_acknowledged_later_through_a_loss_of_power() {
-    assert!(interrupted_everywhere(End::SyncsFail, 8) > 3 * 40);
+    assert!(interrupted_everywhere(End::SyncsFail, (100, 8)) > 3 * 40);
 }
 
 #[test]
 fn a_store_whose_process_died_anywhere_survives_an_opening_that_changes_no_more_and_a_loss_of_power() {
-    assert!(interrupted_everywhere(End::Killed, 0) > 3 * 40);
+    assert!(interrupted_everywhere(End::Killed, (100, 0)) > 3 * 40);
 }
 
 #[test]
 fn a_store_whose_process_died_anywhere_keeps_what_is_acknowledged_later_through_a_loss_of_power() {
-    assert!(interrupted_everywhere(End::Killed, 8) > 3 * 40);
+    assert!(interrupted_everywhere(End::Killed, (100, 8)) > 3 * 40);
+}
+
+#[test]
+fn a_segment_whose_maker_died_before_its_name_was_durable_is_not_lost_by_who_uses_it() {
+    assert!(interrupted_everywhere(End::Killed, (0, 2)) > 3 * 40);
 }
