@@ -497,4 +497,6 @@ fn streams_are_listed_and_read_from_the_command_line_while_nobody_has_the_store_
     assert_eq!((&last["sequence"], &last["payload"]["text"]), (&5.into(), &"order 5".into()));
     assert_eq!(synod(&["store", "read", &path, "bills"]).status.code(), Some(2));
     assert_eq!(synod(&["store", "streams", "/nowhere"]).status.code(), Some(2));
+    let wrong = stderr(&synod(&["store", "read", &path, "orders", "--from", "q"]));
+    assert!(wrong.contains("expected a whole number"), "{wrong}");
 }

@@ -1,6 +1,7 @@
 //! The command line, with help that teaches by example.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use synod_agents::Severity;
@@ -287,11 +288,16 @@ pub struct CleanOptions {
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub older_than: Option<units::Duration>,
     /// Runs but the newest so many
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = number::<usize>)]
     pub keep: Option<usize>,
     /// Say what would go, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// A number of things.
+fn number<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "expected a whole number from 0 on, as in 17".to_owned())
 }
 
 /// A length of time that may be told in days.
@@ -495,13 +501,13 @@ pub struct StoreRead {
     /// The stream's name, as `store streams` tells it
     pub stream: String,
     /// Begin with the message of this sequence, or the next that there is
-    #[arg(long, value_name = "SEQUENCE", conflicts_with = "since", default_value_t = 1)]
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "since", default_value_t = 1, value_parser = number::<u64>)]
     pub from: u64,
     /// Begin with the first message appended in the last so long, as in 30d or 10m
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub since: Option<units::Duration>,
     /// End after so many messages
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = number::<usize>)]
     pub max: usize,
     /// Print one JSON object a line
     #[arg(long)]
