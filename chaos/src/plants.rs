@@ -223,10 +223,11 @@ pub const ALL: &[Plant] = &[
         &["disk.append"],
         "power-loss-store",
     ),
-    test(
+    oracle(
         "wal.crc-without-header",
         "a record's length, log and index are outside its checksum",
-        "a_checksum_without_the_header_is_noticed",
+        &["disk.append"],
+        "store-rot",
     ),
     oracle(
         "wal.enospc-batch-ack",
