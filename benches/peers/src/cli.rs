@@ -21,7 +21,7 @@ use std::time::Duration;
 )]
 pub struct Arguments {
     /// Only these groups (floor, same-thread, fabric, throughput, round-trip, blocked, processes-throughput, processes-round-trip,
-    /// processes-blocked, processes-fan, processes-large, links, processes-among, durable, recovery, read-back, idle, calls), or these subjects beside those they are
+    /// processes-blocked, processes-fan, processes-large, processes-faces, links, processes-among, durable, recovery, read-back, idle, calls), or these subjects beside those they are
     /// compared to
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,

@@ -7,6 +7,7 @@ use crate::processes::Job;
 use crate::processes::awaited::Awaited;
 use crate::processes::bare::{CacheLine, Eventfd, Futex};
 use crate::processes::copies::Copies;
+use crate::processes::faces::Face;
 use crate::processes::link::Over;
 use crate::processes::nats::Nats;
 use crate::processes::publish::Publish;
@@ -39,6 +40,7 @@ pub fn groups(smoke: bool) -> Vec<Group> {
         let sizes = if smoke { &[4][..] } else { &[4, 64, 1024, 16 * 1024] };
         groups.extend(sizes.iter().map(|kib| large(kib << 10, touch)));
     }
+    groups.extend(sizes.iter().map(|size| faces(*size)));
     groups.extend(links());
     let crowds = if smoke { &CROWDS[..2] } else { CROWDS };
     groups.extend([Job::RoundTrip { size: 64 }, Job::Asleep { size: 64 }].map(|job| among(job, crowds)));
@@ -229,6 +231,20 @@ fn large(size: usize, touch: bool) -> Group {
     let mut group = group("processes-large", about, size, mode, "ns");
     group.baselines.push("two copies");
     with(group, job, [Subject::between(Copies, job), iceoryx2(job)])
+}
+
+/// The same way through a client with futures, without, and from C.
+fn faces(size: usize) -> Group {
+    let job = Job::Asleep { size };
+    let about = "there and back between two clients: with futures, blocking, and from C";
+    let mut group = group("processes-faces", about, size, "asleep", "ns");
+    group.subjects = [Face::Blocking, Face::C].map(|face| Subject::between(face, job)).into();
+    // As among those who sleep.
+    if size < 1 << 20 {
+        group.subjects.push(Subject::between(Publish, job));
+    }
+    group.baselines = vec!["synod client, blocking", "synod publish"];
+    group
 }
 
 /// Connections between nodes, by either way to wait for their bytes.

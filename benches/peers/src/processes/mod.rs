@@ -10,6 +10,7 @@ pub mod awaited;
 pub mod bare;
 mod child;
 pub mod copies;
+pub mod faces;
 #[cfg(feature = "iceoryx2")]
 pub mod iceoryx;
 pub mod link;
@@ -149,6 +150,8 @@ fn pairs() -> Vec<Box<dyn Pair>> {
         Box::new(link::Over(ring::IntoMailbox)),
         Box::new(ring::Belled),
         Box::new(publish::Publish),
+        Box::new(faces::Face::Blocking),
+        Box::new(faces::Face::C),
         Box::new(sockets::Sockets(Choice::Epoll)),
         Box::new(sockets::Sockets(Choice::IoUring)),
     ];
