@@ -90,12 +90,7 @@ pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, Op
     if left.problem.is_some() {
         return Ok(left);
     }
-    disk::create_directories(backup).await?;
-    let segments: Vec<_> = files.segments.all.borrow().values().cloned().collect();
-    for segment in segments {
-        copy(&segment.file, &path_of(backup, segment.id)).await?;
-    }
-    disk::sync_directory(backup).await?;
+    back_up(&files, backup).await?;
     // From the end: whatever is interrupted leaves a store that asks for the same cut again.
     let end = left.segments.last().map_or((0, 0), |last| (last.epoch, last.end as u32));
     for (_, segment) in files.order.iter().rev().take_while(|(epoch, _)| **epoch > end.0) {
@@ -166,7 +161,19 @@ pub(crate) async fn look(
     Ok((found, Some(state)))
 }
 
-pub(crate) async fn copy(from: &File, to: &Path) -> Result<(), DiskError> {
+/// Copies all segments into a directory, durably.
+pub(crate) async fn back_up(files: &Files, backup: &Path) -> Result<(), DiskError> {
+    disk::create_directories(backup).await?;
+    let segments: Vec<_> = files.segments.all.borrow().values().cloned().collect();
+    for segment in segments {
+        copy(&segment.file, &path_of(backup, segment.id)).await?;
+    }
+    disk::sync_directory(backup).await?;
+    let parent = backup.parent().filter(|parent| !parent.as_os_str().is_empty());
+    disk::sync_directory(parent.unwrap_or(Path::new("."))).await
+}
+
+async fn copy(from: &File, to: &Path) -> Result<(), DiskError> {
     let to = File::open(to, OpenOptions::CREATE_NEW).await?;
     let (mut at, mut chunk) = (0, Buffer::zeroed(1 << 20));
     loop {

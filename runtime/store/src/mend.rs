@@ -13,7 +13,7 @@ use bytes::Bytes;
 use synod_platform::disk::{self, Buffer, DiskError, File, OpenOptions, SyncKind};
 use synod_probe::reach;
 
-use crate::check::copy;
+use crate::check::back_up;
 use crate::cipher::Keys;
 use crate::error::{OpenError, ReadError};
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, RECORD_HEADER, Record, Seed, aligned};
@@ -170,12 +170,7 @@ pub async fn mend(directory: &Path, from: &Path, backup: Option<&Path>) -> Resul
     }
     rebuild.finish(number)?;
     if let Some(backup) = backup {
-        disk::create_directories(backup).await?;
-        let segments: Vec<_> = files.segments.all.borrow().values().cloned().collect();
-        for segment in segments {
-            copy(&segment.file, &path_of(backup, segment.id)).await?;
-        }
-        disk::sync_directory(backup).await?;
+        back_up(&files, backup).await?;
         for (path, bytes) in anew {
             replace(&path, bytes).await?;
             disk::sync_directory(directory).await?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use synod_platform::disk::{self, Buffer, File, OpenOptions};
+use synod_platform::disk::{self, Buffer, File, OpenOptions, SyncKind};
 use synod_platform::testing;
 use synod_store::check::check;
 use synod_store::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, Record};
@@ -46,6 +46,7 @@ async fn damage(path: &Path, segment: &str, at: u64, blocks: u64) {
         block[40] ^= 1;
         file.write_all_at(at, block).await.0.unwrap();
     }
+    file.sync(SyncKind::Data).await.unwrap();
     file.close().await.unwrap();
 }
 
@@ -173,4 +174,87 @@ fn the_later_of_two_batches_on_their_way_is_no_sign_that_the_earlier_was_durable
         let mended = mend(&ours, &theirs, None).await.unwrap();
         assert!(matches!(&mended[..], [Mended { first, last, .. }] if *last == first + 9), "{mended:?}");
     });
+}
+
+#[cfg(madsim)]
+mod amid_power_losses {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use synod_platform::disk::control::DiskFaults;
+    use synod_platform::simulation;
+    use synod_platform::testing::power_loss_everywhere;
+    use synod_store::check::{Cut, cut, try_cut};
+
+    use super::*;
+
+    /// How a damaged store is made sound.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Way {
+        Mended,
+        Cut,
+    }
+
+    /// What is known outside: the damaged segments, and the last entry that will be left.
+    type Known = RefCell<Option<(Vec<Vec<u8>>, u64)>>;
+
+    const PLACE: &str = "00000001.segment:20480";
+
+    fn bytes(files: Vec<(PathBuf, Vec<u8>)>) -> Vec<Vec<u8>> {
+        files.into_iter().map(|file| file.1).collect()
+    }
+
+    fn cut_there() -> Cut {
+        let (segment, offset) = PLACE.split_once(':').unwrap();
+        Cut { segment: segment.into(), offset: offset.parse().unwrap() }
+    }
+
+    /// The first life makes a store and damages it; each then makes it sound, from wherever the one before was interrupted.
+    async fn life(known: Rc<Known>, way: Way) {
+        let [ours, theirs] = ["/ours", "/theirs"].map(Path::new);
+        let number = simulation::current().number;
+        if number == 1 {
+            write(ours, 20, 10).await;
+            write(theirs, 20, 10).await;
+            damage(ours, "00000001.segment", 5 * 4096, 1).await;
+            let last = match way {
+                Way::Mended => 200,
+                Way::Cut => try_cut(ours, &cut_there()).await.unwrap().logs[0].last,
+            };
+            *known.borrow_mut() = Some((bytes(segments(ours).await), last));
+        }
+        // Power was lost before there was anything to mend.
+        let Some((damaged, last)) = known.borrow().clone() else { return };
+        if bytes(segments(ours).await) != damaged {
+            let kept = bytes(segments(Path::new("/backup1")).await);
+            assert!(kept == damaged, "nothing is changed before a copy is durable");
+        }
+        if check(ours).await.unwrap().problem.is_some() {
+            let backup = PathBuf::from(format!("/backup{number}"));
+            match way {
+                Way::Mended => drop(mend(ours, theirs, Some(&backup)).await.unwrap()),
+                Way::Cut => drop(cut(ours, &cut_there(), &backup).await.unwrap()),
+            }
+        }
+        assert_eq!(check(ours).await.unwrap().problem, None);
+        let (store, _) = Store::open(ours, small()).await.unwrap();
+        assert_eq!(entries(&store.log("log").unwrap()).await, (0..last).collect::<Vec<_>>());
+        store.close().await;
+    }
+
+    fn worlds(way: Way) -> u64 {
+        (0..2)
+            .map(|seed| power_loss_everywhere(seed, &DiskFaults::default(), 1, move |known| life(known, way)))
+            .sum()
+    }
+
+    #[test]
+    fn power_lost_anywhere_amid_mending_leaves_what_can_be_mended_and_a_copy_of_what_was() {
+        assert!(worlds(Way::Mended) > 2 * 80);
+    }
+
+    #[test]
+    fn power_lost_anywhere_amid_a_cut_leaves_what_can_be_cut_and_a_copy_of_what_was() {
+        assert!(worlds(Way::Cut) > 2 * 80);
+    }
 }
