@@ -53,6 +53,12 @@ pub enum MendError {
     /// An entry of one of the two cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// What a record said is bound to its place in the segment's life, so another store's cannot take it without the key.
+    #[error("{} is encrypted, and so cannot be mended from another store: cut it at the damage, or restore a copy", file.display())]
+    Encrypted {
+        /// Which segment.
+        file: PathBuf,
+    },
     /// Other things than entries of logs were lost.
     #[error(
         "{lost} records were lost and {missing} entries are missing: what else was lost no other store knows; cut it there, or restore a copy of the store"
@@ -126,7 +132,9 @@ struct Fetched {
 /// changed, and the answer says what would be.
 pub async fn mend(directory: &Path, from: &Path, backup: Option<&Path>) -> Result<Vec<Mended>, MendError> {
     let files = Files::of(directory, Keys::default()).await?;
-    files.have_keys(directory)?;
+    if let Some(segment) = files.order.values().find(|segment| segment.header.get().key.is_some()) {
+        return Err(MendError::Encrypted { file: path_of(directory, segment.id) });
+    }
     let (mut torn, mut rebuild, mut number) = (Vec::new(), Rebuild::default(), 1);
     let mut later = files.order.values().skip(1);
     for segment in files.order.values() {

@@ -530,7 +530,7 @@ pub struct StoreRepair {
     #[arg(long, value_name = "SEGMENT:BYTE", required_unless_present = "from_store")]
     pub truncate_at: Option<String>,
     /// Take entries that were lost from the store in this directory (a replica, a copy) that no node has open either. Only if all that was
-    /// lost are entries, and those around are equal in both. From a running node it cannot be done yet
+    /// lost are entries, those around are equal in both, and neither store is encrypted (restore a copy of one that is). From a running node it cannot be done yet
     #[arg(long, value_name = "DIR", conflicts_with = "truncate_at")]
     pub from_store: Option<PathBuf>,
     /// Where all segments are copied to first

@@ -258,3 +258,51 @@ mod with_aes {
         });
     }
 }
+
+#[cfg(madsim)]
+mod amid_power_losses {
+    use std::rc::Rc;
+
+    use synod_platform::disk::control::DiskFaults;
+    use synod_platform::testing::power_loss_everywhere;
+    use synod_store::Options;
+
+    use super::*;
+    use crate::ledger::{Ledger, Script, go_on, good_disk};
+
+    /// Segments of five blocks, so that they are used again soon.
+    const TINY: Options =
+        Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
+
+    async fn life(ledger: Rc<Ledger>, operations: usize) {
+        good_disk();
+        let keys = Arc::new(Ring(vec![[7; 32]]));
+        let (store, _) = Store::open_encrypted("/store", TINY, keys, |_| {}).await.unwrap();
+        let script = Script { operations, in_flight: 3, options: TINY, faults: |_| {}, plant: None };
+        go_on(ledger, script, store).await;
+    }
+
+    #[test]
+    fn acknowledged_is_durable_wherever_power_is_lost_in_an_encrypted_store() {
+        let worlds: u64 = [(500, 24), (501, 24), (502, 100)]
+            .into_iter()
+            .map(|(seed, operations)| {
+                power_loss_everywhere(seed, &DiskFaults::default(), 1, move |ledger| life(ledger, operations))
+            })
+            .sum();
+        assert!(worlds > 2 * 50 + 150, "only {worlds} worlds");
+    }
+
+    #[test]
+    fn an_encrypted_store_is_not_mended_from_another_and_says_why() {
+        testing::run(6, || async {
+            let place = directory();
+            let store = open(place.path(), &[7]).await.unwrap();
+            fill(&store.log("secret log").unwrap(), 0..7).await;
+            store.close().await;
+            let refused =
+                synod_store::mend::mend(place.path(), Path::new("/nowhere"), None).await.unwrap_err();
+            assert!(refused.to_string().contains("is encrypted"), "{refused}");
+        });
+    }
+}
