@@ -5,7 +5,8 @@ use super::{Keeps, Lot, Seen, drop_cached};
 use crate::durable::{Base, Engine, Spent, Watch};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 impl<D: Engine> Keeps for Base<D> {
     fn write(folder: &Path, lot: Lot) -> u64 {
@@ -19,9 +20,9 @@ impl<D: Engine> Keeps for Base<D> {
             database.commit(next..end, &payload);
             next = end;
         }
-        copy(&whole, &folder.join("left")).expect("room for a copy");
+        copy_at_rest(&whole, &folder.join("left"));
         drop(database);
-        size(&whole).expect("files of our own")
+        0
     }
 
     fn restore(folder: &Path) {
@@ -51,6 +52,26 @@ impl<D: Engine> Keeps for Base<D> {
     }
 }
 
+/// Copies files that nothing changed meanwhile: a database may go on tidying up for a while.
+fn copy_at_rest(from: &Path, to: &Path) {
+    loop {
+        let before = files(from);
+        let copied = copy(from, to);
+        if let (Ok(before), Ok(()), Ok(after)) = (before, &copied, files(from))
+            && before == after
+        {
+            return;
+        }
+        if let Err(error) = copied
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            panic!("a copy of {}: {error}", from.display());
+        }
+        fs::remove_dir_all(to).expect("a folder of our own");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
@@ -65,10 +86,18 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn size(folder: &Path) -> io::Result<u64> {
-    fs::read_dir(folder)?.try_fold(0, |sum, entry| {
+/// Every file with its length and when it was changed last.
+fn files(folder: &Path) -> io::Result<Vec<(PathBuf, u64, SystemTime)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let len = if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
-        Ok(sum + len)
-    })
+        if entry.file_type()?.is_dir() {
+            all.extend(files(&entry.path())?);
+        } else {
+            let told = entry.metadata()?;
+            all.push((entry.path(), told.len(), told.modified()?));
+        }
+    }
+    all.sort_unstable();
+    Ok(all)
 }

@@ -80,7 +80,8 @@ impl Seen {
 
 /// One who keeps a log.
 pub trait Keeps {
-    /// Writes a log into an empty folder and ends without closing it. Answers how many bytes of files an opening that reads everything has to read.
+    /// Writes a log into an empty folder and ends without closing it. Answers how many bytes of files an opening reads that reads everything;
+    /// 0 from who does not.
     fn write(folder: &Path, lot: Lot) -> u64;
 
     /// Puts the files back as that end left them, where an opening changes what the next one has to do.
