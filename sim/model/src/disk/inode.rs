@@ -31,6 +31,9 @@ pub(super) struct Inode {
 pub(super) struct Mark(u64);
 
 fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
     let (start, end) = (offset as usize, offset as usize + bytes.len());
     if content.len() < end {
         content.resize(end, 0);
@@ -70,17 +73,29 @@ impl Inode {
         misdirect: bool,
         random: &mut impl Random,
     ) {
-        if self.unsynced.iter().any(|change| matches!(change, Change::SetLength(_))) {
-            // A length is journaled, and takes along what was before it.
-            let all = self.mark();
-            self.synced(all, false, random);
-        }
+        self.settle_lengths();
         put(&mut self.seen, offset, bytes);
         self.overlay(offset, bytes);
         let before = misdirect.then(|| self.durable.clone());
         put(&mut self.durable, offset, bytes);
         if let Some(before) = before {
             self.misdirect(&before, &[Change::Write { offset, bytes: bytes.to_vec() }], random);
+        }
+    }
+
+    /// Lengths are journaled, and a durable write takes them along; not what else was written to the file.
+    fn settle_lengths(&mut self) {
+        for at in 0..self.unsynced.len() {
+            let Change::SetLength(len) = self.unsynced[at] else { continue };
+            let len = len as usize;
+            self.durable.resize(len, 0);
+            for change in &mut self.unsynced[..at] {
+                if let Change::Write { offset, bytes } = change {
+                    bytes.truncate(len.saturating_sub(*offset as usize));
+                }
+            }
+            // Marks count changes: this one stays, and changes nothing any more.
+            self.unsynced[at] = Change::Write { offset: 0, bytes: Vec::new() };
         }
     }
 

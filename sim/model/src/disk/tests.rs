@@ -229,6 +229,18 @@ fn a_sync_covers_only_what_had_completed_when_it_began() {
 }
 
 #[test]
+fn a_durable_write_takes_lengths_along_but_no_other_write_to_the_file() {
+    let (mut disk, handle, mut random) = faulty(DiskFaults::default());
+    disk.write(handle, 0, b"cached", &mut random).unwrap();
+    disk.truncate(handle, 4).unwrap();
+    disk.truncate(handle, 9).unwrap();
+    disk.write_durable(handle, 6, b"fast", &mut random).unwrap();
+    assert_eq!(disk.durable("/log"), Some(&b"\0\0\0\0\0\0fast"[..]));
+    sync(&mut disk, handle, &mut random).unwrap();
+    assert_eq!(disk.durable("/log"), Some(&b"cach\0\0fast"[..]));
+}
+
+#[test]
 fn after_a_failed_sync_the_next_one_succeeds_and_the_data_is_lost_all_the_same() {
     let (mut disk, handle, mut random) = faulty(DiskFaults { sync_error: 1.0, ..DiskFaults::default() });
     disk.write(handle, 0, b"precious", &mut random).unwrap();
