@@ -74,7 +74,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     state: Mutex<State>,
     health: Mutex<Health>,
-    write_path: Mutex<WritePath>,
+    /// The segment that is written to is so past the cache.
+    pub(crate) direct: AtomicBool,
     /// Bytes that may still wait.
     pub(crate) room: Semaphore,
     /// Something waits to be written, or the store was closed.
@@ -94,7 +95,7 @@ impl Shared {
             options,
             state: Mutex::new(state),
             health: Mutex::new(Health::Good),
-            write_path: Mutex::new(WritePath::of(direct)),
+            direct: AtomicBool::new(direct),
             room: Semaphore::new(options.waiting_max),
             work: Notify::new(),
             keep: Notify::new(),
@@ -114,10 +115,6 @@ impl Shared {
 
     pub(crate) fn set_health(&self, health: Health) {
         *self.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = health;
-    }
-
-    pub(crate) fn write_path(&self) -> MutexGuard<'_, WritePath> {
-        self.write_path.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -285,7 +282,7 @@ impl Store {
 
     /// How what is appended reaches the disk: as the last segment that was begun is written, before that as the file system allows.
     pub fn write_path(&self) -> WritePath {
-        self.handle.shared.write_path().clone()
+        WritePath::of(self.handle.shared.direct.load(Ordering::Relaxed))
     }
 
     /// Writes zeros over all bytes of the store's files that no longer counted when it was called: entries that durably were purged or cut off,

@@ -8,6 +8,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
@@ -269,7 +270,7 @@ impl Writer {
         self.segments.active.set(Some(segment.id));
         self.shared.keep.notify_one();
         let direct = self.way.direct.is_some();
-        self.shared.write_path().direct = direct;
+        self.shared.direct.store(direct, Ordering::Relaxed);
         event!("store.segment_begun", segment = segment.id, epoch = self.epoch, direct = direct);
         self.active = Active::At(segment, BLOCK as u32);
         Ok(())
