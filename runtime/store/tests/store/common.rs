@@ -30,6 +30,10 @@ pub fn small() -> Options {
     Options { segment_len: 64 << 10, batch_max: 16 << 10, waiting_max: 64 << 10, ..Options::default() }
 }
 
+/// Segments of five blocks, so that they are used again soon.
+pub const TINY: Options =
+    Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
+
 /// A payload that tells its number and is of a length of its own.
 pub fn payload(number: u64) -> Bytes {
     let mut bytes = number.to_le_bytes().to_vec();

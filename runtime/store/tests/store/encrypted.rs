@@ -199,6 +199,18 @@ fn a_new_key_is_used_for_what_is_written_and_a_scrub_leaves_nothing_under_the_ol
     });
 }
 
+#[test]
+fn an_encrypted_store_is_not_mended_from_another_and_says_why() {
+    testing::run(6, || async {
+        let place = directory();
+        let store = open(place.path(), &[7]).await.unwrap();
+        fill(&store.log("secret log").unwrap(), 0..7).await;
+        store.close().await;
+        let refused = synod_store::mend::mend(place.path(), Path::new("/nowhere"), None).await.unwrap_err();
+        assert!(refused.to_string().contains("is encrypted"), "{refused}");
+    });
+}
+
 /// The same with a cipher that is one.
 #[cfg(not(madsim))]
 mod with_aes {
@@ -265,14 +277,10 @@ mod amid_power_losses {
 
     use synod_platform::disk::control::DiskFaults;
     use synod_platform::testing::power_loss_everywhere;
-    use synod_store::Options;
 
     use super::*;
+    use crate::common::TINY;
     use crate::ledger::{Ledger, Script, go_on, good_disk};
-
-    /// Segments of five blocks, so that they are used again soon.
-    const TINY: Options =
-        Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
 
     async fn life(ledger: Rc<Ledger>, operations: usize) {
         good_disk();
@@ -291,18 +299,5 @@ mod amid_power_losses {
             })
             .sum();
         assert!(worlds > 2 * 50 + 150, "only {worlds} worlds");
-    }
-
-    #[test]
-    fn an_encrypted_store_is_not_mended_from_another_and_says_why() {
-        testing::run(6, || async {
-            let place = directory();
-            let store = open(place.path(), &[7]).await.unwrap();
-            fill(&store.log("secret log").unwrap(), 0..7).await;
-            store.close().await;
-            let refused =
-                synod_store::mend::mend(place.path(), Path::new("/nowhere"), None).await.unwrap_err();
-            assert!(refused.to_string().contains("is encrypted"), "{refused}");
-        });
     }
 }

@@ -8,13 +8,10 @@ use std::rc::Rc;
 use synod_platform::disk::control;
 use synod_platform::simulation::{self, Exit, Node, Status};
 use synod_platform::time::{Duration, sleep};
-use synod_store::{Options, Store};
+use synod_store::Store;
 
+use crate::common::TINY;
 use crate::ledger::{Ledger, Script, go_on, live};
-
-/// Segments of five blocks, so that they are used again soon.
-const TINY: Options =
-    Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
 
 const SCRIPT: Script = Script { operations: 0, in_flight: 3, options: TINY, faults: |_| {}, plant: None };
 

@@ -11,13 +11,9 @@ use synod_platform::simulation::{self, Node, Status};
 use synod_platform::testing::power_loss_everywhere;
 use synod_platform::time::{Duration, sleep};
 use synod_probe::reach;
-use synod_store::{Options, Store, WriteError};
+use synod_store::{Store, WriteError};
 
-use crate::common::{entries, payload};
-
-/// Segments of five blocks, so that they are used again soon.
-const TINY: Options =
-    Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
+use crate::common::{TINY, entries, payload};
 
 const SCRIPT: Script = Script { operations: 24, in_flight: 3, options: TINY, faults: |_| {}, plant: None };
 

@@ -50,13 +50,9 @@ mod amid_power_losses {
     use synod_platform::disk::control::{self, DiskFaults};
     use synod_platform::simulation;
     use synod_platform::testing::{self, power_loss_everywhere};
-    use synod_store::{Options, Store, WriteError};
+    use synod_store::{Store, WriteError};
 
-    use crate::common::{entries, payload, payloads};
-
-    /// Segments of five blocks, so that they are used again soon.
-    const TINY: Options =
-        Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
+    use crate::common::{TINY, entries, payload, payloads};
 
     /// What is known outside of the store.
     #[derive(Default)]

@@ -1,13 +1,9 @@
 //! Snapshots: snapshot and log together always give the state of some first part of what was appended, and all of what was
 //! acknowledged, wherever power is lost; a damaged snapshot is told.
 
-use synod_store::{Log, Options, Store};
+use synod_store::{Log, Store};
 
-use crate::common::{number, payload};
-
-/// Segments of five blocks, so that they are used again soon.
-const TINY: Options =
-    Options { segment_len: 20 << 10, batch_max: 4 << 10, waiting_max: 16 << 10, live_share_min: 25 };
+use crate::common::{TINY, number, payload};
 
 /// A state that depends on each number and on their order.
 fn apply(state: u64, number: u64) -> u64 {
