@@ -131,18 +131,8 @@ fn observe(subject: &'static str, watched: Watched) -> Result<Rows, String> {
     let text = fs::read_to_string(&log).map_err(|error| format!("what strace writes ({error})"))?;
     let counts = counted(&text).ok_or("an strace that writes down both marks")?;
     let each = |count: u64| count as f64 / told.appends as f64;
-    let row = |metric: String, unit, figure| Row {
-        group: NAME,
-        subject,
-        size_bytes: SIZE,
-        mode: writers(shape),
-        metric,
-        unit,
-        median: figure,
-        low: figure,
-        high: figure,
-        rounds: 1,
-    };
+    let whose = (NAME, subject, writers(shape));
+    let row = |metric, unit, figure| Row::seen(whose, SIZE, metric, unit, figure);
     let mut rows = vec![row("system calls".to_owned(), "each append", each(counts.values().sum()))];
     let named = counts.iter().filter(|(_, count)| each(**count) >= NAMED);
     rows.extend(named.map(|(name, count)| row(format!("of them {name}"), "each append", each(*count))));

@@ -293,19 +293,7 @@ fn observe(count: usize, idle: Duration, cores: Cores, rows: &mut Rows) -> (Book
 
 fn row(subject: &'static str, processes: usize, metric: &str, unit: &'static str, figure: f64) -> Row {
     let mode = if processes == PROCESSES { "20 processes" } else { "few processes" };
-    let metric = metric.to_owned();
-    Row {
-        group: NAME,
-        subject,
-        size_bytes: 0,
-        mode,
-        metric,
-        unit,
-        median: figure,
-        low: figure,
-        high: figure,
-        rounds: 1,
-    }
+    Row::seen((NAME, subject, mode), 0, metric.to_owned(), unit, figure)
 }
 
 #[cfg(test)]

@@ -54,6 +54,21 @@ pub struct Row {
     pub rounds: usize,
 }
 
+#[cfg(feature = "fabric")]
+impl Row {
+    /// A figure of what was seen once.
+    pub fn seen(
+        (group, subject, mode): (&'static str, &'static str, &'static str),
+        size_bytes: usize,
+        metric: String,
+        unit: &'static str,
+        figure: f64,
+    ) -> Self {
+        let [median, low, high] = [figure; 3];
+        Self { group, subject, size_bytes, mode, metric, unit, median, low, high, rounds: 1 }
+    }
+}
+
 /// A slice's reading; or what the subject would need to end.
 pub type Measured = Result<Reading, String>;
 
@@ -108,16 +123,7 @@ impl Subject {
     }
 
     /// One that this build cannot have.
-    #[cfg(all(
-        feature = "fabric",
-        not(all(
-            feature = "aeron",
-            feature = "databases",
-            feature = "iceoryx2",
-            feature = "zenoh",
-            feature = "zmq"
-        ))
-    ))]
+    #[cfg(feature = "fabric")]
     pub fn lacking(name: &'static str, needs: &str) -> Self {
         let needs = needs.to_owned();
         Self { name, slice: Box::new(|_| unreachable!("it is not run")), lacks: Some(needs) }
