@@ -65,9 +65,11 @@ fn databases(_: Shape) -> [Subject; 3] {
     absent()
 }
 
+/// The databases.
+pub const DATABASES: [&str; 3] = ["redb", "fjall", "SQLite"];
+
 /// The databases where they were not built.
 #[cfg(not(feature = "databases"))]
 pub fn absent() -> [Subject; 3] {
-    ["redb", "fjall", "SQLite"]
-        .map(|name| Subject::lacking(name, "`--features databases`, and a C compiler for SQLite"))
+    DATABASES.map(|name| Subject::lacking(name, "`--features databases`, and a C compiler for SQLite"))
 }

@@ -1,6 +1,7 @@
 //! A log that lies on the device: how long it takes to open after an end that nobody prepared (`recovery`), and how fast it is read from the first
 //! record to the last (`read-back`). Ours and databases, beside the device's own sequential speed in the same rounds. `TMPDIR` says which device.
 
+use super::durable::DATABASES;
 #[cfg(not(feature = "databases"))]
 use super::durable::absent;
 use super::{Compare, Group, Subject};
@@ -27,7 +28,10 @@ fn recovery(bytes: u64) -> Group {
         Subject::new("bare device", openings::<Device>(lot, place.clone())),
         Subject::new("synod store", openings::<Ours>(lot, place)),
     ];
-    if bytes <= COPIED {
+    if bytes > COPIED {
+        let needs = "a log of 256 MiB at most, for its files are copied before each opening";
+        subjects.extend(DATABASES.map(|name| Subject::lacking(name, needs)));
+    } else {
         #[cfg(feature = "databases")]
         subjects.extend([
             Subject::new("redb", openings::<Redb>(lot, Place::default())),

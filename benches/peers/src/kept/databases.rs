@@ -6,7 +6,10 @@ use crate::durable::{Base, Engine, Spent, Watch};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a database may tidy up.
+const SOON: Duration = Duration::from_secs(120);
 
 impl<D: Engine> Keeps for Base<D> {
     fn write(folder: &Path, lot: Lot) -> u64 {
@@ -54,7 +57,9 @@ impl<D: Engine> Keeps for Base<D> {
 
 /// Copies files that nothing changed meanwhile: a database may go on tidying up for a while.
 fn copy_at_rest(from: &Path, to: &Path) {
+    let begun = Instant::now();
     loop {
+        assert!(begun.elapsed() < SOON, "{} does not come to rest", from.display());
         let before = files(from);
         let copied = copy(from, to);
         if let (Ok(before), Ok(()), Ok(after)) = (before, &copied, files(from))
