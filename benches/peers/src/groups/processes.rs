@@ -30,8 +30,7 @@ pub fn groups(smoke: bool) -> Vec<Group> {
         vec![stream_of::<64>(1), stream_of::<64>(16), stream_of::<1024>(1), stream_of::<1024>(16)];
     groups.extend([64 << 10, 1 << 20].map(|size| streams(size, 1)));
     groups.extend(sizes.iter().map(|size| trips(*size)));
-    // Beyond, the copies are all there is to see, and waking is a fraction of them.
-    groups.extend(sizes.iter().filter(|size| **size < 1 << 20).map(|size| sleepers(*size)));
+    groups.extend(sizes.iter().map(|size| sleepers(*size)));
     for size in sizes.iter().copied() {
         let jobs = [Job::FanOut { size, receivers: OTHERS }, Job::FanIn { size, senders: OTHERS }];
         groups.extend(jobs.map(fan));
@@ -238,11 +237,8 @@ fn faces(size: usize) -> Group {
     let job = Job::Asleep { size };
     let about = "there and back between two clients: with futures, blocking, and from C";
     let mut group = group("processes-faces", about, size, "asleep", "ns");
-    group.subjects = [Face::Blocking, Face::C].map(|face| Subject::between(face, job)).into();
-    // As among those who sleep.
-    if size < 1 << 20 {
-        group.subjects.push(Subject::between(Publish, job));
-    }
+    let faces = [Face::Blocking, Face::C].map(|face| Subject::between(face, job));
+    group.subjects = faces.into_iter().chain([Subject::between(Publish, job)]).collect();
     group.baselines = vec!["synod client, blocking", "synod publish"];
     group
 }

@@ -15,7 +15,7 @@ const WARM_UP: u64 = 16;
 pub async fn lead(
     meeting: &Meeting,
     plan: &Plan,
-    mut send: impl FnMut(u64),
+    mut send: impl AsyncFnMut(u64),
     mut receive: impl AsyncFnMut(u64),
 ) -> Reading {
     meeting.page.gather(1);
@@ -31,7 +31,7 @@ pub async fn lead(
             // The other side sleeps: it must know before.
             meeting.page.word(Tally::Total).store(number, Ordering::Release);
         }
-        send(number);
+        send(number).await;
         receive(number).await;
         let now = Instant::now();
         if number > WARM_UP {
@@ -49,13 +49,13 @@ pub async fn lead(
 }
 
 /// The side that answers.
-pub async fn follow(meeting: &Meeting, mut receive: impl AsyncFnMut(u64), mut send: impl FnMut(u64)) {
+pub async fn follow(meeting: &Meeting, mut receive: impl AsyncFnMut(u64), mut send: impl AsyncFnMut(u64)) {
     meeting.page.arrive();
     let mut number = 1;
     loop {
         receive(number).await;
         let is_last = meeting.page.word(Tally::Total).load(Ordering::Acquire) == number;
-        send(number);
+        send(number).await;
         if is_last {
             break;
         }
@@ -80,7 +80,7 @@ pub trait Ends {
 /// [`lead`] with such ends.
 pub fn leads(ends: impl Ends, meeting: &Meeting, plan: &Plan) -> Reading {
     let ends = RefCell::new(ends);
-    let post = |number| ends.borrow_mut().post(number);
+    let post = async |number| ends.borrow_mut().post(number);
     at_once(lead(meeting, plan, post, async |number| ends.borrow_mut().arrive(number)))
 }
 
@@ -88,7 +88,7 @@ pub fn leads(ends: impl Ends, meeting: &Meeting, plan: &Plan) -> Reading {
 pub fn follows(ends: impl Ends, meeting: &Meeting) {
     let ends = RefCell::new(ends);
     let arrive = async |number| ends.borrow_mut().arrive(number);
-    at_once(follow(meeting, arrive, |number| ends.borrow_mut().post(number)));
+    at_once(follow(meeting, arrive, async |number| ends.borrow_mut().post(number)));
 }
 
 /// What never waits but in system calls.

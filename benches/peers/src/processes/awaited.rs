@@ -161,7 +161,7 @@ impl Pair for Awaited {
     fn measure(&self, meeting: &Meeting, _job: Job, plan: &Plan) -> Reading {
         task::block_on(async {
             let mut sleeper = Sleeper::of(*self, meeting, 1);
-            let post = |number| ring(*self, meeting, 0, Tally::There, number);
+            let post = async |number| ring(*self, meeting, 0, Tally::There, number);
             lead(meeting, plan, post, async |number| sleeper.arrived(meeting, Tally::Back, number).await)
                 .await
         })
@@ -171,7 +171,7 @@ impl Pair for Awaited {
         task::block_on(async {
             let mut sleeper = Sleeper::of(*self, meeting, 0);
             let arrive = async |number| sleeper.arrived(meeting, Tally::There, number).await;
-            follow(meeting, arrive, |number| ring(*self, meeting, 1, Tally::Back, number)).await;
+            follow(meeting, arrive, async |number| ring(*self, meeting, 1, Tally::Back, number)).await;
         });
     }
 }

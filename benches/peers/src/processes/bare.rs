@@ -106,13 +106,13 @@ impl Pair for Futex {
     }
 
     fn measure(&self, meeting: &Meeting, _job: Job, plan: &Plan) -> Reading {
-        let post = |number| Self::post(meeting, Tally::There, number);
+        let post = async |number| Self::post(meeting, Tally::There, number);
         at_once(lead(meeting, plan, post, async |number| Self::wait(meeting, Tally::Back, number)))
     }
 
     fn serve(&self, meeting: &Meeting, _job: Job) {
         let wait = async |number| Self::wait(meeting, Tally::There, number);
-        at_once(follow(meeting, wait, |number| Self::post(meeting, Tally::Back, number)));
+        at_once(follow(meeting, wait, async |number| Self::post(meeting, Tally::Back, number)));
     }
 }
 
@@ -141,11 +141,11 @@ impl Pair for Eventfd {
 
     fn measure(&self, meeting: &Meeting, _job: Job, plan: &Plan) -> Reading {
         let [there, back] = &meeting.brought[..] else { panic!("two were brought") };
-        at_once(lead(meeting, plan, |_| Self::post(there), async |_| Self::wait(back)))
+        at_once(lead(meeting, plan, async |_| Self::post(there), async |_| Self::wait(back)))
     }
 
     fn serve(&self, meeting: &Meeting, _job: Job) {
         let [there, back] = &meeting.brought[..] else { panic!("two were brought") };
-        at_once(follow(meeting, async |_| Self::wait(there), |_| Self::post(back)));
+        at_once(follow(meeting, async |_| Self::wait(there), async |_| Self::post(back)));
     }
 }

@@ -147,7 +147,6 @@ impl Slice {
     }
 }
 
-/// This program once more, for a task.
 /// How this program is started again for a task.
 pub fn command(task: &Task) -> Command {
     let program = std::env::current_exe().expect("this program has a file");

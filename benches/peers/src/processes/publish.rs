@@ -457,7 +457,8 @@ async fn asleep_lead(place: &Place, size: usize, meeting: &Meeting, plan: &Plan)
     warmed(&mut back).await;
     let mut messages = Messages::of(size, &place.agent, there);
     messages.warm().await;
-    let post = |number| assert!(messages.sent(number), "an empty lane is not full");
+    // The first may find the slots of what warmed up not back yet.
+    let post = async |number| messages.send(number).await;
     asleep::lead(meeting, plan, post, async |number| arrive(&mut back, number).await).await
 }
 
@@ -467,7 +468,7 @@ async fn asleep_follow(place: &Place, size: usize, meeting: &Meeting) {
     let back = opened(place, "peers.back", 1).await;
     let mut messages = Messages::of(size, &place.agent, back);
     messages.warm().await;
-    let post = |number| assert!(messages.sent(number), "an empty lane is not full");
+    let post = async |number| messages.send(number).await;
     asleep::follow(meeting, async |number| arrive(&mut there, number).await, post).await;
 }
 

@@ -306,7 +306,7 @@ impl Pair for Belled {
             asleep::lead(
                 meeting,
                 plan,
-                |number| post(&mut posted, ends.size, number),
+                async |number| post(&mut posted, ends.size, number),
                 async |number| {
                     ends.receiving.take(number).await;
                 },
@@ -322,9 +322,7 @@ impl Pair for Belled {
             asleep::follow(
                 meeting,
                 async |number| ends.receiving.take(number).await,
-                |number| {
-                    post(&mut posted, ends.size, number);
-                },
+                async |number| post(&mut posted, ends.size, number),
             )
             .await;
         });
