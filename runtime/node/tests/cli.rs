@@ -497,6 +497,13 @@ fn streams_are_listed_and_read_from_the_command_line_while_nobody_has_the_store_
     assert_eq!((&last["sequence"], &last["payload"]["text"]), (&5.into(), &"order 5".into()));
     assert_eq!(synod(&["store", "read", &path, "bills"]).status.code(), Some(2));
     assert_eq!(synod(&["store", "streams", "/nowhere"]).status.code(), Some(2));
+    let other = tempfile::tempdir().expect("a folder that is no store");
+    for command in ["check", "streams"] {
+        let none = synod(&["store", command, &other.path().display().to_string()]);
+        assert_eq!(none.status.code(), Some(2));
+        assert!(stderr(&none).contains("holds no store"), "{}", stderr(&none));
+        assert_eq!(fs::read_dir(other.path()).expect("a folder").count(), 0, "nothing is made by looking");
+    }
     let wrong = stderr(&synod(&["store", "read", &path, "orders", "--from", "q"]));
     assert!(wrong.contains("expected a whole number"), "{wrong}");
 }

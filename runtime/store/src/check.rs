@@ -72,20 +72,20 @@ pub async fn check(directory: &Path) -> Result<Found, OpenError> {
 
 /// The same, and tells every now and then how far it has come.
 pub async fn check_with(directory: &Path, progress: impl FnMut(Progress)) -> Result<Found, OpenError> {
-    let files = Files::of(directory, Keys::default()).await?;
+    let files = Files::of_a_store(directory, Keys::default()).await?;
     Ok(look(directory, &files, None, progress).await?.0)
 }
 
 /// What a store would hold after that cut.
 pub async fn try_cut(directory: &Path, cut: &Cut) -> Result<Found, OpenError> {
-    let files = Files::of(directory, Keys::default()).await?;
+    let files = Files::of_a_store(directory, Keys::default()).await?;
     Ok(look(directory, &files, Some(cut), |_| {}).await?.0)
 }
 
 /// Copies all segments into the directory `backup`, which must not hold any of their names, and cuts. Nothing is changed if what is
 /// left would not be sound.
 pub async fn cut(directory: &Path, cut: &Cut, backup: &Path) -> Result<Found, OpenError> {
-    let files = Files::of(directory, Keys::default()).await?;
+    let files = Files::of_a_store(directory, Keys::default()).await?;
     let (left, _) = look(directory, &files, Some(cut), |_| {}).await?;
     if left.problem.is_some() {
         return Ok(left);

@@ -15,6 +15,12 @@ pub enum OpenError {
     /// The disk failed or refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// There is none to look at. Nothing was made.
+    #[error("{} holds no store", directory.display())]
+    NoStore {
+        /// Which directory.
+        directory: PathBuf,
+    },
     /// Another process has it open.
     #[error(
         "the store {} is in use by {}: stop it first",

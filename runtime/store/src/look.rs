@@ -26,7 +26,7 @@ pub struct Look {
 impl Look {
     /// Reads all of a sound store; what is wrong with another is told as its opening would.
     pub async fn open(directory: &Path, progress: impl FnMut(Progress)) -> Result<Self, OpenError> {
-        let files = Files::of(directory, Keys::default()).await?;
+        let files = Files::of_a_store(directory, Keys::default()).await?;
         files.have_keys(directory)?;
         let (found, state) = look(directory, &files, None, progress).await?;
         if let Some(problem) = found.problem {

@@ -131,7 +131,7 @@ struct Fetched {
 /// Puts back what damaged regions had, from the store in `from`, after all segments were copied to `backup`. Without that nothing is
 /// changed, and the answer says what would be.
 pub async fn mend(directory: &Path, from: &Path, backup: Option<&Path>) -> Result<Vec<Mended>, MendError> {
-    let files = Files::of(directory, Keys::default()).await?;
+    let files = Files::of_a_store(directory, Keys::default()).await?;
     if let Some(segment) = files.order.values().find(|segment| segment.header.get().key.is_some()) {
         return Err(MendError::Encrypted { file: path_of(directory, segment.id) });
     }

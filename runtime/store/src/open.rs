@@ -111,10 +111,25 @@ pub(crate) struct Files {
     pub(crate) unfinished: Vec<PathBuf>,
 }
 
+/// The name of the file that is locked.
+const LOCK: &str = "lock";
+
 impl Files {
+    /// Of a store that is there already: where none is, nothing is made.
+    pub(crate) async fn of_a_store(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
+        let names = disk::list(directory).await?.into_iter().map(|entry| entry.name);
+        if names
+            .map(|name| name.to_string_lossy().into_owned())
+            .any(|name| name == LOCK || id_of(&name).is_some())
+        {
+            return Self::of(directory, keys).await;
+        }
+        Err(OpenError::NoStore { directory: directory.to_owned() })
+    }
+
     /// Changes nothing but the lock.
     pub(crate) async fn of(directory: &Path, keys: Keys) -> Result<Self, OpenError> {
-        let lock = File::open(directory.join("lock"), OpenOptions::CREATE).await?;
+        let lock = File::open(directory.join(LOCK), OpenOptions::CREATE).await?;
         match lock.lock().await {
             Err(error) if error.failure == Failure::Locked => {
                 return Err(OpenError::Locked {

@@ -144,12 +144,14 @@ async fn read(options: &StoreRead) -> Result<(), Problem> {
     Ok(())
 }
 
+const NAME_A_STORE: &str = "name the directory of a store";
+
 /// A store is looked at, never made.
 async fn exists(directory: &Path) -> Result<(), Problem> {
     if files::exists(directory).await.is_ok_and(|exists| exists) {
         return Ok(());
     }
-    Err(Problem::usage(format!("{} is not there", directory.display()), "name the directory of a store"))
+    Err(Problem::usage(format!("{} is not there", directory.display()), NAME_A_STORE))
 }
 
 async fn repair(options: &StoreRepair) -> Result<Option<Found>, Problem> {
@@ -187,7 +189,10 @@ async fn repair(options: &StoreRepair) -> Result<Option<Found>, Problem> {
 }
 
 fn problem(error: OpenError) -> Problem {
-    Problem::failed(error.to_string())
+    match error {
+        OpenError::NoStore { .. } => Problem::usage(error.to_string(), NAME_A_STORE),
+        _ => Problem::failed(error.to_string()),
+    }
 }
 
 fn page(found: &Found) -> String {
