@@ -79,6 +79,8 @@ impl Device {
         if let Err(error) = std::fs::remove_file(self.mounted.join("ballast")) {
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
         }
+        // The device holds what is used of it and no more, or it could not run short of blocks the next time.
+        run("fstrim", &[&self.mounted.to_string_lossy()]).unwrap();
     }
 }
 
