@@ -213,8 +213,10 @@ impl RaftLogStorage<Consensus> for LogStorage {
     }
 
     async fn purge(&mut self, log_id: LogIdOf<Consensus>) -> Result<(), io::Error> {
-        // First what it is, then that it is gone: a crash between the two is made good when the log is opened.
-        drop(self.log.put(PURGED, &encode_log_id(&log_id)).await.map_err(io::Error::other)?);
+        // First what it is, then that it is gone: a crash between the two is made good when the log is opened. Never the second if the first
+        // is refused.
+        let named = self.log.put(PURGED, &encode_log_id(&log_id)).await.map_err(io::Error::other)?;
+        named.await.map_err(io::Error::other)?;
         let durable = self.log.purge(place(log_id.index)).await.map_err(io::Error::other)?;
         durable.await.map_err(io::Error::other)
     }

@@ -1,4 +1,4 @@
-//! Who keeps house: has an empty segment ready before it is needed, and copies forward what is still needed of segments that are
+//! Who keeps house: has empty segments ready before they are needed, and copies forward what is still needed of segments that are
 //! mostly not, so that an idle log pins nothing; removes the files that this leaves over. Scrubs when it is asked to (`scrub`).
 //!
 //! Copies take their turn with everything else that is written. What goes wrong here is told by whoever needs what was not done: a write
@@ -13,7 +13,7 @@ use synod_probe::{event, reach};
 
 use crate::cipher::decrypted;
 use crate::format::{BLOCK, RECORD_HEADER, Record};
-use crate::segments::{Segment, Segments};
+use crate::segments::{RESERVE, Segment, Segments};
 use crate::state::Place;
 use crate::store::{Durable, Shared};
 
@@ -29,9 +29,8 @@ impl Keeper {
         // Segments that could not be copied whole: they stay, for whoever repairs them.
         let mut kept = BTreeSet::new();
         while !self.shared.is_closed() {
-            if self.segments.free(&self.shared, BLOCK).is_none()
-                && self.segments.create(&self.shared, BLOCK).await.is_err()
-            {
+            // One to go on with, beside the reserve.
+            if self.segments.provide(&self.shared, BLOCK, RESERVE + 1).await.is_err() {
                 reach!("store.no_spare");
             }
             while !self.shared.is_closed()
@@ -56,8 +55,9 @@ impl Keeper {
         self.shared.work.notify_one();
     }
 
-    /// The segment with the smallest share of what is still needed, if that is small enough.
+    /// The segment with the smallest share of what is still needed, if that is small enough; where the disk is full also for the reserve.
     fn mostly_dead(&self, kept: &BTreeSet<u32>) -> Option<Rc<Segment>> {
+        let most = self.most();
         let state = self.shared.state();
         let all = self.segments.all.borrow();
         let share = |segment: &Segment| {
@@ -65,12 +65,23 @@ impl Keeper {
             live * 100 / segment.header.get().len
         };
         let candidates = all.values().filter(|segment| {
-            state.live.get(&segment.id).is_some_and(|live| *live > 0)
+            state.live.get(&segment.id).is_some_and(|live| (1..=most).contains(live))
                 && self.segments.active.get() != Some(segment.id)
                 && !kept.contains(&segment.id)
                 && share(segment) < u64::from(self.shared.options.live_share_min)
         });
         candidates.min_by_key(|segment| share(segment)).cloned()
+    }
+
+    /// The most that may be copied of a segment, bytes: where there is no more than the reserve a quarter of what is written to next, so that
+    /// more fits in than one that fails.
+    fn most(&self) -> u64 {
+        if self.segments.count_free(&self.shared) > RESERVE {
+            return u64::MAX;
+        }
+        let active = || self.segments.get(self.segments.active.get()?);
+        let next = self.segments.free(&self.shared, BLOCK).or_else(active);
+        next.map_or(0, |next| next.header.get().len / 4)
     }
 
     /// Copies what is needed of a segment, and reads nothing else of it; whether all of that could be read. Many small batches become
@@ -80,6 +91,12 @@ impl Keeper {
         let (seed, cipher) = (segment.header.get().seed(), segment.cipher.borrow().clone());
         let mut window = Window { segment: &segment, from: 0, bytes: Buffer::zeroed(0) };
         let (mut copied, mut last) = (0, None);
+        // While writes fail nothing else waits, for what is refused has all that follows refused.
+        let all = self.shared.options.waiting_max as u32;
+        let _alone = match self.shared.is_degraded() {
+            true => self.shared.room.acquire_many(all).await.ok(),
+            false => None,
+        };
         let places = self.shared.state().places_in(segment.id);
         for place in places {
             let bytes = window.get(place.offset, RECORD_HEADER + place.len as usize).await?;

@@ -237,8 +237,10 @@ mod tests {
         Remove(u32),
         /// So many of what waits become durable.
         Commit(usize),
-        /// All that waits is refused.
-        Refuse,
+        /// All that waits is refused, or what is not for the reserve.
+        Refuse {
+            growing: bool,
+        },
         /// What is needed of a segment is copied.
         Copy(prop::sample::Index),
     }
@@ -253,7 +255,7 @@ mod tests {
             1 => (log.clone(), any::<u8>()).prop_map(|(log, byte)| Step::Put(log, byte)),
             1 => log.prop_map(Step::Remove),
             4 => (1..6_usize).prop_map(Step::Commit),
-            1 => Just(Step::Refuse),
+            1 => any::<bool>().prop_map(|growing| Step::Refuse { growing }),
             2 => at.prop_map(Step::Copy),
         ]
     }
@@ -331,7 +333,7 @@ mod tests {
                         if state.logs[&logs[log as usize]].is_removed() => {}
                     Step::Remove(log) => state.remove(logs[log as usize], 0, done()),
                     Step::Append(log, byte) => {
-                        state.append(logs[log as usize], vec![vec![byte].into()], 0, done());
+                        state.append(logs[log as usize], vec![vec![byte].into()], byte < 64, 0, done());
                     }
                     Step::Truncate(log, at) => {
                         let id = logs[log as usize];
@@ -355,7 +357,19 @@ mod tests {
                         disk.commit(&mut state);
                         state.queue.extend(later);
                     }
-                    Step::Refuse => drop(state.refuse()),
+                    Step::Refuse { growing: false } => drop(state.refuse(Vec::new())),
+                    Step::Refuse { growing: true } => {
+                        let taken = state.take(3 * crate::format::RECORD_HEADER, false);
+                        let (before, number) = (taken.len() + state.queue.len(), state.number);
+                        let refused = state.refuse_growing(taken);
+                        prop_assert_eq!(state.number + refused.len() as u64, number);
+                        prop_assert_eq!(before, refused.len() + state.queue.len());
+                        prop_assert!(state.queue.iter().all(|item| item.frees));
+                        prop_assert!(refused.first().is_none_or(|item| !item.frees));
+                        for (at, item) in state.queue.iter().enumerate() {
+                            prop_assert_eq!(item.number, state.number - (state.queue.len() - at) as u64);
+                        }
+                    }
                     Step::Copy(which) => {
                         let segment = which.index(disk.next as usize / 8 + 1) as u32;
                         disk.copy(&mut state, segment);

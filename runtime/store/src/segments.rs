@@ -4,6 +4,7 @@
 //! durable and ends when its seal is; a later one begins only then. Files beyond a few that are free are removed.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -43,10 +44,14 @@ pub(crate) struct Segments {
 }
 
 /// The shortest segment that is made where the options allow longer ones, bytes.
-const SEGMENT_MIN: u64 = 4 << 20;
+const SEGMENT_MIN: u64 = 2 << 20;
 
-/// How many free segments of full length are kept in any case, or their length in shorter ones.
-const SPARES: u64 = 2;
+/// How many free segments of full length are kept in any case, or their length in shorter ones: the reserve and one to go on with.
+const SPARES: u64 = RESERVE as u64 + 1;
+
+/// How many free segments are kept for what frees others when the disk is full: one of them is written to then, and another when the store
+/// is opened again meanwhile, or the first is full of what no longer counts.
+pub(crate) const RESERVE: usize = 2;
 
 /// How much is zeroed at a time, bytes.
 const ZEROS: usize = 1 << 20;
@@ -84,17 +89,38 @@ impl Segments {
         let fits = |segment: &&Rc<Segment>| segment.header.get().len >= (BLOCK + len) as u64;
         let all = self.all.borrow();
         let free = all.values().filter(|segment| is_free(&state, segment)).filter(fits);
-        free.max_by_key(|segment| segment.header.get().len).cloned()
+        free.max_by_key(|segment| (segment.header.get().len, Reverse(segment.id))).cloned()
     }
 
-    /// A free one that somebody else made just now, or one more: zeroed, because writing into space that was never written costs a
-    /// sync more than its own.
-    pub(crate) async fn create(&self, shared: &Shared, len: usize) -> Result<Rc<Segment>, DiskError> {
+    /// How many there are of which nothing is needed and that nobody reads.
+    pub(crate) fn count_free(&self, shared: &Shared) -> usize {
+        let state = shared.state();
+        self.all.borrow().values().filter(|segment| is_free(&state, segment)).count()
+    }
+
+    /// The longest free one, with room for a batch of this length, of at least `count` free ones; made if they are not there.
+    pub(crate) async fn provide(
+        &self,
+        shared: &Shared,
+        len: usize,
+        count: usize,
+    ) -> Result<Rc<Segment>, DiskError> {
         let _making = self.making.lock().await;
-        if let Some(segment) = self.free(shared, len) {
-            return Ok(segment);
+        loop {
+            // Counted before one of them is held.
+            let there = self.count_free(shared);
+            let missing = match self.free(shared, len) {
+                Some(free) if there >= count => return Ok(free),
+                Some(_) => BLOCK,
+                None => len,
+            };
+            self.create(shared, missing).await?;
         }
-        let len = self.next_len(shared.options.segment_len).max((BLOCK + len) as u64);
+    }
+
+    /// One more: zeroed, because writing into space that was never written costs a sync more than its own.
+    async fn create(&self, shared: &Shared, len: usize) -> Result<(), DiskError> {
+        let len = self.next_len(shared).max((BLOCK + len) as u64);
         let id = self.all.borrow().last_key_value().map_or(1, |(id, _)| id + 1);
         let path = path_of(&self.directory, id);
         let unfinished = path.with_extension("new");
@@ -107,14 +133,17 @@ impl Segments {
         disk::sync_directory(&self.directory).await?;
         let file = File::open(path, OpenOptions::READ_WRITE).await?;
         let segment = Rc::new(Segment::new(id, file, header, &self.keys));
-        self.all.borrow_mut().insert(id, segment.clone());
-        Ok(segment)
+        self.all.borrow_mut().insert(id, segment);
+        Ok(())
     }
 
-    /// How long the next segment is to be: as much as there is, so that a small store takes little and a busy one soon has long ones.
-    fn next_len(&self, max: u64) -> u64 {
-        let there: u64 = self.all.borrow().values().map(|segment| segment.header.get().len).sum();
-        there.next_multiple_of(BLOCK as u64).clamp(SEGMENT_MIN.min(max), max)
+    /// How long the next segment is to be: as much as is in use, so that a small store takes little and a busy one soon has long ones.
+    fn next_len(&self, shared: &Shared) -> u64 {
+        let (state, max) = (shared.state(), shared.options.segment_len);
+        let all = self.all.borrow();
+        let used = all.values().filter(|segment| !is_free(&state, segment));
+        let used: u64 = used.map(|segment| segment.header.get().len).sum();
+        used.next_multiple_of(BLOCK as u64).clamp(SEGMENT_MIN.min(max), max)
     }
 
     /// Removes free segments, the shortest first, until few are left: who writes much soon has long ones, and makes and removes

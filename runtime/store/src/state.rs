@@ -42,10 +42,15 @@ pub(crate) struct Item {
     pub(crate) payload: Bytes,
     /// It lies there already and is copied.
     pub(crate) copied_from: Option<Place>,
+    /// It puts an end to others, or grows nothing: the reserve of a full disk is for it.
+    pub(crate) frees: bool,
     /// What it holds of the room for what waits, bytes.
     pub(crate) room: usize,
     pub(crate) ack: Option<Ack>,
 }
+
+/// The longest value that may go to the reserve, bytes of its record.
+pub(crate) const SMALL: usize = 512;
 
 impl Item {
     /// What it takes in a batch, bytes.
@@ -92,6 +97,20 @@ struct View {
     /// And these follow, with their stamps.
     entries: VecDeque<(u64, Bytes)>,
     removed: bool,
+}
+
+impl View {
+    /// The log ends at `last`, and all up to `purged`, which is not above it, is gone.
+    fn bound(&mut self, last: u64, purged: u64) {
+        self.entries.truncate(last.saturating_sub(self.keep) as usize);
+        self.keep = self.keep.min(last);
+        if purged > self.keep {
+            let gone = self.entries.len().min((purged - self.keep) as usize);
+            self.entries.drain(..gone);
+            self.keep = purged;
+        }
+        self.purged = purged;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +187,25 @@ impl LogState {
         self.values.retain(|_, value| value.durable.is_some());
     }
 
+    /// Shows what waits as well.
+    fn show(&mut self, item: &Item) {
+        match item.kind {
+            _ if item.copied_from.is_some() => {}
+            Kind::Entry => self.view.entries.push_back((item.stamp, item.payload.clone())),
+            Kind::Bounds => {
+                let purged = purged_of(&item.payload).expect("encoded by this program");
+                self.view.bound(item.index, purged);
+            }
+            Kind::Name => self.name_waits = true,
+            Kind::Removed => self.view = View { removed: true, ..View::default() },
+            Kind::Value => {
+                let (key, bytes) = value_of(&item.payload).expect("encoded by this program");
+                let waiting = Some((item.stamp, item.payload.slice_ref(bytes)));
+                self.values.entry(key.to_owned()).or_default().waiting = waiting;
+            }
+        }
+    }
+
     /// Every place of this log.
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
         let values = self.values.values().filter_map(|value| Some(value.durable.as_ref()?.1));
@@ -237,6 +275,11 @@ impl State {
             let name = Bytes::copy_from_slice(state.name.as_bytes());
             self.queue(log, Kind::Name, 0, name, 0, None);
         }
+        let frees = match kind {
+            Kind::Entry => false,
+            Kind::Value => RECORD_HEADER + payload.len() <= SMALL,
+            Kind::Bounds | Kind::Name | Kind::Removed => true,
+        };
         let stamp = self.number;
         self.number += 1;
         self.queue.push_back(Item {
@@ -247,14 +290,22 @@ impl State {
             stamp,
             payload,
             copied_from: None,
+            frees,
             room,
             ack,
         });
         stamp
     }
 
-    /// Appends entries; they are seen at once. Answers the index of the first.
-    pub(crate) fn append(&mut self, log: u32, payloads: Vec<Bytes>, room: usize, ack: Ack) -> u64 {
+    /// Appends entries; they are seen at once. Answers the index of the first. `frees`: they put an end to others.
+    pub(crate) fn append(
+        &mut self,
+        log: u32,
+        payloads: Vec<Bytes>,
+        frees: bool,
+        room: usize,
+        ack: Ack,
+    ) -> u64 {
         let first = self.logs[&log].last() + 1;
         let count = payloads.len();
         let (mut ack, mut room) = (Some(ack), room);
@@ -265,6 +316,7 @@ impl State {
             let ack = if last { ack.take() } else { None };
             let room = if last { std::mem::take(&mut room) } else { 0 };
             let stamp = self.queue(log, Kind::Entry, index, payload.clone(), room, ack);
+            self.queue.back_mut().expect("just queued").frees = frees;
             self.logs.get_mut(&log).expect("just used").view.entries.push_back((stamp, payload));
         }
         first
@@ -272,31 +324,19 @@ impl State {
 
     /// Drops all entries after this one; not one that was purged.
     pub(crate) fn truncate(&mut self, log: u32, after: u64, room: usize, ack: Ack) {
-        let view = &mut self.logs.get_mut(&log).expect("a log is never forgotten").view;
-        if after > view.keep {
-            view.entries.truncate((after - view.keep) as usize);
-        } else {
-            view.keep = after;
-            view.entries.clear();
-        }
-        self.bounds(log, room, ack);
+        let purged = self.logs[&log].view.purged;
+        self.bounds(log, after.min(self.logs[&log].last()), purged, room, ack);
     }
 
     /// Drops all entries up to this one; beyond the end it moves the end, too.
     pub(crate) fn purge(&mut self, log: u32, up_to: u64, room: usize, ack: Ack) {
-        let view = &mut self.logs.get_mut(&log).expect("a log is never forgotten").view;
-        view.purged = view.purged.max(up_to);
-        if view.purged > view.keep {
-            let gone = view.entries.len().min((view.purged - view.keep) as usize);
-            view.entries.drain(..gone);
-            view.keep = view.purged;
-        }
-        self.bounds(log, room, ack);
+        let state = &self.logs[&log];
+        let purged = state.view.purged.max(up_to);
+        self.bounds(log, state.last().max(purged), purged, room, ack);
     }
 
-    fn bounds(&mut self, log: u32, room: usize, ack: Ack) {
-        let state = &self.logs[&log];
-        let (last, purged) = (state.last(), state.view.purged);
+    fn bounds(&mut self, log: u32, last: u64, purged: u64, room: usize, ack: Ack) {
+        self.logs.get_mut(&log).expect("a log is never forgotten").view.bound(last, purged);
         self.queue(log, Kind::Bounds, last, Bytes::copy_from_slice(&purged.to_le_bytes()), room, Some(ack));
     }
 
@@ -360,6 +400,8 @@ impl State {
             stamp: record.stamp,
             payload: Bytes::copy_from_slice(record.payload),
             copied_from: Some(from),
+            // It ends what it is a copy of.
+            frees: true,
             room: 0,
             ack: Some(ack),
         });
@@ -367,12 +409,23 @@ impl State {
 
     /// Takes what waits, in order, as far as the records fit into `limit` bytes, but at least one.
     pub(crate) fn take(&mut self, limit: usize, encrypted: bool) -> Vec<Item> {
-        let mut size = 0;
-        let fits = self.queue.iter().take_while(|item| {
+        self.take_while(limit, encrypted, |_| true)
+    }
+
+    /// The same up to the first that needs more than the reserve.
+    pub(crate) fn take_freeing(&mut self, limit: usize, encrypted: bool) -> Vec<Item> {
+        self.take_while(limit, encrypted, |item| item.frees)
+    }
+
+    fn take_while(&mut self, limit: usize, encrypted: bool, wanted: impl Fn(&Item) -> bool) -> Vec<Item> {
+        let (mut size, mut count) = (0, 0);
+        for item in self.queue.iter().take_while(|item| wanted(item)) {
             size += item.size(encrypted);
-            size <= limit
-        });
-        let count = fits.count().max(1).min(self.queue.len());
+            if size > limit && count > 0 {
+                break;
+            }
+            count += 1;
+        }
         self.queue.drain(..count).collect()
     }
 
@@ -433,12 +486,27 @@ impl State {
         }
     }
 
-    /// Everything that waits is refused, and nothing of it is seen any more.
-    pub(crate) fn refuse(&mut self) -> Vec<Item> {
+    /// Everything that waits is refused after what was `taken`, and nothing of it is seen any more.
+    pub(crate) fn refuse(&mut self, mut taken: Vec<Item>) -> Vec<Item> {
         for log in self.logs.values_mut() {
             log.reset();
         }
-        self.queue.drain(..).collect()
+        taken.extend(self.queue.drain(..));
+        taken
+    }
+
+    /// The same, but what is for the reserve waits on if it is before all else. Nothing of what was `taken` was written: its numbers are given
+    /// again.
+    pub(crate) fn refuse_growing(&mut self, taken: Vec<Item>) -> Vec<Item> {
+        let mut kept = self.refuse(taken);
+        let stay = kept.iter().take_while(|item| item.frees).count();
+        let refused = kept.split_off(stay);
+        self.number -= refused.len() as u64;
+        for item in kept {
+            self.logs.get_mut(&item.log).expect("a log is never forgotten").show(&item);
+            self.queue.push_back(item);
+        }
+        refused
     }
 
     /// Counts the live bytes anew, from the places.

@@ -25,7 +25,7 @@ use crate::pace::Pace;
 use crate::pass::Progress;
 use crate::reader::{self, Request};
 use crate::snapshot::{Errand, Snapshot};
-use crate::state::{Ack, Found, LogState, State};
+use crate::state::{Ack, Found, LogState, SMALL, State};
 use crate::writer::{Way, Writer};
 
 /// How many reads may wait for the reader.
@@ -113,6 +113,10 @@ impl Shared {
         self.scrubs.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    pub(crate) fn is_degraded(&self) -> bool {
+        *self.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) != Health::Good
+    }
+
     pub(crate) fn set_health(&self, health: Health) {
         *self.health.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = health;
     }
@@ -170,6 +174,9 @@ impl Drop for Handle {
 
 /// An open store: one physical log with many logical ones. Cloning gives another handle.
 ///
+/// On a full disk appends are refused, and what frees others goes on: truncations, purges, removals, deletions of messages, and values of
+/// up to some hundred bytes, for which two free segments are kept. What they free is used again at once. A snapshot needs space of its own.
+///
 /// The context that opened it does its work; when that context ends, whatever still waits is [`WriteError::Closed`].
 #[derive(Clone)]
 pub struct Store {
@@ -226,6 +233,7 @@ impl Store {
             lock,
             epoch: opened.epoch,
             active: opened.active,
+            scarce: false,
             pace: Pace::new(options.batch_max),
             way: Way::default(),
         };
@@ -257,7 +265,7 @@ impl Store {
         name_of(name)?;
         let Some(id) = self.handle.shared.state().find(name) else { return Ok(()) };
         let log = Log { handle: self.handle.clone(), id, name: name.into() };
-        let room = log.reserve(RECORD_HEADER + name.len()).await?;
+        let room = log.reserve_to_free(RECORD_HEADER + name.len()).await?;
         let errand = self.handle.reads.reserve().await.map_err(|_| WriteError::Closed)?;
         let (done, end) = Durable::new();
         {
@@ -357,6 +365,9 @@ impl Future for Durable {
 pub struct Room<'a> {
     log: &'a Log,
     bytes: usize,
+    /// What is held beside, so that nothing else waits.
+    alone: usize,
+    frees: bool,
 }
 
 impl Room<'_> {
@@ -403,7 +414,8 @@ impl Room<'_> {
             done(Ok(()));
             return Ok(next..next);
         }
-        self.enqueue(&mut state, |state, id, room| state.append(id, payloads, room, Box::new(done)))?;
+        let frees = self.frees;
+        self.enqueue(&mut state, |state, id, room| state.append(id, payloads, frees, room, Box::new(done)))?;
         Ok(next..end)
     }
 
@@ -429,7 +441,7 @@ impl Room<'_> {
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        self.log.handle.shared.room.add_permits(self.bytes);
+        self.log.handle.shared.room.add_permits(self.bytes + self.alone);
     }
 }
 
@@ -477,7 +489,19 @@ impl Log {
         }
         let permits = shared.room.acquire_many(bytes as u32).await.map_err(|_| WriteError::Closed)?;
         permits.forget();
-        Ok(Room { log: self, bytes })
+        Ok(Room { log: self, bytes, alone: 0, frees: false })
+    }
+
+    /// The same for what puts an end to other things, or leads to it, and is little: it may go to the reserve that the store keeps for when the
+    /// disk is full ([`Store`]). While writes fail it waits until nothing else does, for what is refused has all that follows refused.
+    pub async fn reserve_to_free(&self, bytes: usize) -> Result<Room<'_>, WriteError> {
+        let shared = &self.handle.shared;
+        let max = shared.options.append_max();
+        let alone = if shared.is_degraded() { max.saturating_sub(bytes) } else { 0 };
+        let mut room = self.reserve(bytes + alone).await?;
+        (room.bytes, room.alone) = (bytes, alone);
+        room.frees = true;
+        Ok(room)
     }
 
     /// What an append of these payloads needs of the room for what waits, bytes. Refuses a payload that no segment holds.
@@ -498,7 +522,7 @@ impl Log {
 
     /// Drops all entries after this index, as soon as there is room. Seen at once.
     pub async fn truncate(&self, after: u64) -> Result<Durable, WriteError> {
-        let room = self.reserve(RECORD_HEADER + 8).await?;
+        let room = self.reserve_to_free(RECORD_HEADER + 8).await?;
         let first = self.first();
         if after + 1 < first {
             return Err(WriteError::Purged { after, first });
@@ -512,7 +536,7 @@ impl Log {
 
     /// Drops all entries up to this index, as soon as there is room; the log goes on behind it even if it was shorter. Seen at once.
     pub async fn purge(&self, up_to: u64) -> Result<Durable, WriteError> {
-        let room = self.reserve(RECORD_HEADER + 8).await?;
+        let room = self.reserve_to_free(RECORD_HEADER + 8).await?;
         let (done, durable) = Durable::new();
         room.enqueue(&mut self.handle.shared.state(), |state, id, room| state.purge(id, up_to, room, done))?;
         Ok(durable)
@@ -526,7 +550,8 @@ impl Log {
         if len > max {
             return Err(WriteError::TooLong { bytes: len, max });
         }
-        let room = self.reserve(RECORD_HEADER + len).await?;
+        let len = RECORD_HEADER + len;
+        let room = if len > SMALL { self.reserve(len).await? } else { self.reserve_to_free(len).await? };
         let (done, durable) = Durable::new();
         room.enqueue(&mut self.handle.shared.state(), |state, id, room| {
             state.put(id, key, value, room, done)

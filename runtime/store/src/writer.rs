@@ -22,8 +22,8 @@ use crate::cipher::encrypted;
 use crate::error::WriteError;
 use crate::format::{BATCH_HEADER, BLOCK, Batch, Header, Kind, aligned};
 use crate::pace::Pace;
-use crate::segments::{Segment, Segments};
-use crate::state::{Item, Place};
+use crate::segments::{RESERVE, Segment, Segments};
+use crate::state::{Item, Place, State};
 use crate::store::{Health, Shared};
 
 /// Batches on their way at a time: one is made while the other is written. Each one's rot could pass for a torn tail.
@@ -40,6 +40,8 @@ pub(crate) struct Writer {
     pub(crate) lock: Rc<File>,
     pub(crate) epoch: u64,
     pub(crate) active: Active,
+    /// When the segment that is written to was chosen, the reserve was not there, or this is of it: the rest of it is for what frees others.
+    pub(crate) scarce: bool,
     pub(crate) pace: Pace,
     pub(crate) way: Way,
 }
@@ -141,16 +143,28 @@ impl Writer {
             limit = limit.min(waiting / 2);
         }
         let encrypted = self.segments.keys.are_there();
-        let items = self.shared.state().take(limit, encrypted);
-        let len = BATCH_HEADER + items.iter().map(|item| item.size(encrypted)).sum::<usize>();
-        if !self.fits(aligned(len))
-            && let Err(error) = self.settle_all().await
-        {
-            return self.refuse(items, error);
-        }
-        let (segment, at) = match self.make_room(aligned(len), items[0].number).await {
-            Ok(room) => room,
-            Err(error) => return self.refuse(items, error),
+        let mut items = self.shared.state().take(limit, encrypted);
+        let mut frees = items.iter().all(|item| item.frees);
+        let (len, segment, at) = loop {
+            let len = BATCH_HEADER + items.iter().map(|item| item.size(encrypted)).sum::<usize>();
+            if (self.scarce || !self.fits(aligned(len)))
+                && let Err(error) = self.settle_all().await
+            {
+                return self.refuse(items, error);
+            }
+            match self.make_room(aligned(len), items[0].number, frees).await {
+                Ok((segment, at)) => break (len, segment, at),
+                Err(error) if frees => return self.refuse(items, error),
+                Err(error) => {
+                    self.refuse_by(State::refuse_growing, items, error);
+                    items = self.shared.state().take_freeing(limit, encrypted);
+                    frees = true;
+                    if items.is_empty() {
+                        return;
+                    }
+                    reach!("store.reserve_wanted");
+                }
+            }
         };
         let buffer = self.way.spare.pop().unwrap_or_else(|| Buffer::zeroed(0));
         let (buffer, places) = encode(&items, &segment, at, self.way.durable, len, buffer);
@@ -200,13 +214,24 @@ impl Writer {
         }
         drop(state);
         event!("store.durable", number = items[0].number, records = items.len());
-        self.shared.set_health(Health::Good);
+        if !self.scarce {
+            self.shared.set_health(Health::Good);
+        }
         self.answer(items, &Ok(()));
         Ok(())
     }
 
     /// Refuses these and all that waits.
-    fn refuse(&mut self, mut items: Vec<Item>, error: DiskError) {
+    fn refuse(&mut self, items: Vec<Item>, error: DiskError) {
+        self.refuse_by(State::refuse, items, error);
+    }
+
+    fn refuse_by(
+        &mut self,
+        refuse: fn(&mut State, Vec<Item>) -> Vec<Item>,
+        items: Vec<Item>,
+        error: DiskError,
+    ) {
         if error.failure == Failure::NoSpace && plant!("wal.enospc-batch-ack") {
             return self.answer(items, &Ok(()));
         }
@@ -215,7 +240,7 @@ impl Writer {
         self.shared.set_health(Health::Degraded(error.clone()));
         let mut state = self.shared.state();
         state.unclean.extend(self.active.segment().map(|segment| segment.id));
-        items.extend(state.refuse());
+        let items = refuse(&mut state, items);
         drop(state);
         loss!("store.append", "write or sync failed", items.len() as u64);
         self.answer(items, &Err(WriteError::Disk(error)));
@@ -234,8 +259,23 @@ impl Writer {
         u64::from(*at) + len as u64 <= segment.header.get().len
     }
 
-    /// The segment and offset for a batch of this length; ends one segment and begins another where it must.
-    async fn make_room(&mut self, len: usize, number: u64) -> Result<(Rc<Segment>, u32), DiskError> {
+    /// The segment and offset for a batch of this length; ends one segment and begins another where it must. Only for what frees others if the
+    /// reserve must be taken for it.
+    async fn make_room(
+        &mut self,
+        len: usize,
+        number: u64,
+        frees: bool,
+    ) -> Result<(Rc<Segment>, u32), DiskError> {
+        if self.scarce {
+            match self.segments.provide(&self.shared, BLOCK, RESERVE).await {
+                Ok(_) => self.scarce = false,
+                Err(error) if !frees => return Err(error),
+                Err(_) => {
+                    reach!("store.reserve_written");
+                }
+            }
+        }
         if let Active::At(segment, at) = &self.active
             && self.fits(len)
         {
@@ -244,16 +284,26 @@ impl Writer {
         self.end(number).await?;
         let segment = match &self.active {
             Active::Beginning(segment) => segment.clone(),
-            _ => match self.segments.free(&self.shared, len) {
-                Some(segment) => {
-                    reach!("store.segment_used_again");
-                    segment
-                }
-                None => self.segments.create(&self.shared, len).await?,
-            },
+            _ => self.choose(len, frees).await?,
         };
         self.begin(segment.clone(), number).await?;
         Ok((segment, BLOCK as u32))
+    }
+
+    /// A free segment with room for a batch of this length. What frees nothing takes one only for another that is made.
+    async fn choose(&mut self, len: usize, frees: bool) -> Result<Rc<Segment>, DiskError> {
+        let segments = &self.segments;
+        let there = segments.count_free(&self.shared);
+        let segment = match segments.provide(&self.shared, len, (there + 1).min(RESERVE + 1)).await {
+            Ok(segment) => segment,
+            Err(error) if frees => segments.free(&self.shared, len).ok_or(error)?,
+            Err(error) => return Err(error),
+        };
+        if segment.header.get().epoch > 0 {
+            reach!("store.segment_used_again");
+        }
+        self.scarce = segments.count_free(&self.shared) < RESERVE;
+        Ok(segment)
     }
 
     /// Begins a segment.

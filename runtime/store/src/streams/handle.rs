@@ -13,7 +13,7 @@ use super::log::{Index, StateLog, decode, size};
 use super::machine::{Append, Consumer, Machine, Place, Start, StreamState, Verdict};
 use crate::error::ReadError;
 use crate::format::RECORD_HEADER;
-use crate::store::Store;
+use crate::store::{Health, Store};
 
 /// The log of a store that its streams are kept in.
 pub const LOG: &str = "streams";
@@ -23,6 +23,9 @@ const SLACK: u64 = 1 << 20;
 
 /// How much of the log is looked at in one step of shortening it, bytes; what is written for it must fit into any store's room.
 const STEP: usize = 16 << 10;
+
+/// How much is carried where writes fail, bytes: it is to fit into the store's reserve.
+const CARRIED: usize = 32 << 10;
 
 /// How many facts are written in one step of ending what is overdue.
 const OVERDUE: usize = 64;
@@ -215,20 +218,20 @@ impl Streams {
 
     /// Deletes one message. It is never read again; [`Self::erase`] takes it off the disk.
     pub async fn delete(&self, stream: StreamId, sequence: u64) -> Result<(), StreamError> {
-        self.0.log.write(0, |machine| Ok(((), vec![machine.delete(stream, sequence)?]))).await
+        self.0.log.free(|machine| Ok(((), vec![machine.delete(stream, sequence)?]))).await
     }
 
     /// Deletes all messages below a sequence.
     pub async fn delete_below(&self, stream: StreamId, sequence: u64) -> Result<(), StreamError> {
         self.0
             .log
-            .write(0, |machine| Ok(((), machine.delete_below(stream, sequence)?.into_iter().collect())))
+            .free(|machine| Ok(((), machine.delete_below(stream, sequence)?.into_iter().collect())))
             .await
     }
 
     /// Drops a stream with all that it has. Its name may be defined again, as another stream.
     pub async fn drop_stream(&self, stream: StreamId) -> Result<(), StreamError> {
-        self.0.log.write(0, |machine| Ok(((), vec![machine.drop_stream(stream)?]))).await
+        self.0.log.free(|machine| Ok(((), vec![machine.drop_stream(stream)?]))).await
     }
 
     /// The stream of this name.
@@ -265,7 +268,8 @@ impl Streams {
         }
     }
 
-    /// Deletes what has become too old, and shortens the log if much of it no longer counts. Call it now and then.
+    /// Deletes what has become too old, and shortens the log if much of it no longer counts. Call it now and then. Where the disk is full it
+    /// shortens the log as far as little is to be carried for that.
     pub async fn maintain(&self) -> Result<Shortened, StreamError> {
         self.end_overdue(wall()).await?;
         self.shorten(|index, _, gone| index.bytes - gone.min(index.bytes) > 2 * index.machine.live() + SLACK)
@@ -297,7 +301,7 @@ impl Streams {
                 let facts = machine.overdue(now, OVERDUE);
                 Ok((facts.len(), facts))
             };
-            if self.0.log.write(0, overdue).await? == 0 {
+            if self.0.log.free(overdue).await? == 0 {
                 return Ok(());
             }
         }
@@ -309,27 +313,40 @@ impl Streams {
         let (end, refusals) = self.0.log.look(|index| Ok((index.next, index.refusals))).await?;
         let begin = self.0.log.entries.first();
         let (mut first, mut gone, mut carried) = (begin, 0, 0);
+        // Where writes fail what is carried must be little, or it fills the reserve before anything is gone.
+        let full = self.0.store.health() != Health::Good;
+        let mut reserve = CARRIED;
         while first < end && go_on(&self.0.log.index(), first, gone) {
             let entries = self.0.log.entries.read(first..end, STEP).await?;
             let Some(last) = entries.last() else { break };
-            first = last.index + 1;
-            gone += entries.iter().map(size).sum::<u64>();
+            let next = last.index + 1;
             if plant!("streams.purge-before-carry") {
-                drop(self.0.log.entries.purge(first - 1).await?);
+                drop(self.0.log.entries.purge(next - 1).await?);
             }
             let carry = |machine: &mut Machine| {
                 let mut facts = Vec::new();
                 for entry in &entries {
                     facts.extend(machine.carried(entry.index, decode(entry)?));
                 }
-                Ok((facts.len() as u64, facts))
+                let bytes: usize = facts.iter().map(|fact| fact.encode().len()).sum();
+                Ok(if full && bytes > reserve {
+                    (None, Vec::new())
+                } else {
+                    (Some((facts.len() as u64, bytes)), facts)
+                })
             };
-            carried += self.0.log.submit(0, carry).await?.0;
+            let (Some((count, bytes)), _) = self.0.log.submit_to(full, 0, carry).await? else {
+                reach!("streams.shortened_less");
+                break;
+            };
+            carried += count;
+            reserve -= bytes.min(reserve);
+            (first, gone) = (next, gone + entries.iter().map(size).sum::<u64>());
         }
         if first == begin {
             return Ok(Shortened::default());
         }
-        self.0.log.write(0, |machine| Ok(((), machine.base(first).into_iter().collect()))).await?;
+        self.0.log.free(|machine| Ok(((), machine.base(first).into_iter().collect()))).await?;
         // Written last, so all that was carried is durable, unless something was refused on the way.
         if self.0.log.settled.borrow().refusals != refusals {
             reach!("streams.shortening_refused");

@@ -110,21 +110,38 @@ impl StateLog {
         size: usize,
         decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
     ) -> Result<T, StreamError> {
-        let (answer, outcome) = self.submit(size, decide).await?;
-        if let Some(outcome) = outcome {
-            outcome.await.unwrap_or(Err(WriteError::Closed))?;
-        }
-        Ok(answer)
+        settled(self.submit(size, decide).await?).await
+    }
+
+    /// The same of what puts an end to messages, and is little: also where the disk is full ([`Log::reserve_to_free`]).
+    pub(super) async fn free<T>(
+        &self,
+        decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
+    ) -> Result<T, StreamError> {
+        settled(self.submit_to(true, 0, decide).await?).await
     }
 
     /// The same without the waiting; `size` is a guess at what it needs of the store's room.
     pub(super) async fn submit<T>(
         &self,
+        size: usize,
+        decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
+    ) -> Result<(T, Option<Outcome>), StreamError> {
+        self.submit_to(false, size, decide).await
+    }
+
+    /// The same; `frees` as in [`Self::free`].
+    pub(super) async fn submit_to<T>(
+        &self,
+        frees: bool,
         mut size: usize,
         mut decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
     ) -> Result<(T, Option<Outcome>), StreamError> {
         loop {
-            let room = self.entries.reserve(size).await?;
+            let room = match frees {
+                true => self.entries.reserve_to_free(size).await?,
+                false => self.entries.reserve(size).await?,
+            };
             let tried = {
                 let mut index = self.index();
                 let index = &mut *index;
@@ -270,6 +287,14 @@ impl StateLog {
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Waits until what was queued is durable.
+async fn settled<T>((answer, outcome): (T, Option<Outcome>)) -> Result<T, StreamError> {
+    if let Some(outcome) = outcome {
+        outcome.await.unwrap_or(Err(WriteError::Closed))?;
+    }
+    Ok(answer)
 }
 
 /// The stream whose readers a fact is news for.

@@ -3,10 +3,12 @@
 
 use synod_platform::disk::Failure;
 use synod_platform::disk::control::{self, DiskFaults};
-use synod_platform::{simulation, testing};
-use synod_store::{Health, Log, Store, WriteError};
+use synod_platform::time::{self, Duration};
+use synod_platform::{simulation, task, testing};
+use synod_store::streams::{Append, Limits, Start, Streams};
+use synod_store::{Health, Log, Options, Store, WriteError};
 
-use crate::common::{directory, entries, payload, small};
+use crate::common::{directory, entries, payload, payloads, small};
 
 /// Appends one after the other until one is refused; answers why, and how many were not.
 async fn append_until_refused(log: &Log) -> (WriteError, u64) {
@@ -80,4 +82,145 @@ fn a_device_that_fails_to_write_refuses_writes_until_it_does_not() {
 #[test]
 fn a_device_that_fails_to_sync_refuses_writes_until_it_does_not() {
     degraded(6, |faults| faults.sync_error = 1.0, Failure::Io, "the device reported an error");
+}
+
+/// Nothing more is to be had of the disk.
+fn fill_up() {
+    control::change(simulation::current_node(), |faults| faults.capacity = Some(0));
+}
+
+#[test]
+fn a_full_disk_takes_purges_again_and_again_and_what_they_free_is_written_to_through_restarts() {
+    testing::run(7, || async {
+        let place = directory();
+        let (mut store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        for number in 0..400 {
+            log.append(vec![payload(number)]).await.unwrap().1.await.unwrap();
+        }
+        drop(log);
+        fill_up();
+        let mut written = 400;
+        for round in 0..6 {
+            // What is left of segments is copied.
+            time::sleep(Duration::from_millis(100)).await;
+            let log = store.log("log").unwrap();
+            let (_, count) = append_until_refused(&log).await;
+            assert!(count > written + 20, "{} entries were written in round {round}", count - written);
+            written = count;
+            log.purge(count - 5).await.unwrap().await.unwrap();
+            assert!(matches!(store.health(), Health::Degraded(_)), "appends were not tried yet");
+            assert_eq!(entries(&log).await, (count - 5..count).collect::<Vec<_>>());
+            drop(log);
+            if round % 2 == 1 {
+                store.close().await;
+                (store, _) = Store::open(place.path(), small()).await.unwrap();
+            }
+        }
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_full_disk_takes_small_values_for_ever_also_when_the_store_is_opened_again_and_again() {
+    testing::run(8, || async {
+        let place = directory();
+        let (mut store, _) = Store::open(place.path(), small()).await.unwrap();
+        store.log("log").unwrap().append(payloads(0..40)).await.unwrap().1.await.unwrap();
+        // The reserve is made.
+        time::sleep(Duration::from_secs(1)).await;
+        fill_up();
+        for life in 0..8_u64 {
+            let log = store.log("log").unwrap();
+            let (_, count) = append_until_refused(&log).await;
+            for term in 0..100 {
+                log.put("vote", &(life * 100 + term).to_le_bytes()).await.unwrap().await.unwrap();
+            }
+            drop(log);
+            store.close().await;
+            (store, _) = Store::open(place.path(), small()).await.unwrap();
+            let log = store.log("log").unwrap();
+            assert_eq!(log.get("vote").unwrap()[..], (life * 100 + 99).to_le_bytes());
+            assert_eq!(entries(&log).await, (0..count).collect::<Vec<_>>());
+        }
+        store.close().await;
+    });
+}
+
+#[test]
+fn on_a_full_disk_what_is_left_of_segments_is_copied_into_the_reserve_and_frees_them() {
+    testing::run(9, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let (log, kept) = (store.log("log").unwrap(), store.log("kept").unwrap());
+        for number in 0..600 {
+            log.append(vec![payload(number)]).await.unwrap().1.await.unwrap();
+            if number % 20 == 0 {
+                kept.append(vec![payload(number)]).await.unwrap().1.await.unwrap();
+            }
+        }
+        fill_up();
+        let (_, count) = append_until_refused(&log).await;
+        log.purge(count).await.unwrap().await.unwrap();
+        let mut again = 0;
+        for _ in 0..200 {
+            time::sleep(Duration::from_millis(10)).await;
+            again += u64::from(log.append(vec![payload(0)]).await.unwrap().1.await.is_ok());
+        }
+        assert!(again > 100, "{again} entries were taken");
+        assert_eq!(entries(&kept).await, (0..600).step_by(20).collect::<Vec<_>>());
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_purge_gets_through_however_hard_others_try_to_append_to_a_full_disk() {
+    testing::run(10, || async {
+        let place = directory();
+        let (store, _) = Store::open(place.path(), small()).await.unwrap();
+        let log = store.log("log").unwrap();
+        log.append(payloads(0..40)).await.unwrap().1.await.unwrap();
+        fill_up();
+        append_until_refused(&log).await;
+        for _ in 0..4 {
+            let other = store.log("other").unwrap();
+            task::spawn(async move { while other.append(payloads(0..3)).await.unwrap().1.await.is_err() {} })
+                .detach();
+        }
+        for _ in 0..20 {
+            time::sleep(Duration::from_micros(100)).await;
+        }
+        log.purge(10).await.unwrap().await.unwrap();
+        log.purge(log.last()).await.unwrap().await.unwrap();
+    });
+}
+
+#[test]
+fn messages_are_deleted_on_a_full_disk_and_make_room_for_others() {
+    testing::run(11, || async {
+        let place = directory();
+        let options =
+            Options { segment_len: 1 << 20, batch_max: 64 << 10, waiting_max: 256 << 10, ..small() };
+        let (store, _) = Store::open(place.path(), options).await.unwrap();
+        let streams = Streams::open(&store).await.unwrap();
+        let stream = streams.define("orders", &Limits::default()).await.unwrap();
+        let message =
+            || Append { expected: None, id: None, subject: "all".into(), payload: vec![7; 16 << 10] };
+        for _ in 0..200 {
+            streams.append(stream, message()).await.unwrap();
+        }
+        fill_up();
+        for _ in 0..3 {
+            let mut last = 0;
+            while let Ok(appended) = streams.append(stream, message()).await {
+                last = appended.sequence;
+                assert!(last < 10_000, "nothing is refused");
+            }
+            assert!(last > 0, "nothing is taken");
+            streams.delete_below(stream, last).await.unwrap();
+            assert!(streams.maintain().await.unwrap().entries > 0);
+            let left = streams.read(stream, Start::Sequence(1), usize::MAX, u64::MAX).await.unwrap();
+            assert_eq!(left.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), [last]);
+        }
+    });
 }

@@ -207,7 +207,8 @@ fn a_store_that_was_large_gives_its_space_back_and_goes_on() {
         busy.purge(990).await.unwrap().await.unwrap();
         sleep(Duration::from_secs(60)).await;
         let left = segments(place.path()).await;
-        assert!(large >= 7 && left <= 4, "{left} of {large} segments are left");
+        // Two in use, one to go on with, two in reserve.
+        assert!(large >= 7 && left <= 5, "{left} of {large} segments are left");
         for at in 100..140 {
             busy.append(payloads(at * 10..at * 10 + 10)).await.unwrap().1.await.unwrap();
         }

@@ -5,9 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
+use futures_util::future::{MaybeDone, maybe_done};
 use synod_platform::disk::control::{self, DiskFaults};
 use synod_platform::{random, simulation};
 use synod_probe::plant;
@@ -175,30 +177,41 @@ pub async fn go_on(ledger: Rc<Ledger>, script: Script, store: Store) {
     ledger.found(content(&store).await);
     control::change(simulation::current_node(), script.faults);
     let refused = ledger.refused.get();
-    let mut waiting = VecDeque::<Durable>::new();
+    let mut waiting = VecDeque::<MaybeDone<Durable>>::new();
     for _ in 0..script.operations {
-        // What was answered is known before more is asked: what is asked after a refusal is not refused by it.
-        while let Some(outcome) = waiting.front_mut().and_then(FutureExt::now_or_never) {
-            waiting.pop_front();
-            settle(&ledger, &mut waiting, outcome).await;
+        // What was answered is known before more is asked: what is asked after a refusal is not refused by it. On a full disk a refusal may be
+        // told before what was asked earlier is durable.
+        let answered = waiting.iter_mut().rposition(is_answered).map_or(0, |last| last + 1);
+        for _ in 0..answered {
+            let Some(oldest) = waiting.pop_front() else { break };
+            settle(&ledger, &mut waiting, oldest).await;
         }
         let operation = draw(&ledger);
-        ledger.asked(operation.clone());
-        match ask(&store, operation).await {
-            Ok(durable) => waiting.push_back(durable),
-            Err(error) => panic!("{error}"),
+        let mut asking = pin!(ask(&store, operation.clone()));
+        let mut asked = asking.as_mut().now_or_never();
+        if asked.is_none() {
+            // It waits for room: what is answered meanwhile is answered before it is asked.
+            while let Some(oldest) = waiting.pop_front() {
+                settle(&ledger, &mut waiting, oldest).await;
+            }
         }
+        ledger.asked(operation);
+        let durable = match asked.take() {
+            Some(durable) => durable,
+            None => asking.await,
+        };
+        waiting.push_back(maybe_done(durable.unwrap_or_else(|error| panic!("{error}"))));
         while waiting.len() >= script.in_flight
             && let Some(oldest) = waiting.pop_front()
         {
-            settle(&ledger, &mut waiting, oldest.await).await;
+            settle(&ledger, &mut waiting, oldest).await;
         }
         if ledger.refused.get() == refused + HEALED_AFTER {
             good_disk();
         }
     }
     while let Some(oldest) = waiting.pop_front() {
-        settle(&ledger, &mut waiting, oldest.await).await;
+        settle(&ledger, &mut waiting, oldest).await;
     }
     assert_eq!(content(&store).await, ledger.shown(), "what is read is what was written");
     if ledger.refused.get() > refused + HEALED_AFTER {
@@ -219,17 +232,27 @@ pub fn good_disk() {
 }
 
 /// Takes down what became of the oldest; when it was refused, so is all that was asked after it.
-async fn settle(ledger: &Ledger, waiting: &mut VecDeque<Durable>, oldest: Result<(), WriteError>) {
-    match oldest {
+async fn settle(ledger: &Ledger, waiting: &mut VecDeque<MaybeDone<Durable>>, oldest: MaybeDone<Durable>) {
+    match answer(oldest).await {
         Ok(()) => ledger.acknowledged(),
         Err(WriteError::Disk(_)) => {
             for refused in waiting.drain(..) {
-                assert!(refused.await.is_err(), "what follows a refused record is refused");
+                assert!(answer(refused).await.is_err(), "what follows a refused record is refused");
             }
             ledger.refuse();
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+fn is_answered(asked: &mut MaybeDone<Durable>) -> bool {
+    asked.now_or_never().is_some()
+}
+
+async fn answer(asked: MaybeDone<Durable>) -> Result<(), WriteError> {
+    let mut asked = pin!(asked);
+    asked.as_mut().await;
+    asked.take_output().expect("it is done")
 }
 
 fn draw(ledger: &Ledger) -> Operation {
