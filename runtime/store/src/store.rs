@@ -493,7 +493,8 @@ impl Log {
     }
 
     /// The same for what puts an end to other things, or leads to it, and is little: it may go to the reserve that the store keeps for when the
-    /// disk is full ([`Store`]). While writes fail it waits until nothing else does, for what is refused has all that follows refused.
+    /// disk is full ([`Store`]). While writes fail it waits until nothing else does, for what is refused has all that follows refused;
+    /// so whoever holds other room uses it or drops it first.
     pub async fn reserve_to_free(&self, bytes: usize) -> Result<Room<'_>, WriteError> {
         let shared = &self.handle.shared;
         let max = shared.options.append_max();

@@ -24,8 +24,9 @@ const SLACK: u64 = 1 << 20;
 /// How much of the log is looked at in one step of shortening it, bytes; what is written for it must fit into any store's room.
 const STEP: usize = 16 << 10;
 
-/// How much is carried where writes fail, bytes: it is to fit into the store's reserve.
-const CARRIED: usize = 32 << 10;
+/// How much is carried where writes fail, bytes, beside a quarter of what is gone for it: more would fill the store's reserve before it frees
+/// a segment.
+const CARRIED: u64 = 4 << 10;
 
 /// How many facts are written in one step of ending what is overdue.
 const OVERDUE: usize = 64;
@@ -313,9 +314,8 @@ impl Streams {
         let (end, refusals) = self.0.log.look(|index| Ok((index.next, index.refusals))).await?;
         let begin = self.0.log.entries.first();
         let (mut first, mut gone, mut carried) = (begin, 0, 0);
-        // Where writes fail what is carried must be little, or it fills the reserve before anything is gone.
-        let full = self.0.store.health() != Health::Good;
-        let mut reserve = CARRIED;
+        let mut full = self.0.store.health() != Health::Good;
+        let mut carried_bytes = 0;
         while first < end && go_on(&self.0.log.index(), first, gone) {
             let entries = self.0.log.entries.read(first..end, STEP).await?;
             let Some(last) = entries.last() else { break };
@@ -323,25 +323,35 @@ impl Streams {
             if plant!("streams.purge-before-carry") {
                 drop(self.0.log.entries.purge(next - 1).await?);
             }
-            let carry = |machine: &mut Machine| {
-                let mut facts = Vec::new();
-                for entry in &entries {
-                    facts.extend(machine.carried(entry.index, decode(entry)?));
+            let passed = gone + entries.iter().map(size).sum::<u64>();
+            let carry = |most: u64| {
+                let entries = &entries;
+                move |machine: &mut Machine| {
+                    let mut facts = Vec::new();
+                    for entry in entries {
+                        facts.extend(machine.carried(entry.index, decode(entry)?));
+                    }
+                    let bytes: u64 = facts.iter().map(|fact| fact.encode().len() as u64).sum();
+                    if bytes > most {
+                        return Ok((None, Vec::new()));
+                    }
+                    Ok((Some((facts.len() as u64, bytes)), facts))
                 }
-                let bytes: usize = facts.iter().map(|fact| fact.encode().len()).sum();
-                Ok(if full && bytes > reserve {
-                    (None, Vec::new())
-                } else {
-                    (Some((facts.len() as u64, bytes)), facts)
-                })
             };
-            let (Some((count, bytes)), _) = self.0.log.submit_to(full, 0, carry).await? else {
-                reach!("streams.shortened_less");
-                break;
+            let most = if full { (CARRIED + passed / 4).saturating_sub(carried_bytes) } else { u64::MAX };
+            let (count, bytes) = match self.0.log.submit(full, 0, carry(most)).await?.0 {
+                Some(step) => step,
+                None if first > begin => break,
+                None => {
+                    // Refused, unless the disk is good again.
+                    reach!("streams.much_to_carry");
+                    full = false;
+                    self.0.log.write(0, carry(u64::MAX)).await?.unwrap_or_default()
+                }
             };
             carried += count;
-            reserve -= bytes.min(reserve);
-            (first, gone) = (next, gone + entries.iter().map(size).sum::<u64>());
+            carried_bytes += bytes;
+            (first, gone) = (next, passed);
         }
         if first == begin {
             return Ok(Shortened::default());

@@ -110,7 +110,7 @@ impl StateLog {
         size: usize,
         decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
     ) -> Result<T, StreamError> {
-        settled(self.submit(size, decide).await?).await
+        settled(self.submit(false, size, decide).await?).await
     }
 
     /// The same of what puts an end to messages, and is little: also where the disk is full ([`Log::reserve_to_free`]).
@@ -118,20 +118,11 @@ impl StateLog {
         &self,
         decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
     ) -> Result<T, StreamError> {
-        settled(self.submit_to(true, 0, decide).await?).await
+        settled(self.submit(true, 0, decide).await?).await
     }
 
-    /// The same without the waiting; `size` is a guess at what it needs of the store's room.
+    /// The same without the waiting; `frees` as in [`Self::free`], `size` is a guess at what it needs of the store's room.
     pub(super) async fn submit<T>(
-        &self,
-        size: usize,
-        decide: impl FnMut(&mut Machine) -> Result<(T, Vec<Fact>), StreamError>,
-    ) -> Result<(T, Option<Outcome>), StreamError> {
-        self.submit_to(false, size, decide).await
-    }
-
-    /// The same; `frees` as in [`Self::free`].
-    pub(super) async fn submit_to<T>(
         &self,
         frees: bool,
         mut size: usize,
@@ -290,7 +281,7 @@ impl StateLog {
 }
 
 /// Waits until what was queued is durable.
-async fn settled<T>((answer, outcome): (T, Option<Outcome>)) -> Result<T, StreamError> {
+pub(super) async fn settled<T>((answer, outcome): (T, Option<Outcome>)) -> Result<T, StreamError> {
     if let Some(outcome) = outcome {
         outcome.await.unwrap_or(Err(WriteError::Closed))?;
     }

@@ -224,3 +224,34 @@ fn messages_are_deleted_on_a_full_disk_and_make_room_for_others() {
         }
     });
 }
+
+#[test]
+fn a_log_of_messages_of_which_much_is_needed_is_not_shortened_on_a_full_disk_and_says_so_until_there_is_space()
+ {
+    testing::run(12, || async {
+        let place = directory();
+        let options =
+            Options { segment_len: 1 << 20, batch_max: 64 << 10, waiting_max: 256 << 10, ..small() };
+        let (store, _) = Store::open(place.path(), options).await.unwrap();
+        let streams = Streams::open(&store).await.unwrap();
+        let stream = streams.define("orders", &Limits::default()).await.unwrap();
+        let message =
+            || Append { expected: None, id: None, subject: "all".into(), payload: vec![7; 12 << 10] };
+        for _ in 0..100 {
+            streams.append(stream, message()).await.unwrap();
+        }
+        fill_up();
+        while streams.append(stream, message()).await.is_ok() {}
+        streams.delete(stream, 50).await.unwrap();
+        for _ in 0..100 {
+            // It may come some way before it is refused, and what it wrote is not written again and again.
+            assert!(streams.erase().await.is_err());
+        }
+        streams.delete(stream, 51).await.unwrap();
+        control::restore(simulation::current_node());
+        streams.erase().await.unwrap();
+        let left = streams.read(stream, Start::Sequence(48), 3, u64::MAX).await.unwrap();
+        assert_eq!(left.iter().map(|stored| stored.sequence).collect::<Vec<_>>(), [48, 49, 52]);
+        store.close().await;
+    });
+}

@@ -49,6 +49,7 @@ impl Device {
         let options = ["-q", "-F", "-O", "^has_journal", "-E", "nodiscard,lazy_itable_init=0"];
         run("mkfs.ext4", &[&options[..], &[&image]].concat())?;
         run("mount", &["-o", "loop,errors=continue", &image, &text(&mounted)])?;
+        run("fstrim", &[&text(&mounted)])?;
         Ok(Self { below, mounted })
     }
 
