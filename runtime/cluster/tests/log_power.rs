@@ -12,9 +12,10 @@ use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::{LogIdOf, VoteOf};
 use openraft::{Entry, EntryPayload, LogId, RaftLogReader};
 use synod_cluster::{Consensus, LogStorage, Proposal};
-use synod_platform::disk::control::DiskFaults;
-use synod_platform::random;
+use synod_platform::disk::control::{self, DiskFaults};
 use synod_platform::testing::power_loss_everywhere;
+use synod_platform::time::{self, Duration};
+use synod_platform::{random, simulation, task, testing};
 use synod_probe::plant;
 use synod_store::{Options, Store};
 
@@ -194,5 +195,33 @@ fn each_planted_bug_of_the_log_of_consensus_is_noticed() {
         // And the world is right without it.
         cut_everywhere(seed, 1, 10, None);
         println!("{bug}: noticed under seed {seed}");
+    }
+}
+
+#[test]
+fn a_log_is_purged_only_when_what_was_purged_is_named_whenever_the_disk_is_good_again() {
+    for after in 0..60 {
+        testing::run(after, move || async move {
+            let (store, _) = Store::open("/store", Options::default()).await.unwrap();
+            let mut log = LogStorage::open(&store, "raft").await.unwrap();
+            let entry =
+                |index| Entry { log_id: id(1, index), payload: EntryPayload::Normal(Proposal(vec![7; 300])) };
+            let (told, outcome) = Consensus::oneshot();
+            log.append((0..10).map(entry), IOFlushed::signal(told)).await.unwrap();
+            outcome.await.unwrap().unwrap();
+            let node = simulation::current_node();
+            control::change(node, |faults| faults.write_error = 1.0);
+            log.save_vote(&VoteOf::<Consensus>::new(2, 1)).await.unwrap_err();
+            task::spawn(async move {
+                time::sleep(Duration::from_micros(10 * after)).await;
+                control::restore(simulation::current_node());
+            })
+            .detach();
+            let purged = log.purge(id(1, 4)).await;
+            let first = if purged.is_ok() { 5 } else { 0 };
+            let found = content(&mut log).await;
+            // The name alone may have become durable: then the next opening purges.
+            assert!(found.entries.first() == Some(&id(1, first)), "{purged:?} left {found:?}");
+        });
     }
 }
