@@ -17,16 +17,23 @@ use super::{FAILING, THREADS, Writers, check, number};
 const INSIDE: &str = "SYNOD_TEST_DEVICE";
 const MIB: u64 = 1 << 20;
 
-/// Runs a program; why not, if it cannot be run or fails.
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+/// Runs a program and answers what it says; why not, if it cannot be run or fails.
+fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let done = Command::new(program).args(arguments).output();
     match done {
         Err(error) => Err(format!("{program}: {error}")),
         Ok(done) if !done.status.success() => {
             Err(format!("{program}: {}", String::from_utf8_lossy(&done.stderr).trim()))
         }
-        Ok(_) => Ok(()),
+        Ok(done) => Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned()),
     }
+}
+
+/// A loop device reports a write as whole of which its file took the first part only (Linux 6.18): so it is given none that its file could take
+/// in part.
+fn one_block_at_a_time(device: &str) -> std::io::Result<()> {
+    let name = device.trim_start_matches("/dev/");
+    std::fs::write(format!("/sys/block/{name}/queue/max_sectors_kb"), "4")
 }
 
 struct Device {
@@ -50,6 +57,8 @@ impl Device {
         run("mkfs.ext4", &[&options[..], &[&image]].concat())?;
         run("mount", &["-o", "loop,errors=continue", &image, &text(&mounted)])?;
         run("fstrim", &[&text(&mounted)])?;
+        let device = run("findmnt", &["-n", "-o", "SOURCE", &text(&mounted)])?;
+        one_block_at_a_time(&device).map_err(|error| format!("short writes of {device}: {error}"))?;
         Ok(Self { below, mounted })
     }
 
@@ -72,7 +81,7 @@ impl Device {
 
     fn resize(&self, bytes: u64) -> Result<(), String> {
         let options = format!("remount,size={bytes}");
-        run("mount", &["-o", &options, &self.below.to_string_lossy()])
+        run("mount", &["-o", &options, &self.below.to_string_lossy()]).map(drop)
     }
 
     fn heal(&self) {
